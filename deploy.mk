@@ -1,0 +1,37 @@
+# What a project needs to run the kit, also one that the kit was copied into: plain Compose unless told otherwise.
+# The kit's own Makefile sets these commands to ones that also know the local runtime.
+UP ?= docker compose up --detach --wait
+DOWN ?= docker compose down
+LOGS ?= docker compose logs --follow --tail 100
+STATUS ?= docker compose ps
+DOCTOR ?= python3 -m doctor
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(filter %.mk,$(MAKEFILE_LIST)) $(filter-out %.mk,$(MAKEFILE_LIST))
+
+.PHONY: up
+up: $(NEEDS) ## Start everything and wait until it answers
+	@$(UP)
+
+.PHONY: down
+down: $(NEEDS) ## Stop everything; the database and the generated secrets are kept
+	@$(DOWN)
+
+.PHONY: logs
+logs: $(NEEDS) ## Follow what the services write (Ctrl-C ends it)
+	@$(LOGS)
+
+.PHONY: status
+status: $(NEEDS) ## Say what runs
+	@$(STATUS)
+
+.PHONY: doctor
+doctor: $(NEEDS) ## Check that all configuration files and the running stack agree
+	@$(DOCTOR)
+
+.PHONY: rollout
+rollout: ## Replace the app's containers one after the other, without a gap
+	@echo "make rollout is not built yet" >&2; exit 2

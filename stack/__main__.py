@@ -1,0 +1,144 @@
+"""The command line: python -m stack --help."""
+
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from stack import REPOSITORY, Stack, StackError, choose, open_stack
+from stack.base import DEFAULT_NAME, Unit, check_name, read_settings
+from stack.local import LocalStack
+
+
+class Commands(click.Group):
+    """Turns errors the user can act on into lines on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except StackError as error:
+            for line in error.details.splitlines():
+                click.echo(f"    {line}", err=True)
+            click.echo(f"stack: {error.message}{f'; {error.hint}' if error.hint else ''}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--name", default=DEFAULT_NAME, envvar="STACK_NAME", show_default=True, help="Which stack: several run side by side.")
+@click.option("--runtime", default="auto", show_default=True, help="auto, compose or local; the setting RUNTIME does the same.")
+@click.option(
+    "--override",
+    "overrides",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A Compose file to merge over docker-compose.yml.",
+)
+@click.pass_context
+def main(ctx: click.Context, name: str, runtime: str, overrides: tuple[Path, ...]) -> None:
+    """Start, look at and stop the kit, as containers or as plain processes."""
+    signal.signal(signal.SIGTERM, _end)
+    ctx.obj = open_stack(runtime, name=name, overrides=overrides)
+    ctx.meta["runtime"] = runtime
+
+
+@main.command()
+@click.pass_context
+def up(ctx: click.Context) -> None:
+    """Start everything and wait until it answers."""
+    stack: Stack = ctx.obj
+    choice = choose(ctx.meta["runtime"], name=stack.name, root=REPOSITORY, settings=read_settings(REPOSITORY, None))
+    click.echo(f"Runtime: {choice.runtime}, because {choice.reason}.")
+    stack.up()
+    click.echo(_table(stack.processes()))
+    click.echo(f"Ready: {stack.url}")
+
+
+@main.command()
+@click.option("--volumes", is_flag=True, help="Delete the database and the generated secrets too.")
+@click.pass_obj
+def down(stack: Stack, volumes: bool) -> None:  # noqa: FBT001 - click passes options by name
+    """Stop everything; the database and the generated secrets are kept."""
+    stack.down(volumes=volumes)
+    click.echo(
+        f"{stack.name} is stopped; {'nothing of it is left' if volumes else 'its database and secrets are kept (--volumes deletes them)'}."
+    )
+
+
+@main.command()
+@click.pass_obj
+def status(stack: Stack) -> None:
+    """Say what runs; exit code 1 when nothing does."""
+    units = stack.processes()
+    if not units:
+        raise StackError(f"{stack.name} does not run", hint="run make up")
+    click.echo(_table(units))
+    click.echo(f"{stack.url} ({stack.runtime})")
+
+
+@main.command()
+@click.option("--follow", "-f", is_flag=True, help="Go on printing until interrupted.")
+@click.argument("service", required=False)
+@click.pass_obj
+def logs(stack: Stack, service: str | None, follow: bool) -> None:  # noqa: FBT001 - click passes options by name
+    """Print what the services have written."""
+    if follow:
+        with suppress(KeyboardInterrupt):
+            stack.follow_logs(service)
+    else:
+        click.echo(stack.logs(service), nl=False)
+
+
+@main.command()
+@click.pass_obj
+def url(stack: Stack) -> None:
+    """Print the address of the gateway."""
+    click.echo(stack.url)
+
+
+@main.command("nginx-config")
+@click.pass_obj
+def nginx_config(stack: Stack) -> None:
+    """Print the configuration that nginx reads (nginx -T)."""
+    click.echo(stack.nginx_config(), nl=False)
+
+
+@main.command()
+@click.argument("service")
+@click.argument("count", type=click.IntRange(min=1))
+@click.pass_obj
+def scale(stack: Stack, service: str, count: int) -> None:
+    """Run COUNT instances of SERVICE."""
+    stack.scale(service, count)
+    click.echo(_table(stack.processes()))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--index", default=1, show_default=True, type=click.IntRange(min=1), help="Which instance.")
+@click.argument("service")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def exec(stack: Stack, service: str, argv: tuple[str, ...], index: int) -> NoReturn:  # noqa: A001 - the command's name
+    """Run a command beside an instance of SERVICE, with its settings and its user."""
+    answer = stack.exec(service, list(argv), index=index)
+    click.echo(answer.stdout, nl=False)
+    click.echo(answer.stderr, nl=False, err=True)
+    sys.exit(answer.returncode)
+
+
+def _table(units: Iterable[Unit]) -> str:
+    rows = [("SERVICE", "ID", "ADDRESS", "STATE"), *units]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _end(_signal: int, _frame: object) -> NoReturn:
+    """Clear up after `kill` as after Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

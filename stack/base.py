@@ -1,0 +1,134 @@
+"""What both runtimes share: the interface, its errors, and how settings are read."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import NamedTuple, Protocol
+
+from dotenv import dotenv_values
+
+DEFAULT_NAME = "flask-kit"
+DEFAULT_PORT = 8080
+DEFAULT_REPLICAS = 3
+# A stack that is not ready by then will not become so: images are built and migrations have run before this clock starts.
+READY_TIMEOUT_S = 60
+LOG_TAIL_LINES = 20
+
+# Compose's own rule for project names; the local runtime uses the name as a folder.
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+class StackError(Exception):
+    """Something the user can act on.
+
+    `message` is one line that says what is wrong, `hint` one line that says what would be right,
+    `details` is text for the curious (log lines of the process that failed),
+    `exit_code` is 2 for wrong input and 1 for everything else.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", details: str = "", exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+        self.exit_code = exit_code
+
+
+class Unit(NamedTuple):
+    """One running part of a stack: a container, or a process with its children."""
+
+    service: str  # "gateway", "app", "database", "downstream"
+    id: str  # short container id, or pid of the parent process
+    address: str  # "host:port, …" where it listens, "" when that is not known
+    state: str  # what the engine or the supervisor says of it, in lower case
+
+
+class Stack(Protocol):
+    """A running (or not yet running) copy of the kit. Every method raises StackError."""
+
+    @property
+    def runtime(self) -> str:
+        """Either "compose" or "local"."""
+
+    @property
+    def name(self) -> str:
+        """What tells this copy from others on the same machine."""
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers, "http://127.0.0.1:8080", without a slash at the end."""
+
+    @property
+    def replicas(self) -> int:
+        """How many app instances are running."""
+
+    def up(self, *, wait: bool = True, build: bool = True) -> None:
+        """Start everything that is not running; with `wait`, return when the gateway passes requests to a ready app."""
+
+    def down(self, *, volumes: bool = False) -> None:
+        """Stop everything; with `volumes`, delete the database and the generated secrets too."""
+
+    def scale(self, service: str, count: int) -> None:
+        """Run `count` instances of `service`; returns when the new ones are ready."""
+
+    def logs(self, service: str | None = None) -> str:
+        """What the services have written so far, each line with the instance that wrote it."""
+
+    def follow_logs(self, service: str | None = None) -> None:
+        """Print the logs and go on printing until interrupted."""
+
+    def exec(self, service: str, argv: list[str], *, index: int = 1) -> CompletedProcess[str]:
+        """Run a command beside instance `index` (from 1) of `service`, with its settings and its user; never raises for its exit code."""
+
+    def nginx_config(self) -> str:
+        """The configuration that nginx reads, complete (`nginx -T`)."""
+
+    def processes(self) -> list[Unit]:
+        """What runs, in the order a request meets it."""
+
+    def containers(self) -> list[Unit]:
+        """The same as `processes`: the name that reads better where the runtime is Compose."""
+
+
+def check_name(name: str) -> str:
+    """Return `name`, or raise when it cannot name a Compose project and a folder."""
+    if not _NAME.fullmatch(name):
+        raise StackError(
+            f"{name!r} cannot name a stack",
+            hint="use lower-case letters, digits, - and _, beginning with a letter or digit",
+            exit_code=2,
+        )
+    return name
+
+
+def read_settings(root: Path, extra: Mapping[str, str] | None) -> dict[str, str]:
+    """Merge `.env`, the environment and `extra`; the later wins, as it does with Compose."""
+    from_file = {key: value for key, value in dotenv_values(root / ".env").items() if value is not None}
+    return {**from_file, **os.environ, **(extra or {})}
+
+
+def read_number(settings: Mapping[str, str], name: str, default: int, *, low: int, high: int) -> int:
+    """Read a whole number from the settings, or raise with the setting's name and range."""
+    text = settings.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise StackError(f"{name}={text!r} is not a whole number from {low} to {high}", exit_code=2)
+    return int(text)
+
+
+def is_on(settings: Mapping[str, str], name: str) -> bool:
+    """Read a switch that is off unless it is set to 1, true, yes or on."""
+    text = settings.get(name, "").strip().lower()
+    if text in {"", "0", "false", "no", "off"}:
+        return False
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    raise StackError(f"{name}={text!r} is neither on nor off", hint=f"use {name}=1 or {name}=0", exit_code=2)
+
+
+def last_lines(text: str, count: int = LOG_TAIL_LINES) -> str:
+    """Return the end of a log."""
+    return "\n".join(text.rstrip().splitlines()[-count:])

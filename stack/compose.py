@@ -1,0 +1,151 @@
+"""The real thing: containers, driven through the `docker compose` command."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines
+
+# The order in which a request meets them; services that are not named here come last.
+ORDER = ("gateway", "app", "downstream", "database")
+GATEWAY_PORT_IN_CONTAINER = "8080"
+# The address of a published port that listens on every interface is not one to connect to.
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared with, never bound
+
+
+class ComposeStack:
+    """One Compose project. The Compose file in the root folder says what it consists of."""
+
+    runtime = "compose"
+
+    def __init__(self, name: str, *, root: Path, settings: Mapping[str, str], overrides: Sequence[Path] = ()) -> None:
+        self.name = name
+        self._root = root
+        self._settings = dict(settings)
+        self._overrides = [path.resolve() for path in overrides]
+
+    @property
+    def url(self) -> str:
+        published = self._read("port", "gateway", GATEWAY_PORT_IN_CONTAINER).strip().splitlines()
+        if not published:
+            raise StackError(f"the stack {self.name} publishes no port", hint="run make up")
+        host, _, port = published[0].rpartition(":")
+        return f"http://{WILDCARDS.get(host, host)}:{port}"
+
+    @property
+    def replicas(self) -> int:
+        return sum(unit.service == "app" for unit in self.processes())
+
+    def up(self, *, wait: bool = True, build: bool = True) -> None:
+        fresh = not self._all()
+        waiting = ["--wait", "--wait-timeout", str(READY_TIMEOUT_S)] if wait else []
+        try:
+            # Built apart, so that the time it takes does not count against the wait.
+            if build:
+                self._run("build")
+            self._run("up", "--detach", *waiting, *(["--no-build"] if build else []))
+        except BaseException as error:
+            details = self._explain()
+            # A stack that served before this call is left alone: it may serve still. Volumes are kept: they may be older than this call.
+            if fresh:
+                self._run("down", "--remove-orphans", check=False)
+            if isinstance(error, StackError):
+                raise StackError(error.message, hint=error.hint, details=details) from None
+            raise
+
+    def down(self, *, volumes: bool = False) -> None:
+        self._run("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+
+    def scale(self, service: str, count: int) -> None:
+        self._run(
+            *("up", "--detach", "--no-recreate", "--no-deps", "--no-build", "--wait", "--wait-timeout", str(READY_TIMEOUT_S)),
+            *("--scale", f"{service}={count}", service),
+        )
+
+    def logs(self, service: str | None = None) -> str:
+        return self._read("logs", "--no-color", *([service] if service else []))
+
+    def follow_logs(self, service: str | None = None) -> None:
+        self._run("logs", "--follow", "--tail", "100", *([service] if service else []), check=False)
+
+    def exec(self, service: str, argv: list[str], *, index: int = 1) -> CompletedProcess[str]:
+        return self._capture("exec", "--no-TTY", "--index", str(index), service, *argv)
+
+    def nginx_config(self) -> str:
+        answer = self.exec("gateway", ["nginx", "-T", "-c", "/run/nginx/nginx.conf"])
+        if answer.returncode:
+            raise StackError("nginx does not accept its configuration", details=last_lines(answer.stderr))
+        return answer.stdout
+
+    def processes(self) -> list[Unit]:
+        return [_unit(row, self._addresses(row["ID"])) for row in self._all() if row["State"] == "running"]
+
+    containers = processes
+
+    def _all(self) -> list[dict[str, Any]]:
+        """Every container of the project, in the order of ORDER, as `docker compose ps` describes it."""
+        rows = [json.loads(line) for line in self._read("ps", "--all", "--format", "json").splitlines() if line.startswith("{")]
+        rank = {service: position for position, service in enumerate(ORDER)}
+        return sorted(rows, key=lambda row: (rank.get(row["Service"], len(ORDER)), row["Name"]))
+
+    def _addresses(self, container: str) -> str:
+        template = "{{range $name, $network := .NetworkSettings.Networks}}{{$network.IPAddress}} {{end}}"
+        answer = subprocess.run(
+            ["docker", "inspect", "--format", template, container],
+            capture_output=True,
+            text=True,
+            env=self._settings,
+            check=False,
+        )
+        return ", ".join(answer.stdout.split())
+
+    def _explain(self) -> str:
+        """The last log lines of every service that failed, for an error that is already on its way."""
+        parts = []
+        with suppress(StackError):
+            for row in self._all():
+                if row["Health"] == "unhealthy" or row["ExitCode"]:
+                    tail = self._read("logs", "--no-color", "--tail", str(LOG_TAIL_LINES), row["Service"])
+                    parts.append(f"{row['Service']} is {row['Health'] or row['State']} (exit code {row['ExitCode']}):\n{tail.rstrip()}")
+        return "\n".join(dict.fromkeys(parts))
+
+    def _command(self, *arguments: str) -> list[str]:
+        files = ["-f", "docker-compose.yml", *(part for path in self._overrides for part in ("-f", str(path)))]
+        # Without overrides Compose finds its files itself, so that a user's docker-compose.override.yml counts as it does by hand.
+        files = files if self._overrides else []
+        # Whatever was started must be stopped, also when LAB_ENABLED has changed since.
+        every_profile = arguments[0] in {"down", "ps", "logs"}
+        profiles = ["--profile", "*"] if every_profile else ["--profile", "lab"] if is_on(self._settings, "LAB_ENABLED") else []
+        return ["docker", "compose", "-p", self.name, *files, *profiles, *arguments]
+
+    def _run(self, *arguments: str, check: bool = True) -> None:
+        """Run a command whose progress the user wants to see."""
+        code = subprocess.run(self._command(*arguments), cwd=self._root, env=self._settings, check=False).returncode
+        if code and check:
+            raise StackError(f"docker compose {arguments[0]} failed (exit code {code})", hint="its own words are above")
+
+    def _capture(self, *arguments: str) -> CompletedProcess[str]:
+        return subprocess.run(
+            self._command(*arguments),
+            cwd=self._root,
+            env=self._settings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def _read(self, *arguments: str) -> str:
+        answer = self._capture(*arguments)
+        if answer.returncode:
+            raise StackError(f"docker compose {arguments[0]} failed", details=last_lines(answer.stderr))
+        return answer.stdout
+
+
+def _unit(row: Mapping[str, Any], networks: str) -> Unit:
+    published = {f"{port['URL']}:{port['PublishedPort']}" for port in row.get("Publishers") or [] if port["PublishedPort"]}
+    address = ", ".join(sorted(published)) or networks
+    return Unit(row["Service"], row["ID"], address, row["Health"] or row["State"])

@@ -1,0 +1,440 @@
+"""Where no engine answers: the same nginx and gunicorn files as plain processes on loopback."""
+
+import http.client
+import json
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import click
+import psutil
+
+from stack import machine
+from stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, read_number
+from stack.supervision import Leader, Program, Supervisor, stop, wait_until
+
+HOST = "127.0.0.1"
+# One machine without limits per process: more than this is a mistake, not a wish.
+MAX_REPLICAS = 32
+# As the stop times in docker-compose.yml: above gunicorn's graceful_timeout (30 s) and nginx's worker_shutdown_timeout.
+GUNICORN_STOP_S = 40
+NGINX_STOP_S = 35
+DOWNSTREAM_STOP_S = 5
+# After a reload the old workers of nginx finish what they have begun; an instance that leaves waits for them this long.
+RELOAD_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one command must tell the next about a running stack."""
+
+    leader: Leader
+    nginx: str  # path
+    nginx_user: str | None  # None: the user who started the stack
+    app_user: str | None
+    gateway_port: int
+    status_port: int
+    app_ports: tuple[int, ...]
+    downstream_port: int | None  # None: LAB_ENABLED was off
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        fields: dict[str, Any] = json.loads(text)
+        return cls(**fields | {"leader": Leader(**fields["leader"]), "app_ports": tuple(fields["app_ports"])})
+
+
+def is_recorded(root: Path, name: str) -> bool:
+    """Say whether processes of the local stack `name` are alive."""
+    record = _read_record(root / ".run" / name / "run" / "state.json")
+    return record is not None and bool(record.leader.session())
+
+
+class LocalStack:
+    """nginx, gunicorn instances and, with LAB_ENABLED=1, the slow downstream.
+
+    `.run/<name>/run` lives as long as the processes; `.run/<name>/data` (database, secret) outlives them.
+    """
+
+    runtime = "local"
+
+    def __init__(self, name: str, *, root: Path, settings: Mapping[str, str]) -> None:
+        self.name = name
+        self._root = root
+        self._settings = dict(settings)
+        self._folder = root / ".run" / name
+        self._run = self._folder / "run"
+        self._data = self._folder / "data"
+        self._supervisor = Supervisor(self._run)
+
+    @property
+    def url(self) -> str:
+        record = self._record()
+        port = record.gateway_port if record else read_number(self._settings, "GATEWAY_PORT", DEFAULT_PORT, low=1, high=65535)
+        return f"http://{HOST}:{port}"
+
+    @property
+    def replicas(self) -> int:
+        return sum(unit.service == "app" for unit in self.processes())
+
+    def up(self, *, wait: bool = True, build: bool = True) -> None:  # noqa: ARG002 - nothing is built here
+        record = self._record()
+        if record and record.leader.process():
+            click.echo(f"{self.name} runs already, with the settings it was started with; make down first to change them.")
+            return
+        self._sweep(record)
+        try:
+            self._start(wait=wait)
+        except BaseException:
+            self._sweep(self._record())
+            raise
+
+    def down(self, *, volumes: bool = False) -> None:
+        record = self._record()
+        if record and record.leader.process():
+            # In a row, as Compose does it: what depends on others goes first.
+            with suppress(StackError):
+                self._supervisor.stop_programs(first="gateway")
+        self._sweep(record)
+        if volumes:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(OSError):  # not empty: data, or other stacks
+            self._folder.rmdir()
+            self._folder.parent.rmdir()
+
+    def scale(self, service: str, count: int) -> None:
+        if service != "app":
+            raise StackError(f"the local runtime can scale app, not {service}", exit_code=2)
+        if not 1 <= count <= MAX_REPLICAS:
+            raise StackError(f"{count} instances are not from 1 to {MAX_REPLICAS}", exit_code=2)
+        record = self._running()
+        ports = record.app_ports[:count]
+        ports += tuple(machine.free_ports(count - len(ports)))
+        changed = Record(**{**_fields(record), "app_ports": ports})
+        if count > len(record.app_ports):
+            new = self._programs(changed)[len(record.app_ports) : count]
+            self._supervisor.add(new, all_programs=self._programs(changed))
+            self._save(changed)
+            self._wait_for_apps(ports[len(record.app_ports) :])
+        self._render(changed, quiet=True)
+        self._reload(changed)
+        if count < len(record.app_ports):
+            old = self._programs(record)[count : len(record.app_ports)]
+            self._supervisor.remove(old, all_programs=self._programs(changed))
+            self._save(changed)
+
+    def logs(self, service: str | None = None) -> str:
+        files = self._log_files(service)
+        width = max((len(path.stem) for path in files), default=0)
+        return "".join(f"{path.stem:{width}} | {line}\n" for path in files for line in path.read_text(errors="replace").splitlines())
+
+    def follow_logs(self, service: str | None = None) -> None:
+        files = [str(path) for path in self._log_files(service)]
+        with suppress(KeyboardInterrupt):
+            subprocess.run(["tail", "-n", "100", "-F", *files], check=False)
+
+    def exec(self, service: str, argv: list[str], *, index: int = 1) -> CompletedProcess[str]:
+        record = self._running()
+        programs = {program.name: program for program in [*self._programs(record), self._gateway(record)]}
+        name = f"{service}-{index}" if service == "app" else service
+        if name not in programs:
+            raise StackError(f"{name} does not run", hint=f"running: {', '.join(programs)}", exit_code=2)
+        program = programs[name]
+        return _run_as(program.user, argv, cwd=program.cwd, env={**self._environment(record), **program.env})
+
+    def nginx_config(self) -> str:
+        record = self._running()
+        gateway = self._gateway(record)
+        answer = _run_as(gateway.user, [*gateway.argv, "-T"], cwd=gateway.cwd, env=self._settings)
+        if answer.returncode:
+            raise StackError("nginx does not accept its configuration", details=last_lines(answer.stderr))
+        return answer.stdout
+
+    def processes(self) -> list[Unit]:
+        record = self._record()
+        if not record or not record.leader.process():
+            return []
+        apps = {f"app-{number}": port for number, port in enumerate(record.app_ports, 1)}
+        addresses = {"gateway": record.gateway_port, **apps, "downstream": record.downstream_port}
+        states = self._supervisor.states()
+        return [
+            Unit(name.partition("-")[0], str(states[name][1]), f"{HOST}:{port}", states[name][0].lower())
+            for name, port in addresses.items()
+            if name in states and states[name][1]
+        ]
+
+    containers = processes
+
+    # --- start
+
+    def _start(self, *, wait: bool) -> None:
+        self._supervisor.check()
+        nginx, version = machine.require_nginx(self._settings)
+        gateway_port = read_number(self._settings, "GATEWAY_PORT", DEFAULT_PORT, low=1, high=65535)
+        machine.require_port(HOST, gateway_port)
+        replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=MAX_REPLICAS)
+        self._make_folders()
+        self._check_gunicorn()
+        status, *ports = machine.free_ports(replicas + 2)
+        draft = Record(
+            leader=Leader(0, 0, ""),
+            nginx=nginx,
+            nginx_user=machine.service_user(["test", "-r", "."], cwd=self._run),
+            app_user=machine.service_user([sys.executable, "-c", "import gunicorn, kit_app"], cwd=self._root / "app"),
+            gateway_port=gateway_port,
+            status_port=status,
+            app_ports=tuple(ports[:replicas]),
+            downstream_port=ports[-1] if is_on(self._settings, "LAB_ENABLED") else None,
+        )
+        self._introduce(draft, version)
+        self._hand_over(draft)
+        self._render(draft, quiet=False)
+        self._prepare(draft)
+        leader = self._supervisor.start(self._environment(draft), root=self._root)
+        record = Record(**{**_fields(draft), "leader": leader})
+        self._save(record)
+        programs = self._programs(record)
+        self._supervisor.add(programs, all_programs=programs)
+        # nginx comes last: it would count an app that is still starting as failed, and leave it out for a while.
+        self._wait_for_apps(record.app_ports)
+        gateway = self._gateway(record)
+        self._supervisor.add([gateway], all_programs=[*programs, gateway])
+        if wait:
+            self._wait_for(f"the gateway does not answer {self._ready_path()} with 200", gateway_port, self._ready_path())
+            wait_until(self._supervisor.all_running, READY_TIMEOUT_S, "the processes do not stay up")
+
+    def _introduce(self, record: Record, version: str) -> None:
+        database = "the database of DATABASE_URL" if self._settings.get("DATABASE_URL") else "SQLite instead of PostgreSQL"
+        click.echo(f"Differs from Compose: {database}, nginx {version} of this machine, no containers (no limits of CPU and memory).")
+        if os.geteuid() == 0:
+            for what, user in (("nginx", record.nginx_user), ("gunicorn", record.app_user)):
+                reason = "" if user else f" (no user without privileges can read {self._root} and {sys.executable})"
+                click.echo(f"You are root; {what} runs as {user or 'root'}{reason}.")
+
+    def _make_folders(self) -> None:
+        try:
+            for folder in (self._run, self._run / "nginx", self._run / "static", self._run / "tmp", self._data):
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o755)
+            self._data.chmod(0o700)
+        except OSError as error:
+            raise StackError(
+                f"cannot write to {error.filename}: {error.strerror}", hint="put the project into a folder of your own"
+            ) from None
+
+    def _check_gunicorn(self) -> None:
+        answer = subprocess.run(
+            [sys.executable, str(self._root / "gunicorn.conf.py")],
+            env=self._settings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if answer.returncode:
+            raise StackError((answer.stderr.strip().splitlines() or ["gunicorn.conf.py failed"])[-1], exit_code=2)
+
+    def _hand_over(self, record: Record) -> None:
+        """Give the folders to the users who write there."""
+        secret = self._data / "secret_key"
+        if not secret.exists():
+            secret.touch(mode=0o600)
+            secret.write_text(secrets.token_urlsafe(48))
+        for user, folders in (
+            (record.app_user, [self._data, *self._data.iterdir(), self._run / "static", self._run / "tmp"]),
+            (record.nginx_user, [self._run / "nginx"]),
+        ):
+            for folder in folders if user else []:
+                shutil.chown(folder, user, pwd.getpwnam(user or "").pw_gid)
+
+    def _prepare(self, record: Record) -> None:
+        """Bring the database to the newest schema, and the static files into the folder that nginx serves."""
+        for what, arguments in (("the migrations", ["db", "upgrade"]), ("compiling the static files", ["digest", "compile"])):
+            argv = [sys.executable, "-m", "flask", "--app", self._app_module(), *arguments]
+            answer = _run_as(record.app_user, argv, cwd=self._root / "app", env=self._environment(record))
+            if answer.returncode:
+                raise StackError(f"{what} failed", details=last_lines(answer.stderr or answer.stdout))
+
+    def _render(self, record: Record, *, quiet: bool) -> None:
+        """Write nginx's configuration; what an older nginx cannot do is said by the script on stderr."""
+        inputs = {
+            "NGINX_RUNTIME": "local",
+            "LISTEN": f"{HOST}:{record.gateway_port}",
+            "STATUS_LISTEN": f"{HOST}:{record.status_port}",
+            "UPSTREAM_SERVERS": " ".join(f"{HOST}:{port}" for port in record.app_ports),
+            "STATIC_ROOT": str(self._run / "static"),
+            "NGINX_PREFIX": str(self._run / "nginx"),
+            "PATH": f"{Path(record.nginx).parent}:{self._settings.get('PATH', os.defpath)}:{machine.MORE_FOLDERS}",
+        }
+        answer = subprocess.run(
+            ["/bin/sh", str(self._root / "nginx" / "render"), str(self._run / "conf")],
+            env={**self._settings, **inputs},
+            capture_output=True,
+            text=True,
+            check=False,
+            umask=0o022,
+        )
+        if answer.returncode:
+            lines = answer.stderr.strip().splitlines() or ["nginx/render failed"]
+            raise StackError(lines[0], details="\n".join(lines[1:]), exit_code=answer.returncode)
+        if answer.stderr and not quiet:
+            click.echo(answer.stderr.rstrip())
+
+    # --- what runs
+
+    def _environment(self, record: Record) -> dict[str, str]:
+        """What the processes inherit: the user's settings, and what is different for processes."""
+        defaults = {"APP_ENV": "production", "DATABASE_URL": f"sqlite:///{self._data / 'site.db'}"}
+        if not self._settings.get("SECRET_KEY") and not self._settings.get("SECRET_KEY_FILE"):
+            defaults["SECRET_KEY_FILE"] = str(self._data / "secret_key")
+        if record.downstream_port:
+            defaults["LAB_DOWNSTREAM_URL"] = f"http://{HOST}:{record.downstream_port}"
+        given = {key: value for key, value in self._settings.items() if value or key not in defaults}
+        return {
+            **defaults,
+            **given,
+            "APP_MODULE": self._app_module(),
+            "STATIC_ROOT": str(self._run / "static"),
+            "PATH": f"{Path(sys.executable).parent}:{self._settings.get('PATH', os.defpath)}",
+            # Temporary files go where `down` clears up; the home of root would be out of reach.
+            "HOME": str(self._run / "tmp"),
+            "TMPDIR": str(self._run / "tmp"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "FLASK_SKIP_DOTENV": "1",
+        }
+
+    def _app_module(self) -> str:
+        return self._settings.get("APP_MODULE") or "kit_app:create_app()"
+
+    def _programs(self, record: Record) -> list[Program]:
+        """Everything but nginx, the app's instances first."""
+        gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(self._root / "gunicorn.conf.py")]
+        apps = [
+            Program(
+                f"app-{number}",
+                gunicorn,
+                self._root / "app",
+                {"GUNICORN_BIND": f"{HOST}:{port}"},
+                record.app_user,
+                stop_wait_s=GUNICORN_STOP_S,
+            )
+            for number, port in enumerate(record.app_ports, 1)
+        ]
+        return [*apps, *([self._downstream(record)] if record.downstream_port else [])]
+
+    def _downstream(self, record: Record) -> Program:
+        argv = [sys.executable, "-m", "kit_app.downstream", "--port", str(record.downstream_port)]
+        return Program("downstream", argv, self._root / "app", {}, record.app_user, stop_wait_s=DOWNSTREAM_STOP_S)
+
+    def _gateway(self, record: Record) -> Program:
+        # Started by root, nginx would give its workers to the user "nobody", who may not be able to read the folder.
+        as_root = os.geteuid() == 0 and record.nginx_user is None
+        argv = [
+            record.nginx,
+            *("-e", "stderr", "-p", str(self._run / "nginx"), "-c", str(self._run / "conf" / "nginx.conf")),
+            *("-g", "daemon off;" + (" user root;" if as_root else "")),
+        ]
+        return Program("gateway", argv, self._run, {}, record.nginx_user, stop_signal="QUIT", stop_wait_s=NGINX_STOP_S)
+
+    # --- waiting
+
+    def _ready_path(self) -> str:
+        # Another application than the sample site may have one health path only.
+        return self._settings.get("HEALTH_PATH") or "/readyz"
+
+    def _wait_for_apps(self, ports: Sequence[int]) -> None:
+        path = self._settings.get("HEALTH_PATH") or "/healthz"
+        for port in ports:
+            self._wait_for(f"the app on port {port} does not answer {path} with 200", port, path)
+
+    def _wait_for(self, complaint: str, port: int, path: str) -> None:
+        host = (self._settings.get("SERVER_NAMES") or "localhost").split()[0]
+
+        def answers() -> bool:
+            self._supervisor.require_alive()
+            return _status(port, path, host) == http.HTTPStatus.OK
+
+        try:
+            wait_until(answers, READY_TIMEOUT_S, complaint)
+        except StackError as error:
+            raise StackError(error.message, hint=error.hint, details=error.details or last_lines(self.logs())) from None
+
+    def _reload(self, record: Record) -> None:
+        """Make nginx read its configuration anew; returns when the old workers are gone, or have been given time to go."""
+        self.nginx_config()  # refuses a broken configuration, which nginx itself would only log
+        parent = psutil.Process(self._supervisor.states()["gateway"][1])
+        old = {child.pid for child in parent.children()}
+        self._supervisor.signal("gateway", "HUP")
+        wait_until(lambda: bool({child.pid for child in parent.children()} - old), RELOAD_TIMEOUT_S, "nginx did not reload")
+        with suppress(StackError):
+            wait_until(lambda: not old & {child.pid for child in parent.children()}, RELOAD_TIMEOUT_S, "")
+        self._wait_for("the gateway does not answer after its reload", record.gateway_port, self._ready_path())
+
+    # --- the record
+
+    def _record(self) -> Record | None:
+        return _read_record(self._run / "state.json")
+
+    def _running(self) -> Record:
+        record = self._record()
+        if not record or not record.leader.process():
+            raise StackError(f"{self.name} does not run", hint="run make up")
+        return record
+
+    def _save(self, record: Record) -> None:
+        partial_file = self._run / "state.json.new"
+        partial_file.write_text(json.dumps(asdict(record)))
+        partial_file.rename(self._run / "state.json")
+
+    def _sweep(self, record: Record | None) -> None:
+        """End what is left of the processes and remove their folder."""
+        if record:
+            stop(record.leader, patience_s=NGINX_STOP_S + GUNICORN_STOP_S)
+        shutil.rmtree(self._run, ignore_errors=True)
+
+    def _log_files(self, service: str | None) -> list[Path]:
+        files = sorted(self._supervisor.logs.glob("*.log"))
+        return [path for path in files if service in {None, path.stem, path.stem.partition("-")[0]}]
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in Record.__dataclass_fields__}
+
+
+def _read_record(path: Path) -> Record | None:
+    try:
+        return Record.from_json(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StackError(f"cannot read {path}: {error}", hint=f"remove {path.parent} after ending what still runs") from None
+
+
+def _run_as(user: str | None, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> CompletedProcess[str]:
+    run = partial(subprocess.run, argv, cwd=cwd, env=dict(env), capture_output=True, text=True, check=False)
+    try:
+        if user is None:
+            return run()
+        return run(user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[])
+    except OSError as error:
+        return CompletedProcess(argv, 127, "", f"{argv[0]}: {error.strerror}\n")
+
+
+def _status(port: int, path: str, host: str) -> int:
+    """Ask once; 0 when nobody answers in time."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()

@@ -1,0 +1,257 @@
+"""Run the local runtime's processes under supervisor (supervisord.org), and find all of them again."""
+
+import configparser
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from xmlrpc.client import Fault, ServerProxy
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
+
+from stack.base import StackError, last_lines
+
+POLL_S = 0.05
+# The longest path that fits into a socket address: 108 bytes on Linux, 104 on macOS, with a zero at the end.
+SOCKET_PATH_MAX = 103
+# supervisord reaps and saves before it leaves; its children have stop times of their own, added to this.
+LEAVE_TIMEOUT_S = 10
+# Bounds what the logs of one process take up; at the bound supervisor keeps one older file.
+LOG_MAX = "10MB"
+ALIVE = {"STOPPED", "STARTING", "RUNNING"}  # a program is "stopped" until supervisor gets round to starting it
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A process to keep running."""
+
+    name: str
+    argv: Sequence[str]
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None  # None: the user of supervisord
+    stop_signal: str = "TERM"
+    stop_wait_s: int = 10  # after that it is killed with all of its children
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The supervisord of a stack, identified beyond the reuse of its pid."""
+
+    pid: int
+    started: float  # seconds since the epoch, as psutil says
+    root: str  # the folder in which everything it starts works
+
+    @classmethod
+    def of(cls, pid: int, root: Path) -> "Leader":
+        """Describe a process that was just started."""
+        return cls(pid, psutil.Process(pid).create_time(), str(root))
+
+    def process(self) -> psutil.Process | None:
+        """Return the process while it lives, else None."""
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            if process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
+
+    def session(self) -> list[psutil.Process]:
+        """Return every process that it started, directly or not, itself included, alive after it or not.
+
+        supervisord leads a session of its own, and none of its descendants leaves it: nginx and gunicorn do so only as daemons.
+        After a restart of the machine the number may be somebody else's; age and working folder tell those apart.
+        """
+        return [process for process in psutil.process_iter() if self._started(process)]
+
+    def _started(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error, OSError):
+            return (
+                os.getsid(process.pid) == self.pid
+                and process.create_time() >= self.started
+                and process.status() != psutil.STATUS_ZOMBIE
+                and Path(process.cwd()).is_relative_to(self.root)
+            )
+        return False
+
+
+class Supervisor:
+    """A supervisord and its programs. Everything it writes lies in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._config = folder / "supervisord.conf"
+        self._socket = folder / "supervisor.sock"
+        self.logs = folder / "log"
+
+    def check(self) -> None:
+        """Raise when the folder's path is too long for a socket."""
+        if len(os.fsencode(self._socket)) > SOCKET_PATH_MAX:
+            raise StackError(
+                f"the path {self._folder} is too long for a socket in it", hint="put the project into a folder with a shorter path"
+            )
+
+    def start(self, env: Mapping[str, str], *, root: Path) -> Leader:
+        """Start supervisord with no program; `env` is what every program inherits, `root` the folder in which they all work."""
+        self.logs.mkdir(exist_ok=True)
+        self._write([])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(self._config)],
+            cwd=self._folder,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=(self.logs / "supervisord.out").open("wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        leader = Leader.of(process.pid, root)
+        try:
+            wait_until(lambda: self._answers() or process.poll() is not None, 20, "supervisord does not answer")
+            if process.poll() is not None:
+                raise StackError("supervisord did not start", details=last_lines(self._text("supervisord.out")))
+        except BaseException:
+            stop(leader)
+            raise
+        return leader
+
+    def add(self, programs: Sequence[Program], *, all_programs: Sequence[Program]) -> None:
+        """Start more programs. `all_programs` is everything that shall run from now on."""
+        self._write(all_programs)
+        with self._rpc() as rpc:
+            rpc.reloadConfig()
+            for program in programs:
+                rpc.addProcessGroup(program.name)
+
+    def remove(self, programs: Sequence[Program], *, all_programs: Sequence[Program]) -> None:
+        """Stop programs and forget them. `all_programs` is what remains."""
+        with self._rpc() as rpc:
+            for program in programs:
+                rpc.stopProcess(program.name)
+            self._write(all_programs)
+            rpc.reloadConfig()
+            for program in programs:
+                rpc.removeProcessGroup(program.name)
+
+    def stop_programs(self, *, first: str) -> None:
+        """Stop `first`, then all others at once; returns when they have ended."""
+        with self._rpc() as rpc:
+            if first in self.states():
+                rpc.stopProcess(first)
+            rpc.stopAllProcesses()
+
+    def signal(self, program: str, name: str) -> None:
+        """Send a signal ("HUP") to a program."""
+        with self._rpc() as rpc:
+            rpc.signalProcess(program, name)
+
+    def states(self) -> dict[str, tuple[str, int]]:
+        """Map each program to its state ("RUNNING", "BACKOFF", …) and its pid, 0 when it has none."""
+        with self._rpc() as rpc:
+            rows = cast("list[dict[str, Any]]", rpc.getAllProcessInfo())
+        return {str(row["name"]): (str(row["statename"]), int(row["pid"])) for row in rows}
+
+    def require_alive(self) -> None:
+        """Raise, with the last lines of its log, when a program has ended by itself."""
+        for name, (state, _) in self.states().items():
+            if state not in ALIVE:
+                raise StackError(f"{name} ended while it was starting", details=last_lines(self._text(f"{name}.log")))
+
+    def all_running(self) -> bool:
+        """Say whether every program has been up for a second; raise when one has ended."""
+        self.require_alive()
+        return all(state == "RUNNING" for state, _ in self.states().values())
+
+    def _answers(self) -> bool:
+        try:
+            self.states()
+        except StackError:
+            return False
+        return True
+
+    def _text(self, name: str) -> str:
+        return (self.logs / name).read_text(errors="replace") if (self.logs / name).exists() else ""
+
+    @contextmanager
+    def _rpc(self) -> Iterator[Any]:
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        try:
+            yield ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        except Fault as error:
+            raise StackError(f"supervisor refused: {error.faultString}") from None
+        except OSError as error:
+            raise StackError(f"supervisor does not answer ({error.strerror})") from None
+        finally:
+            transport.close()
+
+    def _write(self, programs: Sequence[Program]) -> None:
+        config = configparser.RawConfigParser()
+        config["unix_http_server"] = {"file": _escape(self._socket)}
+        config["rpcinterface:supervisor"] = {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"}
+        config["supervisord"] = {
+            "logfile": _escape(self.logs / "supervisord.log"),
+            "logfile_maxbytes": LOG_MAX,
+            "logfile_backups": "1",
+            "pidfile": _escape(self._folder / "supervisord.pid"),
+            "silent": "true",  # its log file has the same lines
+            # Without this a root supervisord warns at every start; it needs root's rights to give its children other users.
+            **({"user": "root"} if os.geteuid() == 0 else {}),
+        }
+        for program in programs:
+            config[f"program:{program.name}"] = self._section(program)
+        with self._config.open("w") as file:
+            config.write(file)
+
+    def _section(self, program: Program) -> dict[str, str]:
+        section = {
+            "command": _escape(shlex.join(program.argv)),
+            "directory": _escape(program.cwd),
+            "environment": ",".join(f'{key}="{_escape(value)}"' for key, value in program.env.items()),
+            # Not only after an unexpected exit code: a server that ends, ends unexpectedly.
+            "autorestart": "true",
+            "stopsignal": program.stop_signal,
+            "stopwaitsecs": str(program.stop_wait_s),
+            # Otherwise a killed parent leaves its workers behind, with the port.
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": _escape(self.logs / f"{program.name}.log"),
+            "stdout_logfile_maxbytes": LOG_MAX,
+            "stdout_logfile_backups": "1",
+        }
+        return section | ({"user": program.user} if program.user else {})
+
+
+def _escape(value: object) -> str:
+    """supervisor expands %(names)s in its values."""
+    return str(value).replace("%", "%%")
+
+
+def stop(leader: Leader, *, patience_s: float = 0) -> None:
+    """End a supervisord with everything it started; `patience_s` is how long its programs may take to end in good order."""
+    process = leader.process()
+    if process:
+        process.terminate()
+        with suppress(psutil.TimeoutExpired):
+            process.wait(patience_s + LEAVE_TIMEOUT_S)
+    left = leader.session()
+    for orphan in left:
+        with suppress(psutil.NoSuchProcess):
+            orphan.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(left, timeout=LEAVE_TIMEOUT_S)
+    if alive:
+        raise StackError(f"processes cannot be ended: {', '.join(str(orphan.pid) for orphan in alive)}")
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, message: str) -> None:
+    """Return when `condition` holds; raise StackError(message) when it does not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StackError(f"{message} within {timeout_s:g} s")
+        time.sleep(POLL_S)

@@ -1,0 +1,186 @@
+"""Fixtures for tests of the whole stack: real nginx, real gunicorn, in both runtimes where both can show it.
+
+    @pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
+    def test_a_fact(stack, client): ...
+
+runs once for each runtime. Tests with the same settings share one stack, started by the first that needs it.
+A runtime that this machine does not have is reported as not run, with the reason; with CI=true that is a failure.
+"""
+
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stack import Stack, StackError, open_stack
+from stack.base import read_settings
+from stack.choice import missing_for_compose
+from stack.machine import COMMANDS, find_command, free_ports
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNTIMES = ("local", "compose")
+# Two cores carry this many idle stacks; the one that was not used for longest makes room for the next.
+LIVE_STACKS = 3
+# The end of a log is enough to see what went wrong; complete ones would bury the failure.
+REPORT_LINES = 80
+
+Key = tuple[str, tuple[tuple[str, str], ...], tuple[Path, ...]]
+StackFactory = Callable[..., Stack]
+
+
+def not_run(reason: str) -> None:
+    """End the test as not run; in CI, where everything is there, that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"must not be left out in CI: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def missing_for(runtime: str) -> str:
+    """Say what this machine lacks for a runtime, or "" when nothing."""
+    settings = read_settings(ROOT, None)
+    wanted = settings.get("RUNTIME", "auto")
+    if wanted not in {"auto", "", runtime}:
+        return f"RUNTIME={wanted}"
+    if runtime == "compose":
+        return missing_for_compose(settings)
+    missing = [command for command in COMMANDS if not find_command(command, settings)]
+    return f"not installed: {', '.join(missing)}" if missing else ""
+
+
+@pytest.fixture(scope="session")
+def unavailable() -> Mapping[str, str]:
+    """Map each runtime to what it lacks here ("": nothing)."""
+    return {runtime: missing_for(runtime) for runtime in RUNTIMES}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that uses `runtime` (or `stack`) once per runtime."""
+    if "runtime" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("runtimes")
+        names = marker.args if marker else RUNTIMES
+        metafunc.parametrize("runtime", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def runtime(request: pytest.FixtureRequest, unavailable: Mapping[str, str]) -> str:
+    """The runtime of this test: "local" or "compose"."""
+    name: str = request.param
+    if unavailable[name]:
+        not_run(f"runtime {name}: {unavailable[name]}")
+    return name
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing uses."""
+    return free_ports(1)[0]
+
+
+class Stacks:
+    """The stacks of this test session, started when first asked for."""
+
+    def __init__(self) -> None:
+        self._live: OrderedDict[Key, Stack] = OrderedDict()
+        self._count = 0
+        self._built = False
+
+    def get(self, runtime: str, env: Mapping[str, str] | None = None, overrides: Sequence[Path] = ()) -> Stack:
+        """Return a running stack with these settings; it may have served other tests before."""
+        key = (runtime, tuple(sorted((env or {}).items())), tuple(overrides))
+        if key not in self._live:
+            while len(self._live) >= LIVE_STACKS:
+                self._live.popitem(last=False)[1].down(volumes=True)
+            self._live[key] = self._start(runtime, env or {}, overrides)
+        self._live.move_to_end(key)
+        return self._live[key]
+
+    def _start(self, runtime: str, env: Mapping[str, str], overrides: Sequence[Path]) -> Stack:
+        self._count += 1
+        name = f"kit-test-{os.getpid()}-{self._count}"
+        settings = {"GATEWAY_PORT": str(free_ports(1)[0]), **env}
+        stack = open_stack(runtime, name=name, env=settings, overrides=overrides, root=ROOT)
+        try:
+            # The images do not change while the tests run: the first stack builds them.
+            stack.up(build=runtime == "compose" and not self._built)
+        except StackError as error:
+            stack.down(volumes=True)
+            pytest.fail(f"{error.message}; {error.hint}\n{error.details}", pytrace=False)
+        except BaseException:
+            stack.down(volumes=True)
+            raise
+        self._built = self._built or runtime == "compose"
+        return stack
+
+    def close(self) -> None:
+        """Take down everything that was started."""
+        while self._live:
+            self._live.popitem()[1].down(volumes=True)
+
+
+@pytest.fixture(scope="session")
+def stacks() -> Iterator[Stacks]:
+    """All stacks of this session; they end with it."""
+    stacks = Stacks()
+    yield stacks
+    stacks.close()
+
+
+@pytest.fixture
+def stack_factory(stacks: Stacks, runtime: str) -> StackFactory:
+    """Return a function (env, overrides) -> running stack, for tests that need another than the marked one."""
+
+    def start(env: Mapping[str, str] | None = None, overrides: Sequence[Path] = ()) -> Stack:
+        return stacks.get(runtime, env, overrides)
+
+    return start
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest, stack_factory: StackFactory) -> Stack:
+    """A running stack with the settings of the marker `stack_env`."""
+    marker = request.node.get_closest_marker("stack_env")
+    return stack_factory(marker.kwargs if marker else None)
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    """An HTTP client of the stack's gateway; it retries nothing."""
+    with httpx.Client(base_url=stack.url, timeout=10) as client:
+        yield client
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach what the stack has to say to each failure: its logs and the configuration that nginx reads."""
+    report = yield
+    arguments = getattr(item, "funcargs", {}).values()
+    if report.failed:
+        for stack in {id(value): value for value in arguments if hasattr(value, "nginx_config")}.values():
+            report.sections.append((f"logs of {stack.name} ({stack.runtime})", _attempt(stack.logs)))
+            report.sections.append((f"nginx -T of {stack.name}", _attempt(stack.nginx_config, limit=None)))
+    return report
+
+
+def _attempt(read: Callable[[], str], limit: int | None = REPORT_LINES) -> str:
+    try:
+        lines = read().splitlines()
+    except StackError as error:
+        return f"{error.message}\n{error.details}"
+    return "\n".join(lines[-limit:] if limit else lines)
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[[str], str]:
+    """Return a function that finds a program this test needs, or ends the test as not run."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            not_run(f"{name} is not installed")
+        return str(path)
+
+    return find
