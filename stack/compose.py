@@ -76,7 +76,7 @@ class ComposeStack:
         return self._capture("exec", "--no-TTY", "--index", str(index), service, *argv)
 
     def nginx_config(self) -> str:
-        answer = self.exec("gateway", ["nginx", "-T", "-c", "/run/nginx/nginx.conf"])
+        answer = self.exec("gateway", ["nginx", "-T"])
         if answer.returncode:
             raise StackError("nginx does not accept its configuration", details=last_lines(answer.stderr))
         return answer.stdout
