@@ -381,10 +381,9 @@ def json_logger() -> type[Logger]:
     from pythonjsonlogger.json import JsonFormatter
 
     layout = JsonFormatter(
-        "{levelname}{name}{process}{message}",
-        style="{",
-        timestamp="time",
-        rename_fields={"levelname": "level", "name": "logger"},
+        ["asctime", "levelname", "name", "process", "message"],
+        rename_fields={"asctime": "time", "levelname": "level", "name": "logger", "process": "pid"},
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
 
     def setup(self: Logger, cfg: gunicorn.config.Config) -> None:
