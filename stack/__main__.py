@@ -10,8 +10,9 @@ from typing import NoReturn
 import click
 
 from stack import REPOSITORY, Stack, StackError, choose, open_stack
-from stack.base import DEFAULT_NAME, Unit, check_name, read_settings
+from stack.base import DEFAULT_NAME, Unit, read_settings
 from stack.local import LocalStack
+from stack.machine import PACKAGES, require_commands
 
 
 class Commands(click.Group):
@@ -63,6 +64,9 @@ def up(ctx: click.Context) -> None:
 def down(stack: Stack, volumes: bool) -> None:  # noqa: FBT001 - click passes options by name
     """Stop everything; the database and the generated secrets are kept."""
     stack.down(volumes=volumes)
+    if stack.runtime == "compose":
+        # What a local stack left when it died, before there was an engine here.
+        LocalStack(stack.name, root=REPOSITORY, settings=read_settings(REPOSITORY, None)).down(volumes=volumes)
     click.echo(
         f"{stack.name} is stopped; {'nothing of it is left' if volumes else 'its database and secrets are kept (--volumes deletes them)'}."
     )
@@ -127,6 +131,13 @@ def exec(stack: Stack, service: str, argv: tuple[str, ...], index: int) -> NoRet
     click.echo(answer.stdout, nl=False)
     click.echo(answer.stderr, nl=False, err=True)
     sys.exit(answer.returncode)
+
+
+@main.command()
+@click.argument("commands", nargs=-1, required=True, type=click.Choice(sorted(PACKAGES)))
+def install(commands: tuple[str, ...]) -> None:
+    """Make sure that programs are there: by apt-get as root on Debian, else say what to run."""
+    require_commands(commands, read_settings(REPOSITORY, None))
 
 
 def _table(units: Iterable[Unit]) -> str:

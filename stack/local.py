@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import pwd
 import secrets
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -21,6 +19,7 @@ import psutil
 
 from stack import machine
 from stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, read_number
+from stack.machine import SERVICE_USERS, Account, choose_account
 from stack.supervision import Leader, Program, Supervisor, stop, wait_until
 
 HOST = "127.0.0.1"
@@ -32,6 +31,7 @@ NGINX_STOP_S = 35
 DOWNSTREAM_STOP_S = 5
 # After a reload the old workers of nginx finish what they have begun; an instance that leaves waits for them this long.
 RELOAD_TIMEOUT_S = 10
+RECORD = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class Record:
 
     leader: Leader
     nginx: str  # path
-    nginx_user: str | None  # None: the user who started the stack
-    app_user: str | None
+    user: str | None  # whose processes they are; None: the user who started the stack
     gateway_port: int
     status_port: int
     app_ports: tuple[int, ...]
@@ -55,7 +54,7 @@ class Record:
 
 def is_recorded(root: Path, name: str) -> bool:
     """Say whether processes of the local stack `name` are alive."""
-    record = _read_record(root / ".run" / name / "run" / "state.json")
+    record = _read_record(root / ".run" / name / RECORD)
     return record is not None and bool(record.leader.session())
 
 
@@ -63,6 +62,7 @@ class LocalStack:
     """nginx, gunicorn instances and, with LAB_ENABLED=1, the slow downstream.
 
     `.run/<name>/run` lives as long as the processes; `.run/<name>/data` (database, secret) outlives them.
+    Both belong to the user of the processes, the record beside them to the user of this program.
     """
 
     runtime = "local"
@@ -149,12 +149,12 @@ class LocalStack:
         if name not in programs:
             raise StackError(f"{name} does not run", hint=f"running: {', '.join(programs)}", exit_code=2)
         program = programs[name]
-        return _run_as(program.user, argv, cwd=program.cwd, env={**self._environment(record), **program.env})
+        return Account(record.user).run(argv, cwd=program.cwd, env={**self._environment(record), **program.env})
 
     def nginx_config(self) -> str:
         record = self._running()
         gateway = self._gateway(record)
-        answer = _run_as(gateway.user, [*gateway.argv, "-T"], cwd=gateway.cwd, env=self._settings)
+        answer = Account(record.user).run([*gateway.argv, "-T"], cwd=gateway.cwd, env=self._settings)
         if answer.returncode:
             raise StackError("nginx does not accept its configuration", details=last_lines(answer.stderr))
         return answer.stdout
@@ -184,22 +184,22 @@ class LocalStack:
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=MAX_REPLICAS)
         self._make_folders()
         self._check_gunicorn()
+        account = choose_account([self._run, self._root / "app", self._root / "nginx"])
         status, *ports = machine.free_ports(replicas + 2)
         draft = Record(
             leader=Leader(0, 0, ""),
             nginx=nginx,
-            nginx_user=machine.service_user(["test", "-r", "."], cwd=self._run),
-            app_user=machine.service_user([sys.executable, "-c", "import gunicorn, kit_app"], cwd=self._root / "app"),
+            user=account.name,
             gateway_port=gateway_port,
             status_port=status,
             app_ports=tuple(ports[:replicas]),
             downstream_port=ports[-1] if is_on(self._settings, "LAB_ENABLED") else None,
         )
         self._introduce(draft, version)
-        self._hand_over(draft)
+        self._hand_over(account)
         self._render(draft, quiet=False)
         self._prepare(draft)
-        leader = self._supervisor.start(self._environment(draft), root=self._root)
+        leader = self._supervisor.start(self._environment(draft), account=account, root=self._root)
         record = Record(**{**_fields(draft), "leader": leader})
         self._save(record)
         programs = self._programs(record)
@@ -216,13 +216,12 @@ class LocalStack:
         database = "the database of DATABASE_URL" if self._settings.get("DATABASE_URL") else "SQLite instead of PostgreSQL"
         click.echo(f"Differs from Compose: {database}, nginx {version} of this machine, no containers (no limits of CPU and memory).")
         if os.geteuid() == 0:
-            for what, user in (("nginx", record.nginx_user), ("gunicorn", record.app_user)):
-                reason = "" if user else f" (no user without privileges can read {self._root} and {sys.executable})"
-                click.echo(f"You are root; {what} runs as {user or 'root'}{reason}.")
+            reason = "" if record.user else f", because {SERVICE_USERS[0]} cannot read {self._root} with {sys.executable}"
+            click.echo(f"You are root; the processes run as {record.user or 'root too'}{reason}.")
 
     def _make_folders(self) -> None:
         try:
-            for folder in (self._run, self._run / "nginx", self._run / "static", self._run / "tmp", self._data):
+            for folder in self._folders():
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(0o755)
             self._data.chmod(0o700)
@@ -230,6 +229,9 @@ class LocalStack:
             raise StackError(
                 f"cannot write to {error.filename}: {error.strerror}", hint="put the project into a folder of your own"
             ) from None
+
+    def _folders(self) -> list[Path]:
+        return [self._run, self._supervisor.logs, *(self._run / name for name in ("nginx", "static", "tmp")), self._data]
 
     def _check_gunicorn(self) -> None:
         answer = subprocess.run(
@@ -242,24 +244,21 @@ class LocalStack:
         if answer.returncode:
             raise StackError((answer.stderr.strip().splitlines() or ["gunicorn.conf.py failed"])[-1], exit_code=2)
 
-    def _hand_over(self, record: Record) -> None:
-        """Give the folders to the users who write there."""
-        secret = self._data / "secret_key"
-        if not secret.exists():
-            secret.touch(mode=0o600)
-            secret.write_text(secrets.token_urlsafe(48))
-        for user, folders in (
-            (record.app_user, [self._data, *self._data.iterdir(), self._run / "static", self._run / "tmp"]),
-            (record.nginx_user, [self._run / "nginx"]),
-        ):
-            for folder in folders if user else []:
-                shutil.chown(folder, user, pwd.getpwnam(user or "").pw_gid)
+    def _hand_over(self, account: Account) -> None:
+        """Make the secret once, and give the folders to the user of the processes."""
+        with suppress(FileExistsError):
+            secret = os.open(self._data / "secret_key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(secret, "w") as file:
+                file.write(secrets.token_urlsafe(48))
+        for path in [*self._folders(), *self._data.iterdir()]:
+            account.own(path)
 
     def _prepare(self, record: Record) -> None:
         """Bring the database to the newest schema, and the static files into the folder that nginx serves."""
-        for what, arguments in (("the migrations", ["db", "upgrade"]), ("compiling the static files", ["digest", "compile"])):
-            argv = [sys.executable, "-m", "flask", "--app", self._app_module(), *arguments]
-            answer = _run_as(record.app_user, argv, cwd=self._root / "app", env=self._environment(record))
+        migrate = ["-m", "flask", "--app", self._app_module(), "db", "upgrade"]
+        compile_static = ["-m", "kit_app.staticfiles", str(self._run / "static")]
+        for what, arguments in (("the migrations", migrate), ("compiling the static files", compile_static)):
+            answer = Account(record.user).run([sys.executable, *arguments], cwd=self._root / "app", env=self._environment(record))
             if answer.returncode:
                 raise StackError(f"{what} failed", details=last_lines(answer.stderr or answer.stdout))
 
@@ -272,16 +271,11 @@ class LocalStack:
             "UPSTREAM_SERVERS": " ".join(f"{HOST}:{port}" for port in record.app_ports),
             "STATIC_ROOT": str(self._run / "static"),
             "NGINX_PREFIX": str(self._run / "nginx"),
-            "PATH": f"{Path(record.nginx).parent}:{self._settings.get('PATH', os.defpath)}:{machine.MORE_FOLDERS}",
+            "NGINX_BINARY": record.nginx,
+            "PATH": f"{self._settings.get('PATH', os.defpath)}:{machine.MORE_FOLDERS}",
         }
-        answer = subprocess.run(
-            ["/bin/sh", str(self._root / "nginx" / "render"), str(self._run / "conf")],
-            env={**self._settings, **inputs},
-            capture_output=True,
-            text=True,
-            check=False,
-            umask=0o022,
-        )
+        argv = ["/bin/sh", str(self._root / "nginx" / "render"), str(self._run / "conf")]
+        answer = Account(record.user).run(argv, cwd=self._root, env={**self._settings, **inputs})
         if answer.returncode:
             lines = answer.stderr.strip().splitlines() or ["nginx/render failed"]
             raise StackError(lines[0], details="\n".join(lines[1:]), exit_code=answer.returncode)
@@ -323,7 +317,6 @@ class LocalStack:
                 gunicorn,
                 self._root / "app",
                 {"GUNICORN_BIND": f"{HOST}:{port}"},
-                record.app_user,
                 stop_wait_s=GUNICORN_STOP_S,
             )
             for number, port in enumerate(record.app_ports, 1)
@@ -332,17 +325,12 @@ class LocalStack:
 
     def _downstream(self, record: Record) -> Program:
         argv = [sys.executable, "-m", "kit_app.downstream", "--port", str(record.downstream_port)]
-        return Program("downstream", argv, self._root / "app", {}, record.app_user, stop_wait_s=DOWNSTREAM_STOP_S)
+        return Program("downstream", argv, self._root / "app", stop_wait_s=DOWNSTREAM_STOP_S)
 
     def _gateway(self, record: Record) -> Program:
-        # Started by root, nginx would give its workers to the user "nobody", who may not be able to read the folder.
-        as_root = os.geteuid() == 0 and record.nginx_user is None
-        argv = [
-            record.nginx,
-            *("-e", "stderr", "-p", str(self._run / "nginx"), "-c", str(self._run / "conf" / "nginx.conf")),
-            *("-g", "daemon off;" + (" user root;" if as_root else "")),
-        ]
-        return Program("gateway", argv, self._run, {}, record.nginx_user, stop_signal="QUIT", stop_wait_s=NGINX_STOP_S)
+        # Without -e nginx complains at start that it may not write to its compiled-in log file.
+        argv = [record.nginx, "-e", "stderr", "-c", str(self._run / "conf" / "nginx.conf")]
+        return Program("gateway", argv, self._run, stop_signal="QUIT", stop_wait_s=NGINX_STOP_S)
 
     # --- waiting
 
@@ -381,7 +369,7 @@ class LocalStack:
     # --- the record
 
     def _record(self) -> Record | None:
-        return _read_record(self._run / "state.json")
+        return _read_record(self._folder / RECORD)
 
     def _running(self) -> Record:
         record = self._record()
@@ -390,15 +378,16 @@ class LocalStack:
         return record
 
     def _save(self, record: Record) -> None:
-        partial_file = self._run / "state.json.new"
-        partial_file.write_text(json.dumps(asdict(record)))
-        partial_file.rename(self._run / "state.json")
+        unfinished = self._folder / f"{RECORD}.new"
+        unfinished.write_text(json.dumps(asdict(record)))
+        unfinished.rename(self._folder / RECORD)
 
     def _sweep(self, record: Record | None) -> None:
         """End what is left of the processes and remove their folder."""
         if record:
             stop(record.leader, patience_s=NGINX_STOP_S + GUNICORN_STOP_S)
         shutil.rmtree(self._run, ignore_errors=True)
+        (self._folder / RECORD).unlink(missing_ok=True)
 
     def _log_files(self, service: str | None) -> list[Path]:
         files = sorted(self._supervisor.logs.glob("*.log"))
@@ -415,17 +404,7 @@ def _read_record(path: Path) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StackError(f"cannot read {path}: {error}", hint=f"remove {path.parent} after ending what still runs") from None
-
-
-def _run_as(user: str | None, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> CompletedProcess[str]:
-    run = partial(subprocess.run, argv, cwd=cwd, env=dict(env), capture_output=True, text=True, check=False)
-    try:
-        if user is None:
-            return run()
-        return run(user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[])
-    except OSError as error:
-        return CompletedProcess(argv, 127, "", f"{argv[0]}: {error.strerror}\n")
+        raise StackError(f"cannot read {path}: {error}", hint="remove it after ending what still runs") from None
 
 
 def _status(port: int, path: str, host: str) -> int:

@@ -18,6 +18,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from stack.base import StackError, last_lines
+from stack.machine import Account
 
 POLL_S = 0.05
 # The longest path that fits into a socket address: 108 bytes on Linux, 104 on macOS, with a zero at the end.
@@ -37,7 +38,6 @@ class Program:
     argv: Sequence[str]
     cwd: Path
     env: Mapping[str, str] = field(default_factory=dict)
-    user: str | None = None  # None: the user of supervisord
     stop_signal: str = "TERM"
     stop_wait_s: int = 10  # after that it is killed with all of its children
 
@@ -98,9 +98,8 @@ class Supervisor:
                 f"the path {self._folder} is too long for a socket in it", hint="put the project into a folder with a shorter path"
             )
 
-    def start(self, env: Mapping[str, str], *, root: Path) -> Leader:
-        """Start supervisord with no program; `env` is what every program inherits, `root` the folder in which they all work."""
-        self.logs.mkdir(exist_ok=True)
+    def start(self, env: Mapping[str, str], *, account: Account, root: Path) -> Leader:
+        """Start supervisord with no program; `env` and `account` are what every program inherits, `root` the folder in which they work."""
         self._write([])
         process = subprocess.Popen(
             [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(self._config)],
@@ -110,6 +109,7 @@ class Supervisor:
             stdout=(self.logs / "supervisord.out").open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            **account.popen_options(),
         )
         leader = Leader.of(process.pid, root)
         try:
@@ -200,8 +200,6 @@ class Supervisor:
             "logfile_backups": "1",
             "pidfile": _escape(self._folder / "supervisord.pid"),
             "silent": "true",  # its log file has the same lines
-            # Without this a root supervisord warns at every start; it needs root's rights to give its children other users.
-            **({"user": "root"} if os.geteuid() == 0 else {}),
         }
         for program in programs:
             config[f"program:{program.name}"] = self._section(program)
@@ -209,7 +207,7 @@ class Supervisor:
             config.write(file)
 
     def _section(self, program: Program) -> dict[str, str]:
-        section = {
+        return {
             "command": _escape(shlex.join(program.argv)),
             "directory": _escape(program.cwd),
             "environment": ",".join(f'{key}="{_escape(value)}"' for key, value in program.env.items()),
@@ -224,7 +222,6 @@ class Supervisor:
             "stdout_logfile_maxbytes": LOG_MAX,
             "stdout_logfile_backups": "1",
         }
-        return section | ({"user": program.user} if program.user else {})
 
 
 def _escape(value: object) -> str:
