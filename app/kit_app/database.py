@@ -1,0 +1,157 @@
+"""The database: one pool for each worker, and no visit that lasts longer than a client would wait."""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from kit_app.record import current_record
+from kit_app.settings import Settings
+
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+# One visit: waiting for a connection, making it, and all statements until the commit. Past it the answer is 503;
+# without it a request would wait as long as the database is away or frozen, and hold its thread for that time.
+VISIT_S = 1.8
+# The part of it that may pass waiting for another request's connection; it leaves some for the work itself.
+_POOL_WAIT_S = 1.0
+# SQLite: how long to wait for another writer before "database is locked".
+_SQLITE_BUSY_MS = 1500
+
+_deadline: ContextVar[float | None] = ContextVar("database_deadline", default=None)
+
+
+class Base(DeclarativeBase):
+    """What the models inherit from."""
+
+
+db = SQLAlchemy(model_class=Base)
+migrate = Migrate()
+
+
+@contextmanager
+def visit() -> Iterator[Session]:
+    """A visit to the database: timed for the log, with a deadline, rolled back when it fails.
+
+    Everything that touches the database goes through here, or it has no deadline.
+    """
+    started = time.perf_counter()
+    token = _deadline.set(time.monotonic() + VISIT_S)
+    try:
+        yield db.session()
+    except BaseException:
+        db.session.rollback()
+        raise
+    finally:
+        _deadline.reset(token)
+        if record := current_record():
+            record.database_s += time.perf_counter() - started
+
+
+def ping() -> None:
+    """Ask the database for an answer; raises sqlalchemy.exc.SQLAlchemyError when it gives none."""
+    with visit() as session:
+        session.execute(text("SELECT 1"))
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection whose every wait ends at the visit's deadline.
+
+    A server-side statement_timeout does not help when the server is frozen, TCP timeouts do not when its kernel
+    still acknowledges, and libpq's connect_timeout is at least 2 s. Outside of visits (migrations) nothing changes.
+    """
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Any:
+        return _until_deadline(super()._connect_gen(*args, **kwargs))
+
+    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().wait(_until_deadline(gen), *args, **kwargs)
+        except _DeadlineError:
+            # An answer may still come: the connection cannot be used again, and the pool learns it by this.
+            self.pgconn.finish()
+            raise
+
+
+class _DeadlineError(psycopg.OperationalError):
+    pass
+
+
+def _until_deadline(waits: Generator[Any, Any, _T]) -> Generator[Any, Any, _T]:
+    """Pass psycopg's wait requests on; it resumes them ten times a second at least, so that we can look at the clock."""
+    try:
+        wait = next(waits)
+        while True:
+            ready = yield wait
+            deadline = _deadline.get()
+            if deadline is not None and time.monotonic() > deadline:
+                raise _DeadlineError(f"no answer from the database within {VISIT_S} s")
+            wait = waits.send(ready)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def _engine_options(url: URL, pool_size: int) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        # The pool is a bound: replicas x workers x pool is what the database must be able to hold.
+        "max_overflow": 0,
+        "pool_timeout": _POOL_WAIT_S,
+        # Without the check the first requests after a database restart fail, one for each pooled connection.
+        "pool_pre_ping": True,
+    }
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": _SQLITE_BUSY_MS / 1000}
+    else:
+        options["connect_args"] = {
+            "application_name": "kit_app",
+            # The server stops working for a client that no longer waits.
+            "options": f"-c statement_timeout={int(VISIT_S * 1000)}",
+            # An idle pooled connection to a host that vanished is noticed, and not only by the next request.
+            "tcp_user_timeout": int(VISIT_S * 1000),
+            "keepalives_idle": 30,
+        }
+    return options
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")  # readers and the one writer do not block each other
+    connection.execute("PRAGMA synchronous = NORMAL")  # safe with WAL: a power cut may lose the last commits, no more
+    connection.execute("PRAGMA foreign_keys = ON")  # off by default, per connection
+
+
+def _connect_postgresql(_dialect: object, _record: object, args: Any, kwargs: Any) -> psycopg.Connection[Any]:
+    return _Connection.connect(*args, **kwargs)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Give `app` its database. Nothing connects before the first request, so gunicorn may fork after this."""
+    url = settings.database(Path(app.instance_path))
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(url, settings.pool_size)
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
+    with app.app_context():
+        if url.get_backend_name() == "sqlite":
+            event.listen(db.engine, "connect", _set_up_sqlite)
+        else:
+            event.listen(db.engine, "do_connect", _connect_postgresql)
+    if settings.pool_size < settings.wanted_pool_size:
+        _logger.warning(
+            "the database pool is smaller than the number of threads: some will wait for a connection",
+            extra={"pool_size": settings.pool_size, "worker_concurrency": settings.worker_concurrency},
+        )

@@ -1,0 +1,20 @@
+"""Is this process alive, and can it do its work?"""
+
+from flask import Blueprint
+
+from kit_app import database
+
+bp = Blueprint("health", __name__)
+
+
+@bp.get("/healthz")
+def healthz() -> dict[str, str]:
+    """This process answers. Without the database: restarting a container does not bring a database back."""
+    return {"status": "ok"}
+
+
+@bp.get("/readyz")
+def readyz() -> dict[str, str]:
+    """This process and its database answer; 503 with Retry-After when the database does not."""
+    database.ping()
+    return {"status": "ok", "database": "ok"}

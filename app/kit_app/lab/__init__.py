@@ -1,0 +1,20 @@
+"""Work for load tests and demonstrations. Every route has a cap, and without LAB_ENABLED=1 there is none of them."""
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+if TYPE_CHECKING:
+    from kit_app.settings import Settings
+
+
+def init_app(app: Flask, settings: "Settings") -> None:
+    """Open the laboratory."""
+    # Here, not above: the downstream service needs no application.
+    from kit_app.lab import process, wait, work
+    from kit_app.security import csrf
+
+    wait.init_app(app, settings)
+    for module in (work, wait, process):
+        csrf.exempt(module.bp)  # for programs, and without rights
+        app.register_blueprint(module.bp, url_prefix="/lab")

@@ -1,0 +1,60 @@
+"""Wait for another service, as most web requests do for most of their time."""
+
+import time
+from typing import Annotated
+
+import urllib3
+from flask import Blueprint, Flask, abort, current_app, request
+from pydantic import BaseModel, Field
+from urllib3.exceptions import HTTPError, TimeoutError as DownstreamTimeoutError
+
+from kit_app.settings import Settings
+from kit_app.validation import validate
+
+bp = Blueprint("lab_wait", __name__)
+
+# The slow service accepts at once or it is away.
+_CONNECT_TIMEOUT_S = 1.0
+# How much later than asked an answer may come before it counts as lost.
+_MARGIN_S = 2.0
+# Connections kept for reuse; more are made when needed, and closed after use.
+_MOST_KEPT = 1000
+
+
+class WaitQuery(BaseModel):
+    """How long the downstream service is to take; its own cap is the same."""
+
+    ms: Annotated[int, Field(ge=0, le=10_000)] = 50
+
+
+@bp.get("/wait")
+def wait() -> dict[str, float]:
+    """Call the slow downstream service over HTTP; 503 when it is away, 504 when it does not answer in time."""
+    query = validate(WaitQuery, request.args.to_dict())
+    started = time.perf_counter()
+    call_downstream(query.ms)
+    return {"asked_ms": query.ms, "waited_ms": round((time.perf_counter() - started) * 1000, 1)}
+
+
+def call_downstream(ms: int) -> None:
+    """Wait for the downstream service to answer after `ms`; aborts with 503 or 504."""
+    pool, url = current_app.extensions["kit_downstream"]
+    if url is None:
+        abort(503, "LAB_DOWNSTREAM_URL is not set: there is no service to wait for.")
+    timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=ms / 1000 + _MARGIN_S)
+    try:
+        # Without retries: a second call would hide that the first one failed.
+        answer = pool.request("GET", f"{url}/wait", fields={"ms": str(ms)}, timeout=timeout, retries=False)
+    except DownstreamTimeoutError:
+        abort(504, "The downstream service did not answer in time.")
+    except HTTPError:
+        abort(503, "The downstream service is not available.")
+    if answer.status != 200:
+        abort(503, f"The downstream service answered {answer.status}.")
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Give `app` its connections to the downstream service; none is opened yet."""
+    pool = urllib3.PoolManager(maxsize=min(settings.worker_concurrency, _MOST_KEPT))
+    url = settings.lab_downstream_url
+    app.extensions["kit_downstream"] = (pool, str(url).rstrip("/") if url else None)

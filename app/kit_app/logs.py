@@ -1,0 +1,53 @@
+"""Log to stdout: JSON for machines, text for people, one line for each event and the request id in all of them."""
+
+import logging
+import sys
+
+from flask import Flask
+from pythonjsonlogger.json import JsonFormatter
+
+from kit_app.record import current_record
+
+_HANDLER = "kit_app"
+# Everything a terminal or a log reader could take for the end of a line, or for a command.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+# What every record has; the rest came by extra=.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
+
+
+class _RequestId(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        request = current_record()
+        record.request_id = request.request_id if request else None
+        return True
+
+
+class _TextFormatter(logging.Formatter):
+    """`time LEVEL logger message key=value …`; a control character is shown, never sent to the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - named by logging
+        extra = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
+        return " ".join([super().formatMessage(record), *extra]).translate(_CONTROL)
+
+
+def _formatter(log_format: str) -> logging.Formatter:
+    if log_format == "json" or (log_format == "auto" and not sys.stdout.isatty()):
+        fields = ["asctime", "levelname", "name", "process", "request_id", "message"]
+        names = {"asctime": "time", "levelname": "level", "name": "logger", "process": "pid"}
+        return JsonFormatter(fields, rename_fields=names, datefmt="%Y-%m-%dT%H:%M:%S%z")
+    return _TextFormatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s", "%H:%M:%S")
+
+
+def init_app(app: Flask, log_format: str) -> None:
+    """Send all log lines of this process to stdout as `log_format` (auto, json or text) says."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.set_name(_HANDLER)
+    handler.addFilter(_RequestId())
+    handler.setFormatter(_formatter(log_format))
+    root = logging.getLogger()
+    # A second app in one process (tests do that) replaces the handler; two would write each line twice.
+    root.handlers = [other for other in root.handlers if other.get_name() != _HANDLER] + [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+
+

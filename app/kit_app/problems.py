@@ -1,0 +1,62 @@
+"""Every error answers with its request id: problem+json (RFC 9457) for programs, a page for people."""
+
+import logging
+from http import HTTPStatus
+
+from flask import Flask, Response, json, render_template, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
+
+from kit_app.record import current_record
+from kit_app.validation import InvalidInputError
+
+_logger = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+# Programs use these; they get problem+json whatever they accept.
+_FOR_PROGRAMS = ("/api/", "/lab/", "/healthz", "/readyz")
+# Seconds after which a client may try again. A database restart takes a few.
+RETRY_AFTER_S = 5
+
+
+def _wants_page() -> bool:
+    if request.path.startswith(_FOR_PROGRAMS):
+        return False
+    offers = ["text/html", PROBLEM_JSON, "application/json"]
+    return request.accept_mimetypes.best_match(offers, default="text/html") == "text/html"
+
+
+def _answer(error: HTTPException) -> ResponseReturnValue:
+    status = HTTPStatus(error.code or 500)
+    record = current_record()
+    request_id = record.request_id if record else ""
+    headers = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
+    if _wants_page():
+        page = render_template("error.html", status=status, detail=error.description, request_id=request_id)
+        return page, status, headers
+    problem: dict[str, object] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status,
+        "detail": error.description,
+        "request_id": request_id,
+    }
+    if isinstance(error, InvalidInputError):
+        problem["errors"] = error.errors
+    return Response(json.dumps(problem), status, headers, content_type=PROBLEM_JSON)
+
+
+def _database_away(error: Exception) -> ResponseReturnValue:
+    # One line: the database being away is no mistake of this code, and its log would drown in tracebacks.
+    _logger.error("the database is not available: %s", str(error).partition("\n")[0])
+    return _answer(ServiceUnavailable("The database is not available.", retry_after=RETRY_AFTER_S))
+
+
+def init_app(app: Flask) -> None:
+    """Answer the errors of `app`."""
+    # An unhandled exception arrives here too, as InternalServerError.
+    app.register_error_handler(HTTPException, _answer)
+    for away in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.register_error_handler(away, _database_away)

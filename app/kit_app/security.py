@@ -1,0 +1,53 @@
+"""Cookies, forged forms, and what a page may load."""
+
+from flask import Flask, Response, request
+from flask.sessions import SecureCookieSessionInterface
+from flask_wtf.csrf import CSRFProtect
+
+csrf = CSRFProtect()
+
+# No script at all, nothing inline, nothing from elsewhere: text that a visitor wrote cannot become code.
+_CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+
+class _Sessions(SecureCookieSessionInterface):
+    """Session cookies that are Secure exactly when the browser came over TLS.
+
+    A fixed SESSION_COOKIE_SECURE would be wrong for one of http://localhost and https://example.org.
+    """
+
+    def get_cookie_name(self, app: Flask) -> str:
+        # Browsers take a __Host- cookie only from this host and over TLS: no neighbour can plant one.
+        return "__Host-session" if request.is_secure else "session"
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+
+def _add_policy(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
+    return response
+
+
+def init_app(app: Flask, secret: str) -> None:
+    """Protect the sessions, forms and pages of `app`."""
+    app.config.update(
+        SECRET_KEY=secret,
+        SESSION_COOKIE_SAMESITE="Lax",  # not sent with a form that another site posts
+        # The token is valid as long as its session: a page left open over lunch can still be sent.
+        WTF_CSRF_TIME_LIMIT=None,
+        # The token is the proof. Comparing the Referer too would lock out browsers that withhold it.
+        WTF_CSRF_SSL_STRICT=False,
+    )
+    app.session_interface = _Sessions()
+    csrf.init_app(app)
+    app.after_request(_add_policy)
