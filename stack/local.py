@@ -248,7 +248,7 @@ class LocalStack:
         """Make the secret once, and give the folders to the user of the processes."""
         with suppress(FileExistsError):
             secret = os.open(self._data / "secret_key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(secret, "w") as file:
+            with os.fdopen(secret, "w") as file:
                 file.write(secrets.token_urlsafe(48))
         for path in [*self._folders(), *self._data.iterdir()]:
             account.own(path)
@@ -324,8 +324,9 @@ class LocalStack:
         return [*apps, *([self._downstream(record)] if record.downstream_port else [])]
 
     def _downstream(self, record: Record) -> Program:
-        argv = [sys.executable, "-m", "kit_app.downstream", "--port", str(record.downstream_port)]
-        return Program("downstream", argv, self._root / "app", stop_wait_s=DOWNSTREAM_STOP_S)
+        argv = [sys.executable, "-m", "kit_app.lab.downstream"]
+        env = {"HOST": HOST, "PORT": str(record.downstream_port)}
+        return Program("downstream", argv, self._root / "app", env, stop_wait_s=DOWNSTREAM_STOP_S)
 
     def _gateway(self, record: Record) -> Program:
         # Without -e nginx complains at start that it may not write to its compiled-in log file.

@@ -25,6 +25,8 @@ POLL_S = 0.05
 SOCKET_PATH_MAX = 103
 # supervisord reaps and saves before it leaves; its children have stop times of their own, added to this.
 LEAVE_TIMEOUT_S = 10
+# From its start until its socket takes commands: imports, mostly.
+ANSWER_TIMEOUT_S = 20
 # Bounds what the logs of one process take up; at the bound supervisor keeps one older file.
 LOG_MAX = "10MB"
 ALIVE = {"STOPPED", "STARTING", "RUNNING"}  # a program is "stopped" until supervisor gets round to starting it
@@ -113,9 +115,7 @@ class Supervisor:
         )
         leader = Leader.of(process.pid, root)
         try:
-            wait_until(lambda: self._answers() or process.poll() is not None, 20, "supervisord does not answer")
-            if process.poll() is not None:
-                raise StackError("supervisord did not start", details=last_lines(self._text("supervisord.out")))
+            wait_until(lambda: self._answers(process), ANSWER_TIMEOUT_S, "supervisord does not answer")
         except BaseException:
             stop(leader)
             raise
@@ -168,7 +168,9 @@ class Supervisor:
         self.require_alive()
         return all(state == "RUNNING" for state, _ in self.states().values())
 
-    def _answers(self) -> bool:
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        if process.poll() is not None:
+            raise StackError("supervisord did not start", details=last_lines(self._text("supervisord.out")))
         try:
             self.states()
         except StackError:
@@ -225,7 +227,7 @@ class Supervisor:
 
 
 def _escape(value: object) -> str:
-    """supervisor expands %(names)s in its values."""
+    """Keep supervisor from expanding %(names)s in a value."""
     return str(value).replace("%", "%%")
 
 
