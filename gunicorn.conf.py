@@ -297,9 +297,10 @@ if os.access("/dev/shm", os.W_OK):
 # What nginx lets through must be accepted here, or a client gets this server's bare error page instead of the site's.
 # nginx takes a line of 8k (large_client_header_buffers); the default here, 4094, refuses URLs that nginx accepted.
 limit_request_line = 8190  # bytes, the most that gunicorn allows
-# Same as the defaults; written down because nginx's max_headers (100) and 8k buffers must not exceed them.
+# Same as the default; written down because what nginx passes (max_headers, 94) and the 6 it adds must not exceed it.
 limit_request_fields = 100
-limit_request_field_size = 8190
+# A field counts with its line end here: nginx's 8192, and the space that nginx adds to a client's "Name:value". Default 8190.
+limit_request_field_size = 8193
 
 # --- 6. Who is in front ----------------------------------------------------------------------------------------------
 
