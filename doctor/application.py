@@ -1,0 +1,246 @@
+"""gunicorn's and Flask's settings, as a probe next to them reads them (probes/app_settings.py)."""
+
+import ast
+import ipaddress
+import json
+import math
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from doctor.facts import App, Database, Environment, Gunicorn, Missing, Pool
+from doctor.units import show_bytes, show_seconds
+from doctor.values import CannotRead, Origin, Setting
+
+PROBE = Path(__file__).parent / "probes" / "app_settings.py"
+MARK = "doctor-answer:"
+# An application that needs longer than this to be imported is not waited for.
+PROBE_TIMEOUT_S = 60
+# What the configuration is shown in place of this machine: a large server, on which a wrong sizing shows.
+PRETENDED_CORES = 64
+# The engine chooses the real subnet when it makes the network.
+PRETENDED_SUBNET = "172.31.254.0/24"
+IN_SECONDS = frozenset({"timeout", "graceful_timeout", "keepalive"})
+IN_BYTES = frozenset({"limit_request_line", "limit_request_field_size"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the probe printed: gunicorn's settings, the environment after gunicorn.conf.py, the application's."""
+
+    settings: Mapping[str, Mapping[str, Any]]
+    environment: Mapping[str, str]
+    app: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python that can be handed a script on stdin: on this machine or, through docker, in a container."""
+
+    argv: Sequence[str]
+    cwd: Path | None = None
+    env: Mapping[str, str] | None = None
+
+    def ask(self, order: Mapping[str, Any]) -> "Answer | Missing":
+        """Run the probe. CannotRead when gunicorn.conf.py is wrong, Missing when there is no gunicorn to ask."""
+        try:
+            done = subprocess.run(
+                [*self.argv, "-", json.dumps(order)],
+                input=PROBE.read_text(),
+                cwd=self.cwd,
+                env=dict(self.env) if self.env is not None else None,
+                capture_output=True,
+                text=True,
+                timeout=PROBE_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return Missing(f"{self.argv[0]} cannot be asked: {type(error).__name__}")
+        if MARK in done.stdout:
+            answer = json.loads(done.stdout.rpartition(MARK)[2])
+            return Answer(answer["settings"], answer["environment"], answer.get("app", {}))
+        if "No module named 'gunicorn'" in done.stderr:
+            return Missing(f"gunicorn is not installed for {self.argv[0]}")
+        raise CannotRead(_complaint(done.stderr))
+
+
+def _complaint(stderr: str) -> str:
+    """One line out of what gunicorn, the configuration or Python printed when they gave up."""
+    lines = [line for line in stderr.splitlines() if line.strip()] or ["gunicorn gave no reason"]
+    at = re.findall(r'File ".*?([\w.-]+\.conf\.py)", line (\d+)', stderr)
+    if at and re.match(r"\w+(Error|Exception)\b", lines[-1]):
+        return f"{at[-1][0]}:{at[-1][1]}: {lines[-1]}"
+    said = [line for line in lines if line.startswith("gunicorn.conf.py: ")]
+    if said:
+        return said[0]
+    return f"gunicorn.conf.py: {lines[-1].removeprefix('Error: ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What a container would show the configuration: its CPU limit, and the names it has on its networks."""
+
+    cpus: float | None
+    names: Sequence[str]
+    subnet: str | None
+
+    def pretend(self, root: Path) -> dict[str, Any]:
+        """Write the files of /proc and /sys that the container would have below `root`; the probe's `pretend`."""
+        network = ipaddress.IPv4Network(self.subnet or PRETENDED_SUBNET)
+        target, mask = _as_in_route(network.network_address), _as_in_route(network.netmask)
+        quota = "max" if self.cpus is None else str(math.ceil(self.cpus * 100_000))
+        files = {
+            "proc/self/cgroup": "0::/\n",
+            "proc/self/mountinfo": "31 1 0:27 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n",
+            "proc/net/route": f"Iface\nweb\t{target}\t00000000\t0001\t0\t0\t0\t{mask}\t0\t0\t0\n",
+            "sys/fs/cgroup/cpu.max": f"{quota} 100000\n",
+        }
+        for name, text in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return {"root": str(root), "names": dict.fromkeys(self.names, str(network[2])), "cores": PRETENDED_CORES}
+
+
+def _as_in_route(address: ipaddress.IPv4Address) -> str:
+    """As /proc/net/route writes it: hexadecimal, the last byte first."""
+    return address.packed[::-1].hex().upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a gunicorn setting can come from, to name it: the file's text and place, and the environment's origins."""
+
+    place: str
+    text: str
+    environment: Environment
+
+    def origin(self, name: str, entry: Mapping[str, Any]) -> tuple[Origin, bool]:
+        """The origin of a setting, and whether somebody wrote it there."""
+        variables = [f"GUNICORN_{name.upper()}", *(["WEB_CONCURRENCY"] if name == "workers" else [])]
+        for variable in variables:
+            if variable in self.environment and self.environment[variable].value:
+                found = self.environment[variable].origin
+                return Origin(found.place, found.line, variable), True
+        line = assigned_line(self.text, name)
+        if line is not None:
+            return Origin(self.place, line), True
+        if entry["value"] == entry["default"]:
+            return Origin("gunicorn's default"), False
+        return Origin(self.place), True
+
+
+def assigned_line(text: str, name: str) -> int | None:
+    """The last line of a Python file that assigns `name` at its top level (inside `if`, `try` and the like too)."""
+    found = [node.lineno for node in _statements(ast.parse(text).body) if name in _targets(node)]
+    return found[-1] if found else None
+
+
+def _statements(body: Sequence[ast.stmt]) -> list[ast.stmt]:
+    inner: list[ast.stmt] = []
+    for node in body:
+        inner.append(node)
+        for part in ("body", "orelse", "finalbody"):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                inner.extend(_statements(getattr(node, part, [])))
+    return sorted(inner, key=lambda node: node.lineno)
+
+
+def _targets(node: ast.stmt) -> set[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+
+
+def gunicorn(answer: Answer, sources: Sources) -> Gunicorn:
+    """The answer as facts."""
+    settings = {name: _setting(name, entry, sources) for name, entry in answer.settings.items()}
+    known = {
+        name: Setting(name, value, value or "empty", Origin("worked out at start"), editable=False)
+        for name, value in answer.environment.items()
+    }
+    return Gunicorn(settings, {**known, **sources.environment})
+
+
+def _setting(name: str, entry: Mapping[str, Any], sources: Sources) -> Setting[Any]:
+    origin, editable = sources.origin(name, entry)
+    value = entry["value"]
+    if name == "forwarded_allow_ips":
+        return _allowed(value, origin, editable=editable)
+    return Setting(name, value, _shower(name)(value), origin, editable)
+
+
+def _shower(name: str) -> Callable[[Any], str]:
+    if name in IN_SECONDS:
+        return show_seconds
+    return show_bytes if name in IN_BYTES else str
+
+
+def _allowed(value: Any, origin: Origin, *, editable: bool) -> Setting[Any]:
+    words = [word.strip() for word in (value.split(",") if isinstance(value, str) else value) if word.strip()]
+    if words == [PRETENDED_SUBNET]:
+        return Setting("forwarded_allow_ips", words, "the network of the gateway", Origin("worked out at start"), editable=False)
+    return Setting("forwarded_allow_ips", words, ", ".join(words), origin, editable)
+
+
+def flask(answer: Answer, place: str, environment: Environment) -> App | Missing:
+    """The application's limits, or why they could not be read."""
+    if "error" in answer.app:
+        return Missing(str(answer.app["error"]))
+    limit = answer.app["max_content_length"]
+    shown = "none" if limit is None else show_bytes(limit)
+    body = Setting("MAX_CONTENT_LENGTH", limit, shown, _flask_origin("MAX_CONTENT_LENGTH", place, environment))
+    pool = answer.app.get("pool")
+    if pool is None:
+        return App(body, Missing(str(answer.app.get("pool_error", "the application has no database"))))
+    origin = _flask_origin("DATABASE_POOL_SIZE", place, environment)
+    return App(
+        body,
+        Pool(
+            Setting("pool size", pool["size"], str(pool["size"]), origin),
+            Setting("max overflow", pool["overflow"], str(pool["overflow"]), Origin(place)),
+        ),
+    )
+
+
+def _flask_origin(variable: str, place: str, environment: Environment) -> Origin:
+    if variable in environment and environment[variable].value:
+        found = environment[variable].origin
+        return Origin(found.place, found.line, variable)
+    return Origin(place)
+
+
+def database(answer: Answer) -> Database | Missing:
+    """What the database itself says, or why it did not."""
+    limits = answer.app.get("database")
+    if limits is None:
+        reason = answer.app.get("database_error") or answer.app.get("pool_error") or answer.app.get("error")
+        return Missing(str(reason or "the database was not asked"))
+    origin = Origin("the running database")
+    kept = limits.get("superuser_reserved_connections", 0) + limits.get("reserved_connections", 0)
+    return Database(
+        Setting("max_connections", limits["max_connections"], str(limits["max_connections"]), origin),
+        Setting("reserved connections", kept, str(kept), origin, editable=False),
+    )
+
+
+def stand_in_files(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment with every `<NAME>_FILE` that is not here pointing at a file that is.
+
+    Secrets lie in volumes of the containers. Without one an application refuses to start, which says nothing
+    about its limits; this text opens no database.
+    """
+    stand_in = folder / "stand-in"
+    stand_in.write_text("a stand-in of the doctor, not a secret, and long enough")
+    return {
+        name: str(stand_in) if name.endswith("_FILE") and value and not Path(value).is_file() else value
+        for name, value in environment.items()
+    }
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for what the probe is shown."""
+    return tempfile.TemporaryDirectory(prefix="kit-doctor-")

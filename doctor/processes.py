@@ -1,0 +1,77 @@
+"""The facts as the local runtime's processes give them. Needs the kit's own `stack` package, which a copy may not have."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from doctor import application, firewall, nginx
+from doctor.application import Interpreter, Sources, temporary_folder
+from doctor.facts import Environment, Facts, Missing, Nginx
+from doctor.units import show_version, version
+from doctor.values import CannotRead, Origin, Setting
+
+ANSWER_TIMEOUT_S = 30
+NO_CONTAINERS = Missing("the local runtime has no containers")
+
+
+def facts(root: Path, name: str) -> Facts | Missing:
+    """Everything that the running processes of the local stack say, or why there are none."""
+    try:
+        import psutil
+
+        from stack import StackError, open_stack
+    except ImportError:
+        return Missing("the local runtime is not part of this copy")
+    if not (root / ".run" / name).is_dir():
+        return Missing(f"no local stack {name} is running")
+    try:
+        stack = open_stack("local", name=name, root=root)
+        pids = {unit.service: int(unit.id) for unit in reversed(stack.processes())}
+        if not {"gateway", "app"} <= pids.keys():
+            return Missing(f"no local stack {name} is running")
+        gateway, app = psutil.Process(pids["gateway"]), psutil.Process(pids["app"])
+        tree = _nginx(stack.nginx_config(), gateway.cmdline(), _environment(gateway.environ(), "nginx, running"))
+        return _with_application(tree, app.cmdline(), Path(app.cwd()), app.environ(), root)
+    except (StackError, psutil.Error, OSError) as error:
+        return Missing(f"the processes of {name} cannot be asked: {error}")
+
+
+def _environment(values: dict[str, str], place: str) -> dict[str, Setting[str]]:
+    return {name: Setting(name, value, value or "empty", Origin(place)) for name, value in values.items()}
+
+
+def _nginx(dump: str, command: list[str], environment: Environment) -> Nginx | Missing:
+    # nginx writes "nginx: master process " before the command it was started with.
+    binary = next((word for word in " ".join(command).split() if word.endswith("nginx") and os.access(word, os.X_OK)), "nginx")
+    said = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False)
+    number = version(said.stderr)
+    with temporary_folder() as folder:
+        try:
+            main = nginx.unpack_dump(dump, Path(folder))
+            tree = nginx.read_tree(main, root=Path(folder), locate=nginx.locate_dumped(Path(folder), "nginx, running"))
+        except CannotRead as error:
+            return Missing(str(error))
+    return Nginx(tree, Setting("nginx", number, show_version(number), Origin(binary), editable=False), environment)
+
+
+def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, environment: dict[str, str], root: Path) -> Facts:
+    place = "gunicorn, running"
+    settings = _environment(environment, place)
+    # [python, -m, gunicorn, arguments...]
+    start = next(at for at, word in enumerate(command) if word.endswith("gunicorn")) + 1
+    try:
+        answer = Interpreter([command[0]], cwd, environment).ask({"argv": command[start:], "pretend": None, "import": True, "ask": True})
+    except CannotRead as error:
+        answer = Missing(str(error))
+    missing = answer if isinstance(answer, Missing) else None
+    conf = root / "gunicorn.conf.py"
+    return Facts(
+        source="running",
+        runtime="local",
+        nginx=tree,
+        gunicorn=missing or application.gunicorn(answer, Sources(conf.name, conf.read_text(), settings)),  # type: ignore[arg-type]
+        compose=NO_CONTAINERS,
+        app=missing or application.flask(answer, place, settings),  # type: ignore[arg-type]
+        database=missing or application.database(answer),  # type: ignore[arg-type]
+        waf=tree if isinstance(tree, Missing) else firewall.from_tree(tree.tree),
+    )

@@ -1,0 +1,14 @@
+"""All rules, in the order in which they are printed: a request's way first, then what surrounds it."""
+
+from doctor.rules import capacity, containers, gateway, limits, settings, timeouts, trust
+from doctor.rules.base import Rule
+
+RULES: tuple[Rule, ...] = (
+    *timeouts.RULES,
+    *limits.RULES,
+    *gateway.RULES,
+    *trust.RULES,
+    *capacity.RULES,
+    *containers.RULES,
+    *settings.RULES,
+)
