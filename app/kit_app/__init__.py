@@ -15,7 +15,20 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     """
     # Here, not above: `python -m kit_app.staticfiles` and the downstream service need no application, and under
     # gevent the libraries must not be imported before it has patched the sockets.
-    from kit_app import api, database, entries, health, lab, logs, pages, problems, proxy, record, security, staticfiles
+    from kit_app import (
+        api,
+        database,
+        health,
+        lab,
+        logs,
+        pages,
+        problems,
+        proxy,
+        record,
+        routing,
+        security,
+        staticfiles,
+    )
     from kit_app.settings import load_settings
 
     config = config or {}
@@ -25,10 +38,10 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     app.config["MAX_FORM_MEMORY_SIZE"] = 100_000  # bytes of one field of a multipart form: ten times the longest message
     app.config["MAX_FORM_PARTS"] = 20  # our form has three
-    app.url_map.converters["entry_id"] = entries.EntryId
 
     # First, so that all that follows can be logged.
-    logs.init_app(app, settings.log_format)
+    logs.init_app(settings.log_format)
+    routing.init_app(app)
     problems.init_app(app)
     security.init_app(app, settings.secret(Path(app.instance_path)))
     database.init_app(app, settings)

@@ -3,16 +3,17 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import psycopg
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from psycopg.abc import PQGen, PQGenConn
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -22,14 +23,19 @@ from kit_app.settings import Settings
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_Wait = TypeVar("_Wait")
+_Ready = TypeVar("_Ready")
 
 # One visit: waiting for a connection, making it, and all statements until the commit. Past it the answer is 503;
 # without it a request would wait as long as the database is away or frozen, and hold its thread for that time.
-VISIT_S = 1.8
+VISIT_S = 1.5
 # The part of it that may pass waiting for another request's connection; it leaves some for the work itself.
 _POOL_WAIT_S = 1.0
 # SQLite: how long to wait for another writer before "database is locked".
 _SQLITE_BUSY_MS = 1500
+
+# How often a wait is interrupted to look at the clock.
+_LOOK_S = 0.1
 
 _deadline: ContextVar[float | None] = ContextVar("database_deadline", default=None)
 
@@ -75,12 +81,12 @@ class _Connection(psycopg.Connection[Any]):
     """
 
     @classmethod
-    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Any:
-        return _until_deadline(super()._connect_gen(*args, **kwargs))
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        return _until_deadline(super()._connect_gen(conninfo))
 
-    def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+    def wait(self, gen: PQGen[_T], interval: float = _LOOK_S, timeout: float | None = None) -> _T:
         try:
-            return super().wait(_until_deadline(gen), *args, **kwargs)
+            return super().wait(_until_deadline(gen), interval, timeout)
         except _DeadlineError:
             # An answer may still come: the connection cannot be used again, and the pool learns it by this.
             self.pgconn.finish()
@@ -91,8 +97,8 @@ class _DeadlineError(psycopg.OperationalError):
     pass
 
 
-def _until_deadline(waits: Generator[Any, Any, _T]) -> Generator[Any, Any, _T]:
-    """Pass psycopg's wait requests on; it resumes them ten times a second at least, so that we can look at the clock."""
+def _until_deadline(waits: Generator[_Wait, _Ready, _T]) -> Generator[_Wait, _Ready, _T]:
+    """Pass psycopg's requests to wait on. It resumes them every _LOOK_S at least: then we look at the clock."""
     try:
         wait = next(waits)
         while True:
@@ -102,7 +108,7 @@ def _until_deadline(waits: Generator[Any, Any, _T]) -> Generator[Any, Any, _T]:
                 raise _DeadlineError(f"no answer from the database within {VISIT_S} s")
             wait = waits.send(ready)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+        return cast(_T, end.value)
 
 
 def _engine_options(url: URL, pool_size: int) -> dict[str, Any]:
@@ -134,7 +140,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")  # off by default, per connection
 
 
-def _connect_postgresql(_dialect: object, _record: object, args: Any, kwargs: Any) -> psycopg.Connection[Any]:
+def _connect_postgresql(_dialect: object, _record: object, args: Sequence[str], kwargs: dict[str, Any]) -> psycopg.Connection[Any]:
     return _Connection.connect(*args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Is this process alive, and can it do its work?"""
+"""Whether this process is alive, and whether it can do its work."""
 
 from flask import Blueprint
 

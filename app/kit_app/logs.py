@@ -3,7 +3,6 @@
 import logging
 import sys
 
-from flask import Flask
 from pythonjsonlogger.json import JsonFormatter
 
 from kit_app.record import current_record
@@ -38,7 +37,7 @@ def _formatter(log_format: str) -> logging.Formatter:
     return _TextFormatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s", "%H:%M:%S")
 
 
-def init_app(app: Flask, log_format: str) -> None:
+def init_app(log_format: str) -> None:
     """Send all log lines of this process to stdout as `log_format` (auto, json or text) says."""
     handler = logging.StreamHandler(sys.stdout)
     handler.set_name(_HANDLER)
@@ -48,6 +47,6 @@ def init_app(app: Flask, log_format: str) -> None:
     # A second app in one process (tests do that) replaces the handler; two would write each line twice.
     root.handlers = [other for other in root.handlers if other.get_name() != _HANDLER] + [handler]
     root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
+    logging.captureWarnings(capture=True)
 
 

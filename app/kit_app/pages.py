@@ -8,6 +8,7 @@ from wtforms import StringField, TextAreaField
 from kit_app import entries
 from kit_app.lab.process import describe_process
 from kit_app.record import current_record
+from kit_app.schemas import NewEntry
 from kit_app.validation import InvalidInputError, validate
 
 bp = Blueprint("pages", __name__)
@@ -21,15 +22,15 @@ class SignForm(FlaskForm):  # type: ignore[misc]
     name = StringField("Your name")
     message = TextAreaField("Your message")
 
-    def new_entry(self) -> entries.NewEntry | None:
+    def new_entry(self) -> NewEntry | None:
         """Return what was typed, or None and leave the reasons with the fields."""
         # Browsers send the line breaks of a textarea as CR LF, and count them as one character.
         typed = {"name": self.name.data or "", "message": (self.message.data or "").replace("\r\n", "\n")}
         try:
-            return validate(entries.NewEntry, typed)
+            return validate(NewEntry, typed)
         except InvalidInputError as invalid:
             for error in invalid.errors:
-                self[error["field"]].errors = [error["detail"]]
+                self[error.field].errors = [error.detail]
             return None
 
 
@@ -40,13 +41,12 @@ def index() -> str:
 
 
 def _render_index(form: SignForm) -> str:
+    after = request.args.get("after")
     try:
-        cursor = request.args.get("before")
-        before = entries.decode_cursor(cursor) if cursor else None
+        page = entries.latest(ENTRIES_PER_PAGE, after)
     except ValueError:
         abort(404, "There is no such page of the guestbook.")
-    page = entries.latest(ENTRIES_PER_PAGE, before)
-    return render_template("index.html", form=form, page=page, is_first=before is None)
+    return render_template("index.html", form=form, page=page, is_first=after is None)
 
 
 @bp.post("/entries")

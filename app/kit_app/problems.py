@@ -3,13 +3,13 @@
 import logging
 from http import HTTPStatus
 
-from flask import Flask, Response, json, render_template, request
+from flask import Flask, Response, render_template, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from kit_app.record import current_record
+from kit_app.schemas import Problem
 from kit_app.validation import InvalidInputError
 
 _logger = logging.getLogger(__name__)
@@ -36,16 +36,14 @@ def _answer(error: HTTPException) -> ResponseReturnValue:
     if _wants_page():
         page = render_template("error.html", status=status, detail=error.description, request_id=request_id)
         return page, status, headers
-    problem: dict[str, object] = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status,
-        "detail": error.description,
-        "request_id": request_id,
-    }
-    if isinstance(error, InvalidInputError):
-        problem["errors"] = error.errors
-    return Response(json.dumps(problem), status, headers, content_type=PROBLEM_JSON)
+    problem = Problem(
+        title=status.phrase,
+        status=status,
+        detail=error.description or status.description,
+        request_id=request_id,
+        errors=error.errors if isinstance(error, InvalidInputError) else None,
+    )
+    return Response(problem.model_dump_json(exclude_none=True), status, headers, content_type=PROBLEM_JSON)
 
 
 def _database_away(error: Exception) -> ResponseReturnValue:

@@ -33,7 +33,7 @@ def init_app(app: Flask) -> None:
 def compile_to(folder: Path) -> None:
     """Fill `folder`. Older hashed names stay in it: pages that browsers still show link to them."""
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
-    digest_files(str(folder), str(folder), [], True, True)
+    digest_files(str(folder), str(folder), digest_blacklist_filter=[], gzip_files=True, brotli_files=True)
 
 
 @click.command()

@@ -1,19 +1,13 @@
 """Validate input with pydantic, and name the fields that are wrong."""
 
-import unicodedata
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import UnprocessableEntity
 
+from kit_app.schemas import FieldError
+
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-class FieldError(TypedDict):
-    """What is wrong with one field."""
-
-    field: str
-    detail: str
 
 
 class InvalidInputError(UnprocessableEntity):
@@ -36,15 +30,4 @@ def validate(model: type[_Model], data: object) -> _Model:
 
 def _field_error(location: tuple[int | str, ...], message: str) -> FieldError:
     field = ".".join(str(part) for part in location)
-    return {"field": field, "detail": message.removeprefix("Value error, ")}
-
-
-def without_control_characters(text: str, allowed: str = "") -> str:
-    """Return `text` as it is, or raise ValueError that names its first control character.
-
-    PostgreSQL cannot store NUL, and no other control character is something a reader should meet either.
-    """
-    for character in text:
-        if unicodedata.category(character) == "Cc" and character not in allowed:
-            raise ValueError(f"must not contain control characters (found U+{ord(character):04X})")
-    return text
+    return FieldError(field=field, detail=message.removeprefix("Value error, "))

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 def init_app(app: Flask, settings: "Settings") -> None:
     """Open the laboratory."""
     # Here, not above: the downstream service needs no application.
-    from kit_app.lab import process, wait, work
+    from kit_app.lab import context, lifecycle, process, wait, work
     from kit_app.security import csrf
 
     wait.init_app(app, settings)
-    for module in (work, wait, process):
+    lifecycle.init_app(app)
+    for module in (work, wait, process, lifecycle, context):
         csrf.exempt(module.bp)  # for programs, and without rights
         app.register_blueprint(module.bp, url_prefix="/lab")

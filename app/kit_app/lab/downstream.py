@@ -16,7 +16,7 @@ LONGEST_WAIT_MS = 10_000
 
 
 class Wait(RequestHandler):
-    """GET /wait?ms=50"""
+    """GET /wait?ms=50."""
 
     async def get(self) -> None:
         """Answer after `ms` milliseconds; 400 when that is no number from 0 to the cap."""
@@ -28,7 +28,7 @@ class Wait(RequestHandler):
 
 
 class Health(RequestHandler):
-    """GET /healthz"""
+    """GET /healthz."""
 
     def get(self) -> None:
         """Answer at once."""

@@ -1,6 +1,7 @@
 """Wait for another service, as most web requests do for most of their time."""
 
 import time
+from http import HTTPStatus
 from typing import Annotated
 
 import urllib3
@@ -49,8 +50,13 @@ def call_downstream(ms: int) -> None:
         abort(504, "The downstream service did not answer in time.")
     except HTTPError:
         abort(503, "The downstream service is not available.")
-    if answer.status != 200:
+    if answer.status != HTTPStatus.OK:
         abort(503, f"The downstream service answered {answer.status}.")
+
+
+def has_downstream(app: Flask) -> bool:
+    """Say whether there is a service to wait for."""
+    return app.extensions["kit_downstream"][1] is not None
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -1,0 +1,136 @@
+"""The hooks and signals of one request, in the order in which they fired.
+
+The order is not written down here: every hook below adds its own name when Flask calls it. The last ones fire after
+the view has returned; the answer can show them because its body is made when the server asks for it, after all hooks.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import flask
+from flask import Blueprint, Flask, Response, json
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+bp = Blueprint("lab_lifecycle", __name__)
+
+PATH = "/lab/lifecycle"
+_SIGNALS = (
+    "appcontext_pushed",
+    "request_started",
+    "before_render_template",
+    "template_rendered",
+    "got_request_exception",
+    "request_finished",
+    "request_tearing_down",
+    "appcontext_tearing_down",
+    "appcontext_popped",
+)
+# None: this request is none of ours, or there is no request.
+_events: ContextVar[list[str] | None] = ContextVar("lifecycle_events", default=None)
+
+
+def _note(event: str) -> None:
+    events = _events.get()
+    if events is not None:
+        events.append(event)
+
+
+class OncePerProcess:
+    """What `before_first_request` did until Flask 2.3, and what it was meant for: work once in each worker process.
+
+    The factory also runs once in each worker, and is the better place; but with gunicorn's preload_app it runs in the
+    master, before the fork, where a thread or a connection must not be started.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+        self.requests = 0
+
+    def __call__(self) -> None:
+        """Do the work when this process has not done it yet."""
+        with self._lock:  # two threads may have the first two requests
+            self.requests += 1
+            if self._pid == os.getpid():
+                return
+            self._pid, self.requests = os.getpid(), 1
+        _note("first request of this process")
+
+
+_first = OncePerProcess()
+
+
+class _Middleware:
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != PATH:
+            return self._app(environ, start_response)
+        token = _events.set([])
+        try:
+            _note("wsgi middleware: in")
+            answer = self._app(environ, start_response)
+            _note("wsgi middleware: out")
+            return answer
+        finally:
+            # The generator has its own hold on the list; a thread's next request must not write to it.
+            _events.reset(token)
+
+
+@bp.get("/lifecycle")
+def lifecycle() -> str:
+    """Show the order; with ?fail=1 the view raises, and got_request_exception fires (the status is then 500)."""
+    _note("view")
+    flask.after_this_request(_after("after_this_request"))
+    if flask.request.args.get("fail") == "1":
+        raise RuntimeError("the view failed because it was asked to")
+    return flask.render_template_string("")
+
+
+@bp.after_app_request
+def _show(response: Response) -> Response:
+    events = _events.get()
+    if events is not None:
+        # A generator: it runs when everything else is over.
+        response.response, response.content_type = _body(events), "application/json"
+        del response.headers["Content-Length"]
+    return response
+
+
+def _body(events: list[str]) -> Iterator[bytes]:
+    yield json.dumps({"pid": os.getpid(), "requests_of_this_process": _first.requests, "events": events}).encode()
+
+
+def _hook(event: str) -> Callable[..., None]:
+    return lambda *_arguments, **_named: _note(event)
+
+
+def _after(event: str) -> Callable[[Response], Response]:
+    def hook(response: Response) -> Response:
+        _note(event)
+        return response
+
+    return hook
+
+
+def init_app(app: Flask) -> None:
+    """Listen to every hook and signal of `app`."""
+    app.wsgi_app = _Middleware(app.wsgi_app)  # type: ignore[method-assign]
+    app.url_value_preprocessor(_hook("url_value_preprocessor"))
+    app.before_request(_first)
+    app.before_request(_hook("before_request"))
+    app.after_request(_after("after_request"))
+    app.teardown_request(_hook("teardown_request"))
+    app.teardown_appcontext(_hook("teardown_appcontext"))
+    bp.before_request(_hook("blueprint before_request"))
+    bp.after_request(_after("blueprint after_request"))
+    bp.teardown_request(_hook("blueprint teardown_request"))
+    for name in _SIGNALS:
+        # Signals hold their receivers weakly: a closure that nobody else holds would be gone at once.
+        getattr(flask, name).connect(_hook(f"signal {name}"), app, weak=False)
