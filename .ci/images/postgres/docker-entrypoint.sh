@@ -50,13 +50,24 @@ create_cluster() {
 create_database() {
     [[ $POSTGRES_DB == postgres ]] && return
     PGUSER=$POSTGRES_USER pg_ctl --wait -o "-c listen_addresses=''" start
-    psql --no-psqlrc --username="$POSTGRES_USER" --dbname=postgres --set=ON_ERROR_STOP=1 \
+    PGPASSWORD=$POSTGRES_PASSWORD psql --no-psqlrc --username="$POSTGRES_USER" --dbname=postgres --set=ON_ERROR_STOP=1 \
         --set=name="$POSTGRES_DB" <<<'CREATE DATABASE :"name";'
     PGUSER=$POSTGRES_USER pg_ctl --wait --mode=fast stop
 }
 
+# Questions that need no database: postgres answers them itself.
+only_asks() {
+    local argument
+    for argument in "$@"; do
+        case $argument in
+            -\? | --help | --describe-config | -V | --version) return 0 ;;
+        esac
+    done
+    return 1
+}
+
 [[ ${1:-} == -* ]] && set -- postgres "$@"
-if [[ ${1:-} == postgres ]]; then
+if [[ ${1:-} == postgres ]] && ! only_asks "$@"; then
     [[ $(id -u) -ne 0 ]] || drop_root "$@"
     setting POSTGRES_PASSWORD ''
     setting POSTGRES_USER postgres
