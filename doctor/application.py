@@ -19,7 +19,7 @@ from doctor.values import CannotRead, Origin, Setting
 PROBE = Path(__file__).parent / "probes" / "app_settings.py"
 MARK = "doctor-answer:"
 # An application that needs longer than this to be imported is not waited for.
-PROBE_TIMEOUT_S = 60
+PROBE_TIMEOUT_S = 120
 # What the configuration is shown in place of this machine: a large server, on which a wrong sizing shows.
 PRETENDED_CORES = 64
 # The engine chooses the real subnet when it makes the network.
@@ -50,22 +50,33 @@ class Interpreter:
         try:
             done = subprocess.run(
                 [*self.argv, "-", json.dumps(order)],
-                input=PROBE.read_text(),
+                input=PROBE.read_bytes(),
                 cwd=self.cwd,
                 env=dict(self.env) if self.env is not None else None,
                 capture_output=True,
-                text=True,
                 timeout=PROBE_TIMEOUT_S,
                 check=False,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return Missing(f"{self.argv[0]} cannot be asked: {type(error).__name__}")
-        if MARK in done.stdout:
-            answer = json.loads(done.stdout.rpartition(MARK)[2])
-            return Answer(answer["settings"], answer["environment"], answer.get("app", {}))
-        if "No module named 'gunicorn'" in done.stderr:
-            return Missing(f"gunicorn is not installed for {self.argv[0]}")
-        raise CannotRead(_complaint(done.stderr))
+            stdout, stderr, ended = done.stdout, done.stderr, "it ended the process while it was imported"
+        except subprocess.TimeoutExpired as late:
+            stdout, stderr, ended = late.stdout or b"", late.stderr or b"", f"it is not imported after {PROBE_TIMEOUT_S} s"
+        except OSError as error:
+            return Missing(f"{self.argv[0]} cannot be run: {error.strerror}")
+        return _answer(stdout.decode(errors="replace"), stderr.decode(errors="replace"), self.argv[0], ended)
+
+
+def _answer(stdout: str, stderr: str, asked: str, ended: str) -> "Answer | Missing":
+    said: dict[str, Any] = {}
+    for line in stdout.splitlines():
+        if line.startswith(MARK):
+            said |= json.loads(line.removeprefix(MARK))
+    if said:
+        return Answer(said["settings"], said["environment"], said.get("app", {"error": f"the application: {ended}"}))
+    if "No module named 'gunicorn'" in stderr:
+        return Missing(f"gunicorn is not installed for {asked}")
+    if "not imported" in ended:
+        return Missing("gunicorn.conf.py does not come to an end")
+    raise CannotRead(_complaint(stderr))
 
 
 def _complaint(stderr: str) -> str:

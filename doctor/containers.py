@@ -19,8 +19,6 @@ PROJECT = "com.docker.compose.project"
 ANSWER_TIMEOUT_S = 30
 # Docker's own default, when neither the image nor Compose says anything.
 STOP_GRACE = "10s"
-# Where the entrypoint of the gateway writes what it renders.
-RENDERED = "/run/nginx"
 Inspected = Mapping[str, Any]
 
 
@@ -89,22 +87,27 @@ def _name(box: Inspected) -> str:
 
 def _nginx(box: Inspected) -> Nginx | Missing:
     name = _name(box)
-    dump = _docker("exec", name, "nginx", "-e", "stderr", "-T", "-q", "-c", f"{RENDERED}/nginx.conf") or _docker(
-        "exec", name, "nginx", "-T"
-    )
+    conf = _configuration(name)
+    dump = _docker("exec", name, "nginx", "-e", "stderr", "-T", *(["-c", conf] if conf else []))
     if dump is None:
         return Missing(f"{name} does not print its configuration (nginx -T)")
     said = subprocess.run(["docker", "exec", name, "nginx", "-v"], capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False)
     number = version(said.stderr)
-    table = _docker("exec", name, "cat", f"{RENDERED}/{nginx.TEMP_FILES}")
+    table = _docker("exec", name, "cat", str(Path(conf).parent / nginx.TEMP_FILES)) if conf else None
     with temporary_folder() as folder:
         try:
             main = nginx.unpack_dump(dump, Path(folder))
-            tree = nginx.read_tree(main, root=Path(folder), locate=nginx.locate_dumped(Path(folder), name))
+            tree = nginx.read_tree(main, root=Path(folder), locate=nginx.locate_dumped(Path(folder), lambda path: f"{name}:{path}"))
         except CannotRead as error:
             return Missing(str(error))
     shown = Setting("nginx", number, show_version(number), Origin(name), editable=False)
     return Nginx(tree, shown, _environment(box), nginx.read_temp_files(table, name) if table else ())
+
+
+def _configuration(name: str) -> str:
+    """The file that the container's nginx was started with; "" when it was not told one."""
+    command = (_docker("exec", name, "cat", "/proc/1/cmdline") or "").replace("\0", " ").split()
+    return command[command.index("-c") + 1] if "-c" in command[:-1] else ""
 
 
 # --- gunicorn and Flask
@@ -115,7 +118,7 @@ def _ask(box: Inspected) -> Answer | Missing:
     arguments = command[command.index("gunicorn") + 1 :] if "gunicorn" in command else []
     interpreter = Interpreter(["docker", "exec", "-i", _name(box), "python"])
     try:
-        return interpreter.ask({"argv": arguments, "pretend": None, "import": True, "ask": True})
+        return interpreter.ask({"argv": arguments, "pretend": None, "ask": True})
     except CannotRead as error:
         return Missing(f"{_name(box)}: {error}")
 

@@ -15,15 +15,20 @@ SHOWN = 6
 # They follow the machine on which the file was rendered, or its folders.
 OF_THE_MACHINE = frozenset(
     {
-        "load_module", "pid", "user", "worker_processes", "worker_connections", "worker_rlimit_nofile", "resolver",
+        "listen", "load_module", "pid", "user", "worker_processes", "worker_connections", "worker_rlimit_nofile", "resolver",
         "error_log", "access_log", "alias", "root", "client_body_temp_path", "proxy_temp_path", "fastcgi_temp_path",
         "scgi_temp_path", "uwsgi_temp_path", "brotli", "brotli_static", "brotli_comp_level", "brotli_min_length", "brotli_types",
     }
 )  # fmt: skip
 # gunicorn settings that hold paths, or what the container's network decides.
-OF_THE_PLACE = frozenset({"config", "chdir", "pythonpath", "forwarded_allow_ips", "worker_tmp_dir", "user", "group", "bind", "proc_name"})
+OF_THE_PLACE = frozenset(
+    {"config", "control_socket", "chdir", "pythonpath", "forwarded_allow_ips", "worker_tmp_dir", "user", "group", "bind", "proc_name"}
+)
 FIELDS = ("stop_grace", "read_only", "cap_drop", "security_opt", "user", "log_rotation", "memory", "cpus", "pids", "healthcheck")
+# The edit is done; what is missing is a start.
+AGAIN = ("nothing: start it again (make down up)",)
 WHY = "an edit has no effect until the service is started again, and what was judged from the files is not what serves"
+GUNICORN = ("running-gunicorn", "gunicorn runs with what the files say")
 Difference = tuple[Setting[Any], Setting[Any]]
 
 
@@ -33,12 +38,18 @@ def compare(files: Facts, running: Facts) -> tuple[Finding, ...]:
     if isinstance(files.nginx, Nginx) and isinstance(running.nginx, Nginx):
         found.append(_finding("running-nginx", "nginx runs with what the files say", _nginx(files.nginx.tree, running.nginx.tree)))
     if isinstance(files.gunicorn, Gunicorn) and isinstance(running.gunicorn, Gunicorn):
-        found.append(_finding("running-gunicorn", "gunicorn runs with what the files say", _gunicorn(files.gunicorn, running.gunicorn)))
+        edited = running.edited_since
+        found.append(_edited(edited) if edited else _finding(*GUNICORN, _gunicorn(files.gunicorn, running.gunicorn)))
     if isinstance(files.compose, Compose) and isinstance(running.compose, Compose):
         found.append(
             _finding("running-containers", "the containers are as the Compose file says", _compose(files.compose, running.compose))
         )
     return tuple(found)
+
+
+def _edited(files: tuple[str, ...]) -> Finding:
+    says = f"{', '.join(files)} was edited after gunicorn was started"
+    return Finding(Topic(*GUNICORN, WHY), Judgement(Verdict.BROKEN, says, (), AGAIN))
 
 
 def _finding(name: str, title: str, differences: Iterator[Difference]) -> Finding:
@@ -48,15 +59,20 @@ def _finding(name: str, title: str, differences: Iterator[Difference]) -> Findin
     values = tuple(setting for pair in listed[:SHOWN] for setting in pair)
     more = f", the first {SHOWN} are shown" if len(listed) > SHOWN else ""
     says = f"{len(listed)} settings differ{more}" if len(listed) > 1 else "1 setting differs"
-    return Finding(Topic(name, title, WHY), Judgement(Verdict.BROKEN, says, values, ("nothing: start it again (make up)",)))
+    return Finding(Topic(name, title, WHY), Judgement(Verdict.BROKEN, says, values, AGAIN))
 
 
 def _nginx(files: Node, running: Node) -> Iterator[Difference]:
     ours, theirs = _leaves(files), _leaves(running)
     for place in dict.fromkeys([*ours, *theirs]):
         one, other = ours.get(place, []), theirs.get(place, [])
-        if Counter(node.args for node in one) != Counter(node.args for node in other):
+        if Counter(map(_compared, one)) != Counter(map(_compared, other)):
             yield _written(place[-1], one, "files"), _written(place[-1], other, "running")
+
+
+def _compared(node: Node) -> tuple[str, ...]:
+    # The local runtime takes free ports for its servers.
+    return node.args[1:] if node.name == "server" else node.args
 
 
 def _leaves(tree: Node) -> dict[tuple[str, ...], list[Node]]:
@@ -98,7 +114,9 @@ def _service(ours: Service, theirs: Service) -> Iterator[Difference]:
         if one.value is not None and one.value != other.value:
             yield _named(ours.name, one), _named(ours.name, other)
     yield from _mapping(ours.name, ours.tmpfs, theirs.tmpfs)
-    yield from _mapping(ours.name, ours.environment, {name: v for name, v in theirs.environment.items() if name in ours.environment})
+    # What an image sets may be made of what its base image set, which is not known here.
+    written = {name: setting for name, setting in ours.environment.items() if "$" not in setting.value}
+    yield from _mapping(ours.name, written, {name: setting for name, setting in theirs.environment.items() if name in written})
 
 
 def _named(service: str, setting: Setting[Any]) -> Setting[Any]:

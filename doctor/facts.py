@@ -140,8 +140,8 @@ class Compose:
 
     services: Mapping[str, Service]
     subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # Variables that look like secrets and have a value in a committed file.
-    secret_defaults: tuple[Setting[str], ...] = ()
+    # Variables that look like secrets and have a value in a committed file; None for containers, which cannot tell.
+    secret_defaults: tuple[Setting[str], ...] | None = None
 
     def service(self, name: str) -> Service:
         try:
@@ -162,6 +162,8 @@ class Facts:
     app: App | Missing
     database: Database | Missing
     waf: Waf | Missing
+    # Files that were changed after the process that reads them was started.
+    edited_since: tuple[str, ...] = ()
 
 
 def need(layer: T | Missing) -> T:

@@ -31,6 +31,11 @@ POSTGRES_CONNECTIONS, POSTGRES_RESERVED = 100, 3
 # What an image sets for its own file system does not hold on this machine.
 OF_THE_IMAGE = frozenset({"PATH", "HOME", "TMPDIR", "PYTHONPATH", "STATIC_ROOT"})
 ANSWER_TIMEOUT_S = 30
+# What the local runtime gives its processes when the user does not; the database is a file, the secret is made at start.
+LOCAL_DEFAULTS = {
+    name: Setting(name, value, value, Origin("the local runtime"), editable=False)
+    for name, value in {"APP_ENV": "production", "DATABASE_URL": "sqlite://", "SECRET_KEY_FILE": "made at start"}.items()
+}
 
 Runtime = Literal["compose", "local"]
 
@@ -89,7 +94,8 @@ def _settings(kit: Kit) -> Environment:
     """`.env` and the environment, which is what the local runtime starts its processes with."""
     from_file = {name: value for name, value in dotenv_values(kit.root / ".env").items() if value is not None}
     settings = {name: Setting(name, value, value or "empty", Origin(".env")) for name, value in from_file.items()}
-    return settings | {name: Setting(name, value, value or "empty", Origin("the environment")) for name, value in os.environ.items()}
+    given = {name: Setting(name, value, value or "empty", Origin("the environment")) for name, value in os.environ.items()}
+    return LOCAL_DEFAULTS | settings | given
 
 
 def _values(environment: Environment) -> dict[str, str]:
@@ -171,15 +177,12 @@ def _application(
         folder = Path(name)
         variables = application.stand_in_files({**base, **given}, folder)
         interpreter = Interpreter([sys.executable], kit.app_folder(), variables)
-        order = {"argv": _gunicorn_arguments(kit, app), "pretend": _pretended(app, services, folder), "import": False, "ask": False}
-        settings = interpreter.ask(order)
-        if isinstance(settings, Missing):
-            return settings, settings
-        # Apart from the first: an application that hangs or kills its process must not take gunicorn's settings with it.
-        imported = interpreter.ask({**order, "import": True})
+        order = {"argv": _gunicorn_arguments(kit, app), "pretend": _pretended(app, services, folder), "ask": False}
+        answer = interpreter.ask(order)
+    if isinstance(answer, Missing):
+        return answer, answer
     sources = application.Sources(CONF, (kit.root / CONF).read_text(), environment)
-    flask = imported if isinstance(imported, Missing) else application.flask(imported, _module(settings), environment)
-    return application.gunicorn(settings, sources), flask
+    return application.gunicorn(answer, sources), application.flask(answer, _module(answer), environment)
 
 
 def _module(answer: application.Answer) -> str:

@@ -108,9 +108,9 @@ def unpack_dump(dump: str, folder: Path) -> Path:
     return folder / names[0].lstrip("/")
 
 
-def locate_dumped(folder: Path, where: str) -> Locate:
-    """Name the lines of an unpacked dump as files of `where`, a container."""
-    return lambda path, line: Origin(f"{where}:/{path.relative_to(folder)}", line)
+def locate_dumped(folder: Path, show: Callable[[Path], str]) -> Locate:
+    """Name the lines of an unpacked dump; `show` names a file by its path where the dump came from."""
+    return lambda path, line: Origin(show(Path("/") / path.relative_to(folder)), line)
 
 
 def locate_source(rendered: Path, sources: Path, settings: Collection[str]) -> Locate:

@@ -11,6 +11,8 @@ from doctor.units import show_version, version
 from doctor.values import CannotRead, Origin, Setting
 
 ANSWER_TIMEOUT_S = 30
+# gunicorn reads it when it starts; asked again now, it would give the values of the edited file.
+READ_ONCE = ("gunicorn.conf.py",)
 NO_CONTAINERS = Missing("the local runtime has no containers")
 
 
@@ -30,8 +32,9 @@ def facts(root: Path, name: str) -> Facts | Missing:
         if not {"gateway", "app"} <= pids.keys():
             return Missing(f"no local stack {name} is running")
         gateway, app = psutil.Process(pids["gateway"]), psutil.Process(pids["app"])
-        tree = _nginx(stack.nginx_config(), gateway.cmdline(), _environment(gateway.environ(), "nginx, running"))
-        return _with_application(tree, app.cmdline(), Path(app.cwd()), app.environ(), root)
+        tree = _nginx(stack.nginx_config(), gateway.cmdline(), _environment(gateway.environ(), "nginx, running"), root)
+        edited = tuple(name for name in READ_ONCE if (root / name).stat().st_mtime > app.create_time())
+        return _with_application(tree, app.cmdline(), Path(app.cwd()), app.environ(), root, edited)
     except (StackError, psutil.Error, OSError) as error:
         return Missing(f"the processes of {name} cannot be asked: {error}")
 
@@ -40,7 +43,11 @@ def _environment(values: dict[str, str], place: str) -> dict[str, Setting[str]]:
     return {name: Setting(name, value, value or "empty", Origin(place)) for name, value in values.items()}
 
 
-def _nginx(dump: str, command: list[str], environment: Environment) -> Nginx | Missing:
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _nginx(dump: str, command: list[str], environment: Environment, root: Path) -> Nginx | Missing:
     # nginx writes "nginx: master process " before the command it was started with.
     binary = next((word for word in " ".join(command).split() if word.endswith("nginx") and os.access(word, os.X_OK)), "nginx")
     said = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False)
@@ -48,19 +55,21 @@ def _nginx(dump: str, command: list[str], environment: Environment) -> Nginx | M
     with temporary_folder() as folder:
         try:
             main = nginx.unpack_dump(dump, Path(folder))
-            tree = nginx.read_tree(main, root=Path(folder), locate=nginx.locate_dumped(Path(folder), "nginx, running"))
+            tree = nginx.read_tree(main, root=Path(folder), locate=nginx.locate_dumped(Path(folder), lambda path: _relative(path, root)))
         except CannotRead as error:
             return Missing(str(error))
     return Nginx(tree, Setting("nginx", number, show_version(number), Origin(binary), editable=False), environment)
 
 
-def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, environment: dict[str, str], root: Path) -> Facts:
+def _with_application(
+    tree: Nginx | Missing, command: list[str], cwd: Path, environment: dict[str, str], root: Path, edited: tuple[str, ...]
+) -> Facts:
     place = "gunicorn, running"
     settings = _environment(environment, place)
     # [python, -m, gunicorn, arguments...]
     start = next(at for at, word in enumerate(command) if word.endswith("gunicorn")) + 1
     try:
-        answer = Interpreter([command[0]], cwd, environment).ask({"argv": command[start:], "pretend": None, "import": True, "ask": True})
+        answer = Interpreter([command[0]], cwd, environment).ask({"argv": command[start:], "pretend": None, "ask": True})
     except CannotRead as error:
         answer = Missing(str(error))
     missing = answer if isinstance(answer, Missing) else None
@@ -74,4 +83,5 @@ def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, envi
         app=missing or application.flask(answer, place, settings),  # type: ignore[arg-type]
         database=missing or application.database(answer),  # type: ignore[arg-type]
         waf=tree if isinstance(tree, Missing) else firewall.from_tree(tree.tree),
+        edited_since=edited,
     )

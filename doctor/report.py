@@ -15,6 +15,8 @@ from doctor.values import Setting
 WIDTH = 80
 # "not checked" and two blanks.
 VERDICT_WIDTH = 13
+# A log format would fill the screen; JSON has it whole.
+LONGEST_VALUE = 100
 INDENT = " " * VERDICT_WIDTH
 COLOURS = {
     Verdict.OK: "green",
@@ -73,7 +75,8 @@ def _judgement(judgement: Judgement, prefix: str, headline: Verdict) -> Iterator
     verdict = f"{judgement.verdict}: " if prefix and judgement.verdict is not headline else ""
     yield from _wrapped(f"{prefix}{verdict}{judgement.says}", INDENT)
     for value in judgement.values:
-        yield from _wrapped(f"{value.name} {value.shown}  [{value.origin}]", INDENT + "  ")
+        shown = textwrap.shorten(value.shown, LONGEST_VALUE, placeholder=" ...")
+        yield from _wrapped(f"{value.name} {shown}  [{value.origin}]", INDENT + "  ")
     if judgement.verdict in {Verdict.BROKEN, Verdict.WARN}:
         for place in judgement.edit:
             yield from _wrapped(f"edit: {place}", INDENT + "  ")

@@ -1,6 +1,7 @@
 """Decide what to look at, and look: the files always, and what runs when it belongs to these files."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,10 @@ def survey(folder: Path, files: Sequence[Path], project: str | None, runtime: st
     boxes = _containers(kit, name, runtime)
     if isinstance(boxes, Found):
         kit, model = _as_started(kit, model, boxes, files, project)
-        return Survey(kit, gather.from_files(kit, model, "compose"), containers.facts(boxes), f"the containers of {name}")
+        # Both wait for other programs most of the time.
+        with ThreadPoolExecutor() as pool:
+            running = pool.submit(containers.facts, boxes)
+            return Survey(kit, gather.from_files(kit, model, "compose"), running.result(), f"the containers of {name}")
     local = _processes(kit, name, runtime)
     if isinstance(local, Facts):
         return Survey(kit, gather.from_files(kit, model, "local"), local, f"the processes of {name}")

@@ -5,9 +5,9 @@ Not imported by the doctor: it is handed to another interpreter on stdin (`pytho
 and nothing newer than the oldest Python that gunicorn runs on. ORDER is JSON:
     argv      gunicorn's command line, without its name
     pretend   null, or {root, names, cores}: files of /proc and /sys, host names and processor count of a container
-    import    also import the application and read its configuration
-    ask       also connect to its database and read its limits
-The answer is one line of JSON on stdout after MARK, because an application may print too.
+    ask       also connect to the application's database and read its limits
+The answers are lines of JSON on stdout after MARK, because an application may print too: gunicorn's settings first,
+then the application's, which may hang or end this process while it is imported.
 """
 
 from __future__ import annotations
@@ -141,17 +141,18 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
+def say(answer: dict[str, Any]) -> None:
+    print("\n" + MARK + json.dumps(answer), flush=True)
+
+
 def main() -> None:
     order = json.loads(sys.argv[1])
     if order["pretend"]:
         pretend(**order["pretend"])
     sys.argv = ["gunicorn", *order["argv"]]
     cfg = load_gunicorn()
-    answer: dict[str, Any] = {"settings": gunicorn_settings(cfg), "environment": dict(os.environ)}
-    if order["import"]:
-        answer["app"] = flask_settings(cfg, ask=order["ask"])
-    sys.stdout.flush()
-    print("\n" + MARK + json.dumps(answer), flush=True)
+    say({"settings": gunicorn_settings(cfg), "environment": dict(os.environ)})
+    say({"app": flask_settings(cfg, ask=order["ask"])})
     os._exit(0)  # threads that the application started must not keep this process
 
 

@@ -118,6 +118,6 @@ def each_service(facts: Facts, wrong: Callable[[Service], Setting[Any] | None], 
     services = [s for s in need(facts.compose).services.values() if not (only_long_running and s.one_shot)]
     offending = [(service, value) for service in services if (value := wrong(service)) is not None]
     if not offending:
-        return ok(", ".join(service.name for service in services))
+        return ok("all of them")
     values = tuple(Setting(f"{service.name}: {value.name}", value.value, value.shown, value.origin) for service, value in offending)
     return broken(", ".join(service.name for service, _ in offending), *values)

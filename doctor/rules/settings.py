@@ -5,13 +5,15 @@ import ipaddress
 from doctor.facts import Compose, Facts, Port, need
 from doctor.rules.base import GATEWAY, Judgement, Rule, broken, not_applicable, ok, warn
 from doctor.rules.trust import setting_of
-from doctor.values import Setting
+from doctor.values import NotKnown, Setting
 
 OFF = frozenset({"", "0", "off", "no", "false"})
 
 
 def _secrets(facts: Facts) -> Judgement:
     given = need(facts.compose).secret_defaults
+    if given is None:
+        raise NotKnown("a container does not tell where its secrets come from")
     if given:
         return broken("a secret has a value in a committed file", *given)
     return ok("none has one")
