@@ -8,7 +8,11 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import click
+from dotenv import dotenv_values
+
 from stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines
+from stack.waiting import answers_ok, ready_path, wait_until
 
 # The order in which a request meets them; services that are not named here come last.
 ORDER = ("gateway", "app", "downstream", "database")
@@ -41,6 +45,7 @@ class ComposeStack:
         return sum(unit.service == "app" for unit in self.processes())
 
     def up(self, *, wait: bool = True, build: bool = True) -> None:
+        self._warn()
         fresh = not self._all()
         waiting = ["--wait", "--wait-timeout", str(READY_TIMEOUT_S)] if wait else []
         try:
@@ -48,6 +53,8 @@ class ComposeStack:
             if build:
                 self._run("build")
             self._run("up", "--detach", *waiting, *(["--no-build"] if build else []))
+            if wait:
+                self._wait()
         except BaseException as error:
             details = self._explain()
             # A stack that served before this call is left alone: it may serve still. Volumes are kept: they may be older than this call.
@@ -85,6 +92,19 @@ class ComposeStack:
         return [_unit(row, self._addresses(row["ID"])) for row in self._all() if row["State"] == "running"]
 
     containers = processes
+
+    def _wait(self) -> None:
+        """Healthy containers are not yet a request that passes through all of them."""
+        url = f"{self.url}{ready_path(self._settings)}"
+        wait_until(lambda: answers_ok(url, self._settings), READY_TIMEOUT_S, f"{url} does not answer with 200")
+
+    def _warn(self) -> None:
+        """Say which gunicorn settings stay here: Compose passes on what its file names, and all of .env."""
+        named = (self._root / "docker-compose.yml").read_text()
+        env_file = dotenv_values(self._root / ".env")
+        for name in sorted(self._settings):
+            if name.startswith("GUNICORN_") and name not in env_file and f"{name}:" not in named:
+                click.echo(f"{name} does not reach the containers: write it into .env, or name it in docker-compose.yml", err=True)
 
     def _all(self) -> list[dict[str, Any]]:
         """Every container of the project, in the order of ORDER, as `docker compose ps` describes it."""

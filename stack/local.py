@@ -1,6 +1,5 @@
 """Where no engine answers: the same nginx and gunicorn files as plain processes on loopback."""
 
-import http.client
 import json
 import os
 import secrets
@@ -20,7 +19,8 @@ import psutil
 from stack import machine
 from stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, read_number
 from stack.machine import SERVICE_USERS, Account, choose_account
-from stack.supervision import Leader, Program, Supervisor, stop, wait_until
+from stack.supervision import Leader, Program, Supervisor, stop
+from stack.waiting import alive_path, answers_ok, ready_path, wait_until
 
 HOST = "127.0.0.1"
 # One machine without limits per process: more than this is a mistake, not a wish.
@@ -86,7 +86,7 @@ class LocalStack:
     def replicas(self) -> int:
         return sum(unit.service == "app" for unit in self.processes())
 
-    def up(self, *, wait: bool = True, build: bool = True) -> None:  # noqa: ARG002 - nothing is built here
+    def up(self, *, wait: bool = True, build: bool = True) -> None:
         record = self._record()
         if record and record.leader.process():
             click.echo(f"{self.name} runs already, with the settings it was started with; make down first to change them.")
@@ -107,9 +107,9 @@ class LocalStack:
         self._sweep(record)
         if volumes:
             shutil.rmtree(self._folder, ignore_errors=True)
-        with suppress(OSError):  # not empty: data, or other stacks
-            self._folder.rmdir()
-            self._folder.parent.rmdir()
+        for folder in (self._folder, self._folder.parent):
+            with suppress(OSError):  # not empty: data, or other stacks
+                folder.rmdir()
 
     def scale(self, service: str, count: int) -> None:
         if service != "app":
@@ -209,7 +209,7 @@ class LocalStack:
         gateway = self._gateway(record)
         self._supervisor.add([gateway], all_programs=[*programs, gateway])
         if wait:
-            self._wait_for(f"the gateway does not answer {self._ready_path()} with 200", gateway_port, self._ready_path())
+            self._wait_for("the gateway", gateway_port, ready_path(self._settings))
             wait_until(self._supervisor.all_running, READY_TIMEOUT_S, "the processes do not stay up")
 
     def _introduce(self, record: Record, version: str) -> None:
@@ -335,24 +335,17 @@ class LocalStack:
 
     # --- waiting
 
-    def _ready_path(self) -> str:
-        # Another application than the sample site may have one health path only.
-        return self._settings.get("HEALTH_PATH") or "/readyz"
-
     def _wait_for_apps(self, ports: Sequence[int]) -> None:
-        path = self._settings.get("HEALTH_PATH") or "/healthz"
         for port in ports:
-            self._wait_for(f"the app on port {port} does not answer {path} with 200", port, path)
+            self._wait_for("the app", port, alive_path(self._settings))
 
-    def _wait_for(self, complaint: str, port: int, path: str) -> None:
-        host = (self._settings.get("SERVER_NAMES") or "localhost").split()[0]
-
+    def _wait_for(self, what: str, port: int, path: str) -> None:
         def answers() -> bool:
             self._supervisor.require_alive()
-            return _status(port, path, host) == http.HTTPStatus.OK
+            return answers_ok(f"http://{HOST}:{port}{path}", self._settings)
 
         try:
-            wait_until(answers, READY_TIMEOUT_S, complaint)
+            wait_until(answers, READY_TIMEOUT_S, f"{what} does not answer GET {path} on port {port} with 200")
         except StackError as error:
             raise StackError(error.message, hint=error.hint, details=error.details or last_lines(self.logs())) from None
 
@@ -365,7 +358,7 @@ class LocalStack:
         wait_until(lambda: bool({child.pid for child in parent.children()} - old), RELOAD_TIMEOUT_S, "nginx did not reload")
         with suppress(StackError):
             wait_until(lambda: not old & {child.pid for child in parent.children()}, RELOAD_TIMEOUT_S, "")
-        self._wait_for("the gateway does not answer after its reload", record.gateway_port, self._ready_path())
+        self._wait_for("the gateway", record.gateway_port, ready_path(self._settings))
 
     # --- the record
 
@@ -406,15 +399,3 @@ def _read_record(path: Path) -> Record | None:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StackError(f"cannot read {path}: {error}", hint="remove it after ending what still runs") from None
-
-
-def _status(port: int, path: str, host: str) -> int:
-    """Ask once; 0 when nobody answers in time."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", path, headers={"Host": host})
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()

@@ -6,8 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,8 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from stack.base import StackError, last_lines
 from stack.machine import Account
+from stack.waiting import wait_until
 
-POLL_S = 0.05
 # The longest path that fits into a socket address: 108 bytes on Linux, 104 on macOS, with a zero at the end.
 SOCKET_PATH_MAX = 103
 # supervisord reaps and saves before it leaves; its children have stop times of their own, added to this.
@@ -119,6 +118,9 @@ class Supervisor:
         except BaseException:
             stop(leader)
             raise
+        finally:
+            # It outlives this program by intention; Popen would complain of a child that nobody has waited for.
+            process.returncode = 0
         return leader
 
     def add(self, programs: Sequence[Program], *, all_programs: Sequence[Program]) -> None:
@@ -245,12 +247,3 @@ def stop(leader: Leader, *, patience_s: float = 0) -> None:
     _, alive = psutil.wait_procs(left, timeout=LEAVE_TIMEOUT_S)
     if alive:
         raise StackError(f"processes cannot be ended: {', '.join(str(orphan.pid) for orphan in alive)}")
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float, message: str) -> None:
-    """Return when `condition` holds; raise StackError(message) when it does not within `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise StackError(f"{message} within {timeout_s:g} s")
-        time.sleep(POLL_S)

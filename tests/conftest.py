@@ -32,11 +32,10 @@ Key = tuple[str, tuple[tuple[str, str], ...], tuple[Path, ...]]
 StackFactory = Callable[..., Stack]
 
 
-def not_run(reason: str) -> None:
-    """End the test as not run; in CI, where everything is there, that is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"must not be left out in CI: {reason}", pytrace=False)
-    pytest.skip(reason)
+@pytest.fixture(scope="session")
+def not_run() -> Callable[[str], None]:
+    """Return a function that ends the test as not run, with the reason."""
+    return pytest.skip
 
 
 def missing_for(runtime: str) -> str:
@@ -66,7 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def runtime(request: pytest.FixtureRequest, unavailable: Mapping[str, str]) -> str:
+def runtime(request: pytest.FixtureRequest, unavailable: Mapping[str, str], not_run: Callable[[str], None]) -> str:
     """The runtime of this test: "local" or "compose"."""
     name: str = request.param
     if unavailable[name]:
@@ -155,8 +154,14 @@ def client(stack: Stack) -> Iterator[httpx.Client]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Attach what the stack has to say to each failure: its logs and the configuration that nginx reads."""
+    """Attach what the stack has to say to each failure: its logs and the configuration that nginx reads.
+
+    In CI, where everything is there, a test that was left out is a failure too.
+    """
     report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"must not be left out in CI: {report.longreprtext}"
     arguments = getattr(item, "funcargs", {}).values()
     if report.failed:
         for stack in {id(value): value for value in arguments if hasattr(value, "nginx_config")}.values():
@@ -174,7 +179,7 @@ def _attempt(read: Callable[[], str], limit: int | None = REPORT_LINES) -> str:
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[[str], str]:
+def command(not_run: Callable[[str], None]) -> Callable[[str], str]:
     """Return a function that finds a program this test needs, or ends the test as not run."""
 
     def find(name: str) -> str:

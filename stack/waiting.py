@@ -1,0 +1,47 @@
+"""Wait for a condition, never for a time."""
+
+import http.client
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from stack.base import StackError
+
+POLL_S = 0.05
+# One answer; a health check that takes longer is as bad as none.
+ANSWER_TIMEOUT_S = 5
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, message: str) -> None:
+    """Return when `condition` holds; raise StackError(message) when it does not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StackError(f"{message} within {timeout_s:g} s")
+        time.sleep(POLL_S)
+
+
+def answers_ok(url: str, settings: Mapping[str, str]) -> bool:
+    """Ask once; say whether the answer's status is 200."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ANSWER_TIMEOUT_S)
+    # A name that the gateway takes for its own: where SERVER_NAMES is a domain, it refuses 127.0.0.1.
+    names = (settings.get("SERVER_NAMES") or "localhost").split()
+    host = names[0].replace("*", "www") if not names[0].startswith(".") else names[0][1:]
+    try:
+        connection.request("GET", address.path, headers={"Host": host})
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def alive_path(settings: Mapping[str, str]) -> str:
+    """Where an app says that it is up."""
+    return settings.get("HEALTH_PATH") or "/healthz"
+
+
+def ready_path(settings: Mapping[str, str]) -> str:
+    """Where the app says that its database is up too; an application with a health path of its own may have only that."""
+    return settings.get("HEALTH_PATH") or "/readyz"

@@ -1,0 +1,60 @@
+"""What every runtime offers, used through the same interface."""
+
+import httpx
+import pytest
+
+from stack import Stack
+from tests.conftest import StackFactory
+
+pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
+
+
+def test_a_request_passes_through_the_gateway_to_a_ready_app(client: httpx.Client) -> None:
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.headers["X-Request-ID"]
+
+
+def test_the_parts_are_listed_in_the_order_a_request_meets_them(stack: Stack) -> None:
+    services = list(dict.fromkeys(unit.service for unit in stack.processes()))
+
+    assert services == ["gateway", "app", "downstream", *(["database"] if stack.runtime == "compose" else [])]
+    assert stack.replicas == 3
+    assert stack.containers() == stack.processes()
+    assert all(unit.id and unit.address for unit in stack.processes())
+
+
+def test_logs_name_the_instance_of_each_line(stack: Stack, client: httpx.Client) -> None:
+    client.get("/healthz", headers={"X-Request-ID": "look-for-this-one"})
+
+    assert "look-for-this-one" in stack.logs()
+    gateway = stack.logs("gateway")
+    assert "look-for-this-one" in gateway
+    assert all(line.startswith("gateway") for line in gateway.splitlines())
+
+
+def test_exec_runs_beside_the_instance_that_was_asked_for(stack: Stack) -> None:
+    ask = ["python", "-c", "import os; print(os.environ['HOSTNAME'], os.environ.get('GUNICORN_BIND'))"]
+    places = {stack.exec("app", ask, index=index).stdout for index in (1, 2, 3)}
+
+    assert len(places) == 3
+    assert stack.exec("app", ["false"]).returncode == 1
+    assert stack.exec("app", ["no-such-command"]).returncode in {126, 127}
+
+
+def test_the_configuration_of_nginx_can_be_read(stack: Stack) -> None:
+    assert "upstream" in stack.nginx_config()
+    assert "proxy_pass" in stack.nginx_config()
+
+
+@pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="1", APP_REPLICAS="2")
+def test_instances_are_added_and_taken_away_while_it_runs(stack_factory: StackFactory) -> None:
+    stack = stack_factory({"LIMITS": "off", "LAB_ENABLED": "1", "APP_REPLICAS": "2"})
+    stack.scale("app", 4)
+    assert stack.replicas == 4
+    with httpx.Client(base_url=stack.url) as client:
+        assert client.get("/readyz").status_code == 200
+        stack.scale("app", 2)
+        assert stack.replicas == 2
+        assert client.get("/readyz").status_code == 200

@@ -1,0 +1,217 @@
+"""A local stack from its start to its end, and what is left of it."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import httpx
+import psutil
+import pytest
+
+from stack import StackError, open_stack
+from stack.local import RECORD, LocalStack, Record
+from stack.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+Command = Callable[..., CompletedProcess[str]]
+TIMEOUT_S = 60
+
+
+def folder(name: str) -> Path:
+    return ROOT / ".run" / name
+
+
+def session(name: str) -> list[psutil.Process]:
+    """Every process of a running stack."""
+    return Record.from_json((folder(name) / RECORD).read_text()).leader.session()
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def nothing_is_left(name: str, processes: list[psutil.Process], port: int) -> None:
+    assert alive(processes) == []
+    assert sorted(path.name for path in folder(name).glob("*")) in ([], ["data"])
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+def test_up_prints_what_runs_and_down_leaves_nothing_behind(run: Command, name: str, free_port: int) -> None:
+    up = run("up", LAB_ENABLED="1")
+    assert up.returncode == 0, up.stdout + up.stderr
+    assert up.stdout.splitlines()[0] == "Runtime: local, because it was asked for."
+    assert "Differs from Compose: SQLite instead of PostgreSQL" in up.stdout
+    assert up.stdout.splitlines()[-1] == f"Ready: http://127.0.0.1:{free_port}"
+    assert httpx.get(f"http://127.0.0.1:{free_port}/readyz").status_code == 200
+
+    status = run("status")
+    assert status.returncode == 0
+    assert [line.split()[0] for line in status.stdout.splitlines()[1:-1]] == ["gateway", "app", "app", "app", "downstream"]
+
+    processes = session(name)
+    assert len(processes) >= 9  # supervisord, nginx and its worker, three times gunicorn and its worker, downstream
+
+    down = run("down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert "its database and secrets are kept" in down.stdout
+    nothing_is_left(name, processes, free_port)
+    assert sorted(path.name for path in (folder(name) / "data").glob("secret_key")) == ["secret_key"]
+
+    assert "nothing of it is left" in run("down", "--volumes").stdout
+    assert not folder(name).exists()
+
+
+def test_the_database_and_the_secret_outlive_the_processes(local: LocalStack, name: str) -> None:
+    local.up()
+    secret = (folder(name) / "data" / "secret_key").read_text()
+    created = httpx.post(f"{local.url}/api/entries", json={"author": "Ada", "message": "kept"}, headers={"Idempotency-Key": "a" * 16})
+    assert created.status_code == 201, created.text
+
+    local.down()
+    local.up()
+
+    assert "kept" in httpx.get(f"{local.url}/api/entries").text
+    assert (folder(name) / "data" / "secret_key").read_text() == secret
+
+
+def test_the_secret_can_be_read_by_its_user_alone(local: LocalStack, name: str) -> None:
+    local.up()
+
+    assert (folder(name) / "data" / "secret_key").stat().st_mode & 0o777 == 0o600
+    assert (folder(name) / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_up_again_changes_nothing_and_says_so(local: LocalStack, run: Command) -> None:
+    local.up()
+    before = local.processes()
+
+    again = run("up", APP_REPLICAS="5")
+
+    assert again.returncode == 0
+    assert "runs already, with the settings it was started with" in again.stdout
+    assert local.processes() == before
+
+
+def test_an_app_that_cannot_start_is_reported_with_its_last_words(run: Command, name: str, free_port: int) -> None:
+    answer = run("up", GUNICORN_WSGI_APP="kit_app:no_such_thing")
+
+    assert answer.returncode == 1
+    assert "stack: app-" in answer.stderr.splitlines()[-1]
+    assert "ended while it was starting" in answer.stderr.splitlines()[-1]
+    assert "no_such_thing" in answer.stderr
+    nothing_is_left(name, [], free_port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stack_that_is_interrupted_while_it_starts_is_cleared_up(name: str, free_port: int, number: int) -> None:
+    from tests.stack.conftest import command_line, environment
+
+    # It waits for an answer that does not come, so the signal finds it half started.
+    env = environment({"GATEWAY_PORT": str(free_port), "HEALTH_PATH": "/nowhere"})
+    with subprocess.Popen(command_line("up", name=name), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as up:
+        wait_until((folder(name) / RECORD).exists, TIMEOUT_S, "supervisord was not started")
+        processes = session(name)
+        up.send_signal(number)
+        up.wait(TIMEOUT_S)
+
+    assert up.returncode == 1
+    nothing_is_left(name, processes, free_port)
+
+
+def test_a_killed_instance_starts_again_while_the_others_serve(local: LocalStack) -> None:
+    local.up()
+    victim = local.processes()[1]
+    assert victim.service == "app"
+
+    os.kill(int(victim.id), signal.SIGKILL)
+
+    assert httpx.get(f"{local.url}/readyz").status_code == 200
+    wait_until(lambda: replaced(local, victim.id, victim.address), TIMEOUT_S, "supervisor did not start it again")
+    wait_until(lambda: answers(f"http://{victim.address}/healthz"), TIMEOUT_S, "the new process does not answer")
+
+
+def replaced(stack: LocalStack, pid: str, address: str) -> bool:
+    return any(unit.address == address and unit.id != pid and unit.state == "running" for unit in stack.processes())
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_down_ends_what_a_killed_supervisor_left_behind(local: LocalStack, name: str, free_port: int) -> None:
+    local.up()
+    processes = session(name)
+    leader = Record.from_json((folder(name) / RECORD).read_text()).leader.pid
+    os.kill(leader, signal.SIGKILL)
+    wait_until(lambda: local.processes() == [], TIMEOUT_S, "supervisord does not end")
+    assert httpx.get(f"{local.url}/healthz").status_code == 200  # orphans serve on: this is what down must find
+
+    local.down()
+
+    nothing_is_left(name, processes, free_port)
+
+
+def test_up_replaces_what_a_killed_supervisor_left_behind(local: LocalStack, name: str) -> None:
+    local.up()
+    processes = session(name)
+    os.kill(Record.from_json((folder(name) / RECORD).read_text()).leader.pid, signal.SIGKILL)
+    wait_until(lambda: local.processes() == [], TIMEOUT_S, "supervisord does not end")
+
+    local.up()
+
+    assert alive(processes) == []
+    assert httpx.get(f"{local.url}/readyz").status_code == 200
+
+
+def test_two_stacks_side_by_side_do_not_touch_each_other(new_name: Callable[[], str]) -> None:
+    from stack.machine import free_ports
+
+    first, second = (open_stack("local", name=new_name(), env={"GATEWAY_PORT": str(port)}) for port in free_ports(2))
+    first.up()
+    second.up()
+    httpx.post(f"{first.url}/api/entries", json={"author": "Ada", "message": "only here"}, headers={"Idempotency-Key": "b" * 16})
+
+    assert "only here" in httpx.get(f"{first.url}/api/entries").text
+    assert "only here" not in httpx.get(f"{second.url}/api/entries").text
+    first.down()
+    assert httpx.get(f"{second.url}/readyz").status_code == 200
+
+
+def test_the_processes_run_without_privileges_where_another_user_can_read_the_files(run: Command, name: str) -> None:
+    up = run("up")
+    owners = {process.uids().real for process in session(name)}
+
+    assert len(owners) == 1
+    if os.geteuid() == 0 and "the processes run as root too" not in up.stdout:
+        assert 0 not in owners
+    else:
+        assert owners == {os.geteuid()}
+
+
+def test_a_broken_record_is_reported(run: Command, name: str) -> None:
+    folder(name).mkdir(parents=True)
+    (folder(name) / RECORD).write_text("not json")
+    try:
+        answer = run("status")
+    finally:
+        (folder(name) / RECORD).unlink()
+
+    assert answer.returncode == 1
+    assert "cannot read" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_scale_is_bounded(local: LocalStack) -> None:
+    local.up()
+    for service, count in (("gateway", 2), ("app", 0), ("app", 33)):
+        with pytest.raises(StackError):
+            local.scale(service, count)
