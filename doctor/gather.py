@@ -31,10 +31,10 @@ POSTGRES_CONNECTIONS, POSTGRES_RESERVED = 100, 3
 # What an image sets for its own file system does not hold on this machine.
 OF_THE_IMAGE = frozenset({"PATH", "HOME", "TMPDIR", "PYTHONPATH", "STATIC_ROOT"})
 ANSWER_TIMEOUT_S = 30
-# What the local runtime gives its processes when the user does not; the database is a file, the secret is made at start.
+# What the local runtime gives its processes when the user does not; it makes the secret at its first start.
 LOCAL_DEFAULTS = {
     name: Setting(name, value, value, Origin("the local runtime"), editable=False)
-    for name, value in {"APP_ENV": "production", "DATABASE_URL": "sqlite://", "SECRET_KEY_FILE": "made at start"}.items()
+    for name, value in {"APP_ENV": "production", "SECRET_KEY_FILE": "made at start"}.items()
 }
 
 Runtime = Literal["compose", "local"]
@@ -175,7 +175,9 @@ def _application(
     base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     with application.temporary_folder() as name:
         folder = Path(name)
-        variables = application.stand_in_files({**base, **given}, folder)
+        # In the local runtime the database is a file, unless a user says otherwise.
+        defaults = {"DATABASE_URL": f"sqlite:///{folder / 'site.db'}"} if app is None else {}
+        variables = application.stand_in_files({**base, **defaults, **given}, folder)
         interpreter = Interpreter([sys.executable], kit.app_folder(), variables)
         order = {"argv": _gunicorn_arguments(kit, app), "pretend": _pretended(app, services, folder), "ask": False}
         answer = interpreter.ask(order)

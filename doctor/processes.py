@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from doctor import application, firewall, nginx
@@ -12,7 +13,7 @@ from doctor.values import CannotRead, Origin, Setting
 
 ANSWER_TIMEOUT_S = 30
 # gunicorn reads it when it starts; asked again now, it would give the values of the edited file.
-READ_ONCE = ("gunicorn.conf.py",)
+CONF = "gunicorn.conf.py"
 NO_CONTAINERS = Missing("the local runtime has no containers")
 
 
@@ -33,8 +34,9 @@ def facts(root: Path, name: str) -> Facts | Missing:
             return Missing(f"no local stack {name} is running")
         gateway, app = psutil.Process(pids["gateway"]), psutil.Process(pids["app"])
         tree = _nginx(stack.nginx_config(), gateway.cmdline(), _environment(gateway.environ(), "nginx, running"), root)
-        edited = tuple(name for name in READ_ONCE if (root / name).stat().st_mtime > app.create_time())
-        return _with_application(tree, app.cmdline(), Path(app.cwd()), app.environ(), root, edited)
+        found = _with_application(tree, app.cmdline(), Path(app.cwd()), app.environ(), root / CONF)
+        edited = (root / CONF).stat().st_mtime > app.create_time()
+        return replace(found, edited_since=(CONF,) if edited else ())
     except (StackError, psutil.Error, OSError) as error:
         return Missing(f"the processes of {name} cannot be asked: {error}")
 
@@ -61,9 +63,7 @@ def _nginx(dump: str, command: list[str], environment: Environment, root: Path) 
     return Nginx(tree, Setting("nginx", number, show_version(number), Origin(binary), editable=False), environment)
 
 
-def _with_application(
-    tree: Nginx | Missing, command: list[str], cwd: Path, environment: dict[str, str], root: Path, edited: tuple[str, ...]
-) -> Facts:
+def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, environment: dict[str, str], conf: Path) -> Facts:
     place = "gunicorn, running"
     settings = _environment(environment, place)
     # [python, -m, gunicorn, arguments...]
@@ -73,7 +73,6 @@ def _with_application(
     except CannotRead as error:
         answer = Missing(str(error))
     missing = answer if isinstance(answer, Missing) else None
-    conf = root / "gunicorn.conf.py"
     return Facts(
         source="running",
         runtime="local",
@@ -83,5 +82,4 @@ def _with_application(
         app=missing or application.flask(answer, place, settings),  # type: ignore[arg-type]
         database=missing or application.database(answer),  # type: ignore[arg-type]
         waf=tree if isinstance(tree, Missing) else firewall.from_tree(tree.tree),
-        edited_since=edited,
     )
