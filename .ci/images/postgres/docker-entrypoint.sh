@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # Entrypoint of the postgres stand-in: makes the database on the first start, then becomes postgres (pid 1, so
 # that the engine's stop signal reaches it). Honours POSTGRES_PASSWORD, POSTGRES_USER, POSTGRES_DB and
 # POSTGRES_INITDB_ARGS, each also as <NAME>_FILE, and POSTGRES_HOST_AUTH_METHOD.
