@@ -102,16 +102,17 @@ class Supervisor:
     def start(self, env: Mapping[str, str], *, account: Account, root: Path) -> Leader:
         """Start supervisord with no program; `env` and `account` are what every program inherits, `root` the folder in which they work."""
         self._write([])
-        process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(self._config)],
-            cwd=self._folder,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=(self.logs / "supervisord.out").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            **account.popen_options(),
-        )
+        with (self.logs / "supervisord.out").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(self._config)],
+                cwd=self._folder,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **account.popen_options(),
+            )
         leader = Leader.of(process.pid, root)
         try:
             wait_until(lambda: self._answers(process), ANSWER_TIMEOUT_S, "supervisord does not answer")
