@@ -1,5 +1,7 @@
 """Wait for another service, as most web requests do for most of their time."""
 
+import os
+import socket
 import time
 from http import HTTPStatus
 from typing import Annotated
@@ -29,12 +31,24 @@ class WaitQuery(BaseModel):
 
 
 @bp.get("/wait")
-def wait() -> dict[str, float]:
-    """Call the slow downstream service over HTTP; 503 when it is away, 504 when it does not answer in time."""
+def wait() -> dict[str, object]:
+    """Call the slow downstream service over HTTP; 503 when it is away, 504 when it does not answer in time.
+
+    The answer holds the process, and the two moments in seconds of the machine's clock, which all its processes and
+    containers share: whether the waits of one process overlap tells whether it serves several requests at once.
+    """
     query = validate(WaitQuery, request.args.to_dict())
-    started = time.perf_counter()
+    started_s = time.monotonic()
     call_downstream(query.ms)
-    return {"asked_ms": query.ms, "waited_ms": round((time.perf_counter() - started) * 1000, 1)}
+    ended_s = time.monotonic()
+    return {
+        "asked_ms": query.ms,
+        "waited_ms": round((ended_s - started_s) * 1000, 1),
+        "container": socket.gethostname(),
+        "pid": os.getpid(),
+        "started_s": started_s,
+        "ended_s": ended_s,
+    }
 
 
 def call_downstream(ms: int) -> None:
