@@ -17,6 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -147,6 +148,30 @@ def steady(url: str, path: str, *, requests: int, per_second: float = 50, keep_a
             if replies[-1].status is None:
                 break
     return replies
+
+
+def at_once(url: str, path: str, *, requests: int, timeout_s: float = 30) -> list[Reply]:
+    """Send `requests` GETs from as many clients in the same moment, and return their replies."""
+    together = threading.Barrier(requests)
+
+    def send() -> Reply:
+        with Session(url, timeout_s=timeout_s) as session:
+            together.wait()
+            return session.get(path)
+
+    with ThreadPoolExecutor(requests) as pool:
+        return [future.result() for future in [pool.submit(send) for _ in range(requests)]]
+
+
+def spread(url: str, path: str, *, requests: int, clients: int, keep_alive: bool) -> list[Reply]:
+    """Send `requests` GETs, shared by `clients` that each send theirs one after the other, and return the replies."""
+
+    def send(count: int) -> list[Reply]:
+        with Session(url, keep_alive=keep_alive) as session:
+            return [session.get(path) for _ in range(count)]
+
+    with ThreadPoolExecutor(clients) as pool:
+        return list(itertools.chain.from_iterable(pool.map(send, [requests // clients] * clients)))
 
 
 def percentile_ms(replies: Sequence[Reply], percent: int) -> float:

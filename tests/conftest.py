@@ -28,6 +28,8 @@ LIVE_STACKS = 3
 # The end of a log is enough to see what went wrong; complete ones would bury the failure.
 REPORT_LINES = 80
 
+MEASURED = pytest.StashKey[list[str]]()
+
 Key = tuple[str, tuple[tuple[str, str], ...], tuple[Path, ...]]
 StackFactory = Callable[..., Stack]
 
@@ -176,6 +178,20 @@ def _attempt(read: Callable[[], str], limit: int | None = REPORT_LINES) -> str:
     except StackError as error:
         return f"{error.message}\n{error.details}"
     return "\n".join(lines[-limit:] if limit else lines)
+
+
+@pytest.fixture(scope="session")
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Return a function that puts one line, a measured figure, into the summary of the run."""
+    return request.config.stash.setdefault(MEASURED, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what was measured; figures that no test can insist on belong into the report all the same."""
+    if lines := config.stash.get(MEASURED, []):
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,213 @@
+"""The load is shared, and instances come, go, die and move without a failed GET.
+
+A stack of its own (the name in OWN is a setting that nothing reads): these tests change what runs. LIMITS=off because
+3,000 requests from one address are more than one visitor's budget.
+"""
+
+import json
+import secrets
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from stack import Stack, Unit
+from tests.clients import Background, Reply, Session, background, spread, wait_until
+from tests.surgery import Edit, edited_gateway, unit_list
+
+OWN = {"LAB_ENABLED": "1", "LIMITS": "off", "WEB_CONCURRENCY": "1", "OWN": "balance"}
+pytestmark = pytest.mark.stack_env(**OWN)
+
+REPLICAS = 3
+PROCESS = "/lab/process"
+# How soon a new instance serves is measured against 5 s and printed. What fails the test is far beyond what a busy
+# machine adds, and far below the ten minutes for which Docker's DNS lets a name be remembered.
+FOUND_S = 60
+
+Server = tuple[str, int]
+
+
+def server(reply: Reply) -> Server:
+    """Return what tells gunicorn instances apart: the container, and gunicorn's master (the local runtime has no containers)."""
+    process = json.loads(reply.body)
+    return process["container"], process["ppid"]
+
+
+def shares(replies: Sequence[Reply]) -> Counter[Server]:
+    """Count the requests that each instance served; fail when one of them failed."""
+    assert failures(replies) == []
+    return Counter(server(reply) for reply in replies)
+
+
+def failures(replies: Sequence[Reply]) -> list[Reply]:
+    return [reply for reply in replies if reply.failed]
+
+
+@pytest.fixture
+def three(stack: Stack) -> Stack:
+    """A stack with three instances, all known to nginx, whatever the test before left behind."""
+    stack.scale("app", REPLICAS)
+    wait_until(lambda: all_serve(stack.url, REPLICAS), f"{REPLICAS} instances serve", timeout_s=FOUND_S)
+    return stack
+
+
+def all_serve(url: str, count: int) -> bool:
+    """Say whether so many instances serve now, and no request fails. For waiting: failures on the way are no finding."""
+    replies = spread(url, PROCESS, requests=4 * count, clients=1, keep_alive=False)
+    return not failures(replies) and len(shares(replies)) == count
+
+
+@contextmanager
+def signing(url: str) -> Iterator[Callable[[], list[Reply]]]:
+    """Let a client POST entries steadily, each with a key of its own, and never the same one twice."""
+    with Session(url) as session:
+
+        def post() -> Reply:
+            key = secrets.token_hex(16)
+            body = json.dumps({"name": "Balance", "message": key}).encode()
+            return session.send("POST", "/api/entries", body=body, headers={"Content-Type": "application/json", "Idempotency-Key": key})
+
+        with Background(post, pause_s=0.05) as running:
+            yield lambda: list(running.replies)
+
+
+def after(moment: float, replies: Sequence[Reply]) -> list[Reply]:
+    """Return the replies to what was sent after a moment."""
+    return [reply for reply in replies if reply.started_at >= moment]
+
+
+# --- Equal shares -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep_alive", [True, False], ids=["kept-alive", "one-connection-each"])
+def test_3000_requests_are_shared_equally(three: Stack, *, keep_alive: bool) -> None:
+    counts = shares(spread(three.url, PROCESS, requests=3000, clients=3, keep_alive=keep_alive))
+    assert sorted(counts.values()) == pytest.approx([1000] * REPLICAS, rel=0.1)
+
+
+def test_also_without_connections_kept_to_gunicorn(three: Stack) -> None:
+    with edited_gateway(three, Edit('proxy_set_header Connection "";', "proxy_set_header Connection close;")):
+        counts = shares(spread(three.url, PROCESS, requests=600, clients=3, keep_alive=True))
+    assert sorted(counts.values()) == pytest.approx([200] * REPLICAS, rel=0.1)
+
+
+def test_a_fixed_choice_would_not_share(three: Stack) -> None:
+    """The negative twin: with a balancing method that sends one client to one server, the count shows it."""
+    # `hash` does not know backup servers.
+    with edited_gateway(three, Edit("least_conn;", "hash $remote_addr;"), Edit(r"(?m)^ *server .* backup;", "")):
+        assert list(shares(spread(three.url, PROCESS, requests=60, clients=3, keep_alive=False)).values()) == [60]
+
+
+# --- Scaling under load ---------------------------------------------------------------------------------------------------
+
+
+def test_five_instances_and_back_to_two_under_load(three: Stack, note: Callable[[str], None]) -> None:
+    with background(three.url, PROCESS, clients=2) as gets, signing(three.url) as posts:
+        wait_until(lambda: len(shares(gets())) == REPLICAS, "all three serve under load")
+
+        three.scale("app", 5)
+        ready_at = time.monotonic()
+        wait_until(lambda: len(shares(gets())) == 5, "all five serve", timeout_s=FOUND_S)
+        first_served = {one: min(reply.ended_at for reply in gets() if server(reply) == one) for one in shares(gets())}
+        latest_s = max(first_served.values()) - ready_at
+        assert failures(posts()) == []
+
+        leaving_at = time.monotonic()
+        three.scale("app", 2)
+        gone_at = time.monotonic()
+        wait_until(lambda: len(after(gone_at, gets())) >= 100, "requests go on")
+
+    lost = failures(after(leaving_at, posts()))
+    note(f"scale 3 to 5 under load ({three.runtime}): the last instance served {latest_s:+.1f} s after all were ready (wanted: 5)")
+    note(f"scale 5 to 2 under load ({three.runtime}): {len(lost)} of {len(after(leaving_at, posts()))} POSTs failed {describe(lost)}")
+    assert failures(gets()) == []
+    assert len(shares(after(gone_at, gets()))) == 2
+
+
+def describe(replies: Sequence[Reply]) -> dict[str, int]:
+    """Count failed replies by status or error."""
+    return dict(Counter(reply.error or str(reply.status) for reply in replies))
+
+
+# --- Death and removal ------------------------------------------------------------------------------------------------------
+
+
+def kill(stack: Stack, unit: Unit) -> None:
+    """End an instance at once, with all it has in work. Compose leaves it dead; supervisor starts another in its place."""
+    if stack.runtime == "compose":
+        subprocess.run(["docker", "kill", unit.id], check=True, capture_output=True)
+    else:
+        master = psutil.Process(int(unit.id))
+        family = [master, *master.children()]
+        for process in family:
+            process.suspend()  # a worker that saw its master die would have time to finish what it has
+        for process in family:
+            process.kill()
+
+
+def kill_one_under_load(stack: Stack) -> list[Reply]:
+    """Kill one of the instances while clients ask steadily; return all replies."""
+    with background(stack.url, PROCESS, clients=4, pause_s=0) as gets:
+        wait_until(lambda: len(gets()) >= 200, "load", timeout_s=FOUND_S)
+        kill(stack, unit_list(stack, "app")[0])
+        killed_at = time.monotonic()
+        wait_until(lambda: len(after(killed_at, gets())) >= 400, "requests after the death", timeout_s=FOUND_S)
+    return gets()
+
+
+def test_a_killed_instance_costs_no_get(three: Stack) -> None:
+    assert failures(kill_one_under_load(three)) == []
+
+
+def test_without_a_second_try_it_does(three: Stack) -> None:
+    with edited_gateway(three, Edit("proxy_next_upstream error timeout;", "proxy_next_upstream off;")):
+        lost = failures(kill_one_under_load(three))
+    assert {reply.status for reply in lost} & {502, 504}
+
+
+# --- New addresses ----------------------------------------------------------------------------------------------------------
+
+
+def addresses(stack: Stack) -> set[str]:
+    """Return the addresses of the app containers on the network that they share with the gateway."""
+    return {stack_address(unit) for unit in unit_list(stack, "app")}
+
+
+def stack_address(unit: Unit) -> str:
+    template = "{{range $name, $network := .NetworkSettings.Networks}}{{$name}}={{$network.IPAddress}} {{end}}"
+    answer = subprocess.run(["docker", "inspect", "--format", template, unit.id], check=True, capture_output=True, text=True)
+    networks = dict(item.split("=") for item in answer.stdout.split())
+    return next(address for name, address in networks.items() if name.endswith("_web"))
+
+
+def replace_all(stack: Stack) -> None:
+    """Put a new container in the place of each app container. The old ones go last: so no address can be given again."""
+    old, old_addresses = unit_list(stack, "app"), addresses(stack)
+    stack.scale("app", 2 * len(old))
+    subprocess.run(["docker", "rm", "--force", *(unit.id for unit in old)], check=True, capture_output=True)
+    assert len(addresses(stack)) == len(old)
+    assert not addresses(stack) & old_addresses
+
+
+@pytest.mark.runtimes("compose")
+def test_replaced_containers_are_found_at_their_new_addresses(three: Stack) -> None:
+    replace_all(three)
+    wait_until(lambda: all_serve(three.url, REPLICAS), "the new containers serve, and nginx was not reloaded", timeout_s=FOUND_S)
+
+
+@pytest.mark.runtimes("compose")
+def test_without_resolve_they_are_never_found(three: Stack) -> None:
+    """The negative twin: the name is looked up once, when the configuration is read, as nginx did before 1.27.3."""
+    with edited_gateway(three, Edit(r" resolve\b", "")):
+        assert len(shares(spread(three.url, PROCESS, requests=30, clients=1, keep_alive=False))) == REPLICAS
+        replace_all(three)
+        # Longer than it takes with `resolve`, by DNS that is asked every 2 s.
+        until = time.monotonic() + 10
+        with background(three.url, PROCESS) as gets:
+            wait_until(lambda: time.monotonic() > until, "ten seconds have passed")
+        assert {reply.status for reply in gets()} <= {502, 504}
+    wait_until(lambda: all_serve(three.url, REPLICAS), "with the kit's own configuration they are", timeout_s=FOUND_S)
