@@ -95,7 +95,9 @@ class LocalStack:
         try:
             self._start(wait=wait)
         except BaseException:
-            self._sweep(self._record())
+            # What went wrong first is what the user must hear.
+            with suppress(StackError):
+                self._sweep(self._record())
             raise
 
     def down(self, *, volumes: bool = False) -> None:
@@ -380,8 +382,12 @@ class LocalStack:
         """End what is left of the processes and remove their folder."""
         if record:
             stop(record.leader, patience_s=NGINX_STOP_S + GUNICORN_STOP_S)
-        shutil.rmtree(self._run, ignore_errors=True)
-        (self._folder / RECORD).unlink(missing_ok=True)
+        try:
+            (self._folder / RECORD).unlink(missing_ok=True)
+            if self._run.exists():
+                shutil.rmtree(self._run)
+        except OSError as error:
+            raise StackError(f"cannot remove {error.filename}: {error.strerror}") from None
 
     def _log_files(self, service: str | None) -> list[Path]:
         files = sorted(self._supervisor.logs.glob("*.log"))
