@@ -1,0 +1,150 @@
+"""One process that makes load: `python -m loadtest.generator`, told what to do on stdin, answers on stdout.
+
+In, one JSON object per line: first the Order, later {"measure_from_s": T}. Out, one per line: {"event": "ready"},
+{"event": "settled", …}, {"event": "measuring"}, {"event": "done", …the recording…} or {"event": "refused", "reason": …}.
+Times are readings of the monotonic clock, which all processes of a machine share. Several generators make one load:
+each takes its part of the rate, and all measure the same stretch of time.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import gevent
+import psutil
+from gevent.fileobject import FileObjectThread
+from locust.env import Environment
+
+from loadtest.closed_model import ClosedModel
+from loadtest.open_model import OpenModelUser
+from loadtest.order import Order
+from loadtest.recorder import ALL, Recorder
+from loadtest.scenarios import load_users
+
+# A warm-up has settled when the medians of so many windows in a row differ by no more than this share …
+SETTLED_WINDOWS = 3
+SETTLED_SHARE = 0.05
+# … or by less than this: a busy timer moves medians below a millisecond by more than 5 %.
+SETTLED_MS = 0.3
+# The order to measure comes when the slowest of several generators has settled; an abandoned one must not run on.
+ORDER_TIMEOUT_S = 120
+
+
+class Orders(Protocol):
+    """Where the orders come from; reading a line lets the other greenlets run."""
+
+    def readline(self) -> bytes: ...
+
+
+def say(event: str, **facts: Any) -> None:
+    """Write one line for the process that gave the order."""
+    print(json.dumps({"event": event, **facts}), file=sys.__stdout__, flush=True)
+
+
+def generate(order: Order, source: OpenModelUser | ClosedModel, recorder: Recorder, orders: Orders) -> None:
+    """Warm up, wait for the word, measure, and report."""
+    say("ready")
+    load = gevent.spawn(source.arrive)
+    say("settled", **_warm_up(order, recorder))
+    with gevent.Timeout(ORDER_TIMEOUT_S):
+        start_s = float(json.loads(orders.readline())["measure_from_s"])
+    # Before the moment comes: an arrival that is due at it must find the recorder ready.
+    recorder.start(start_s)
+    source.until_s = start_s + order.measure_s
+    gc.collect()
+    gc.freeze()  # what lives now lives to the end: later collections need not look at it
+    gevent.sleep(max(start_s - time.perf_counter(), 0))
+    cpu_s = _cpu_s()
+    say("measuring")
+    gevent.sleep(max(source.until_s - time.perf_counter(), 0))
+    cpu_s, in_flight = _cpu_s() - cpu_s, source.in_flight
+    load.join(timeout=1)
+    say("measured")
+    source.finish(order.patience_s)
+    recording = recorder.recording(order.measure_s)
+    say(
+        "done",
+        recording=recording.as_json(),
+        cpu_s=cpu_s,
+        in_flight_at_end=in_flight,
+        memory_bytes=psutil.Process().memory_info().rss,
+        schedule_start_s=source.start_s,
+    )
+
+
+def _source(order: Order, recorder: Recorder) -> OpenModelUser | ClosedModel:
+    mix = load_users(order.mix)
+    environment = Environment(host=order.url)
+    environment.recorder = recorder  # type: ignore[attr-defined]
+    if not order.rate_per_s:
+        return ClosedModel(environment, recorder, mix, order.users)
+    settings = {"mix": mix, "rate_per_s": order.rate_per_s, "seed": order.seed, "max_in_flight": order.max_in_flight}
+    source: OpenModelUser = type("Arrivals", (OpenModelUser,), settings)(environment)
+    return source
+
+
+def _warm_up(order: Order, recorder: Recorder) -> dict[str, Any]:
+    """Let the load run until its medians no longer move, or as long as the order allows."""
+    start_s = time.perf_counter()
+    medians_ms: list[float] = []
+    while True:
+        recorder.start(time.perf_counter())
+        gevent.sleep(order.window_s)
+        medians_ms.append(recorder.recording(order.window_s).series[ALL].latency.quantile_ms(0.5))
+        passed_s = time.perf_counter() - start_s
+        settled = has_settled(medians_ms)
+        if (settled and passed_s >= order.warm_up_s) or passed_s >= order.warm_up_at_most_s:
+            return {"settled": settled, "warm_up_s": passed_s, "medians_ms": medians_ms}
+
+
+def has_settled(medians_ms: list[float]) -> bool:
+    """Say whether the last windows agree; windows without an answer (0) never do."""
+    last = medians_ms[-SETTLED_WINDOWS:]
+    if len(last) < SETTLED_WINDOWS or min(last) <= 0:
+        return False
+    return all(abs(a - b) <= max(SETTLED_SHARE * a, SETTLED_MS) for a, b in pairwise([*last, last[0]]))
+
+
+def _cpu_s() -> float:
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what is wrong with an order or a scenario into one line."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        say("refused", reason=f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error))
+        raise SystemExit(1) from None
+
+
+def main() -> None:
+    """Read the order and obey it."""
+    sys.stdout = sys.stderr  # what a scenario prints is not for the process that reads our answers
+    sys.path.insert(0, str(Path.cwd()))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536, hard))
+    orders: Orders = FileObjectThread(sys.stdin.fileno(), "rb")
+    with _refusals():
+        order = Order.from_json(orders.readline().decode())
+        if order.cpus:
+            psutil.Process().cpu_affinity(list(order.cpus))
+        recorder = Recorder()
+        source = _source(order, recorder)
+    generate(order, source, recorder, orders)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What visitors do: plain Locust users, one file each. They run by hand, in the closed model, and in the open one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from locust import FastHttpUser, User
+
+from loadtest.scenarios.cpu import Cpu
+from loadtest.scenarios.hello import Hello
+from loadtest.scenarios.journey import Journey
+from loadtest.scenarios.json_answer import Json
+from loadtest.scenarios.mixed import Mixed
+from loadtest.scenarios.page import Page
+from loadtest.scenarios.slow_client import SlowClient
+from loadtest.scenarios.stream import Stream
+from loadtest.scenarios.upload import Upload
+from loadtest.scenarios.wait import Wait
+from loadtest.scenarios.write import Write
+
+__all__ = [
+    "Cpu",
+    "Hello",
+    "Journey",
+    "Json",
+    "Mixed",
+    "Page",
+    "SlowClient",
+    "Stream",
+    "Upload",
+    "Wait",
+    "Write",
+    "load_users",
+]
+SCENARIOS: dict[str, type[FastHttpUser]] = {
+    cls.__name__: cls for cls in (Hello, Json, Page, Write, Cpu, Wait, Mixed, Upload, Stream, SlowClient, Journey)
+}
+EVERY_USER = "*"  # all users of a locustfile, with Locust's own weights
+
+
+def load_users(mix: Iterable[tuple[str, str, float]]) -> dict[type[FastHttpUser], float]:
+    """Return {user class: share} for (locustfile, class name, share); "" stands for the kit's own scenarios.
+
+    Raises ValueError with one line that says what would be right.
+    """
+    found: dict[type[FastHttpUser], float] = {}
+    for locustfile, name, share in mix:
+        users = users_of(Path(locustfile)) if locustfile else SCENARIOS
+        if name == EVERY_USER:
+            found |= {cls: share * float(cls.fixed_count or cls.weight) for cls in users.values()}
+        elif name in users:
+            found[users[name]] = share
+        else:
+            near = difflib.get_close_matches(name, users, n=1)
+            hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(users)}"
+            raise ValueError(f"{locustfile or 'the kit'} has no scenario {name!r}; {hint}")
+    return found
+
+
+def users_of(locustfile: Path) -> dict[str, type[FastHttpUser]]:
+    """Return the users that a locustfile defines or imports, by name; raises ValueError when there is none that serves."""
+    users = {
+        name: thing
+        for name, thing in vars(_module(locustfile)).items()
+        if isinstance(thing, type) and issubclass(thing, User) and not thing.abstract
+    }
+    slow = [name for name, cls in users.items() if not issubclass(cls, FastHttpUser)]
+    if slow:
+        raise ValueError(f"{locustfile}: {slow[0]} is no FastHttpUser; other users need four times the CPU and would measure themselves")
+    if not users:
+        raise ValueError(f"{locustfile} defines no user; right is a class such as `class Visitor(FastHttpUser)` with a @task")
+    return {name: cls for name, cls in users.items() if issubclass(cls, FastHttpUser)}
+
+
+def _module(locustfile: Path) -> ModuleType:
+    name = f"loadtest_user_{locustfile.stem}"
+    if name in sys.modules and sys.modules[name].__file__ == str(locustfile.resolve()):
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, locustfile.resolve())
+    if spec is None or spec.loader is None or not locustfile.is_file():
+        raise ValueError(f"{locustfile} is no locustfile; right is the path of a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    folder = str(locustfile.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # last: a locustfile's neighbours are found, and shadow nothing
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it is someone else's code
+        del sys.modules[name]
+        raise ValueError(f"{locustfile} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module

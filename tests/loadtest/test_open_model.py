@@ -1,0 +1,192 @@
+"""The open model reads a stall as its visitors would, and Locust's own pacing does not."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from loadtest.generation import Generated, GeneratorError, generate_load, split
+from loadtest.order import Order
+from loadtest.recorder import ALL
+from loadtest.schedule import poisson_arrivals
+from tests.loadtest.servers import NEVER, STALL_S, running
+
+HERE = Path(__file__).parent
+VISITORS = str(HERE / "visitors.py")
+RATE_PER_S = 200
+MEASURE_S = 5.0
+WARM_UP_S = 1.0
+# The stall begins with this request: after the warm-up, and well before the end.
+STALL_AT = 500
+# Locust's users need so long to send a thousand requests beside the ten that meet the stall: that is what hides it from a p99.
+PACED_S = 10
+
+
+@pytest.fixture
+def quick_server() -> Iterator[str]:
+    with running(NEVER) as url:
+        yield url
+
+
+def order(url: str, user: str = "Visitor", **changes: object) -> Order:
+    settings = {
+        "mix": ((VISITORS, user, 1.0),),
+        "rate_per_s": float(RATE_PER_S),
+        "warm_up_s": WARM_UP_S,
+        "warm_up_at_most_s": WARM_UP_S,
+        "window_s": 0.25,
+        "measure_s": MEASURE_S,
+        "patience_s": 10.0,
+    }
+    return Order(url=url, **settings | changes)  # type: ignore[arg-type]
+
+
+def due_moments_s(generated: Generated) -> np.ndarray:
+    """The schedule, as readings of the monotonic clock: worked out again from the seed, without asking the generator."""
+    start_s = generated.schedule_starts_s[0]
+    arrivals = takewhile(lambda arrival: start_s + arrival.offset_s < generated.until_s, poisson_arrivals(RATE_PER_S, seed=1))
+    due_s = start_s + np.array([arrival.offset_s for arrival in arrivals])
+    return due_s[due_s >= generated.from_s]
+
+
+def p99_ms(waits_s: np.ndarray) -> float:
+    return float(np.quantile(waits_s, 0.99, method="higher")) * 1e3
+
+
+@pytest.mark.timeout(120)
+def test_a_stall_of_two_seconds_reads_as_the_schedule_says() -> None:
+    with running(STALL_AT) as url:
+        generated = generate_load([order(url, "DueVisitor")])
+        record = httpx.get(f"{url}/record").json()
+    recording, due_s = generated.recording, due_moments_s(generated)
+    measured_ms = recording.series[ALL].latency.quantile_ms(0.99)
+    # The server saw every request of the schedule, and knows when it answered each.
+    seen = np.array([entry for entry in record["answered"] if generated.from_s <= entry[0] < generated.until_s])
+    truth_ms = p99_ms(seen[:, 1] - seen[:, 0])
+    # Whoever was due in the stall waited at least for its end: so much follows from the schedule alone.
+    in_stall = (due_s >= record["began_s"]) & (due_s < record["ended_s"])
+    least_ms = p99_ms(np.where(in_stall, record["ended_s"] - due_s, 0.0))
+
+    assert recording.errors == {}
+    assert recording.dropped == 0
+    assert np.allclose(np.sort(seen[:, 0]), due_s, atol=1e-9)
+    assert least_ms > 1800
+    assert measured_ms >= 0.95 * least_ms
+    # The server's truth ends with its answer; how late this machine let the generator act is known, and small when it is idle.
+    assert truth_ms == pytest.approx(measured_ms, abs=0.05 * truth_ms + recording.slip.max_ms)
+
+
+@pytest.mark.timeout(120)
+def test_locusts_constant_throughput_does_not_see_that_stall(tmp_path: Path) -> None:
+    """The negative twin: ten users that wait for their answers meet a stall once each."""
+    with running(STALL_AT) as url:
+        arguments = ["--headless", "-u", "10", "-r", "10", "-t", f"{PACED_S}s", "--host", url, "--json-file", str(tmp_path / "out")]
+        subprocess.run(
+            [sys.executable, "-m", "locust", "-f", VISITORS, "PacedVisitor", *arguments], check=True, capture_output=True, timeout=60
+        )
+        record = httpx.get(f"{url}/record").json()
+    entry = json.loads((tmp_path / "out.json").read_text())[0]
+    times_ms = np.repeat([float(t) for t in entry["response_times"]], list(entry["response_times"].values()))
+
+    assert record["ended_s"] - record["began_s"] >= STALL_S  # it was there
+    assert np.max(times_ms) > STALL_S * 900  # some user met it
+    assert np.quantile(times_ms, 0.99) < STALL_S * 1000 / 4  # and the p99 says nothing of it; the truth is nearly 2 s
+
+
+def test_every_arrival_is_accounted_for(quick_server: str) -> None:
+    recording = generate_load([order(quick_server, measure_s=2.0)]).recording
+
+    assert recording.offered == recording.series[ALL].latency.count + recording.dropped
+    assert recording.offered == recording.slip.count
+    assert recording.offered == pytest.approx(2 * RATE_PER_S, abs=4 * (2 * RATE_PER_S) ** 0.5)
+
+
+def test_arrivals_beyond_the_bound_are_dropped_and_counted() -> None:
+    with running(STALL_AT) as url:
+        recording = generate_load([order(url, max_in_flight=50, measure_s=5.0)]).recording
+
+    assert recording.dropped > 100  # 400 are due in the stall, 50 are let in
+    assert recording.offered == recording.series[ALL].latency.count + recording.dropped
+
+
+def test_requests_without_an_answer_at_the_end_are_failures() -> None:
+    with running(RATE_PER_S * 3) as url:
+        recording = generate_load([order(url, measure_s=3.0, patience_s=0.0)]).recording
+
+    assert recording.unfinished > 50
+    assert {"no answer at the end": recording.unfinished} == recording.errors
+    assert recording.offered == recording.series[ALL].latency.count + recording.unfinished
+
+
+def test_several_generators_share_the_rate(quick_server: str) -> None:
+    recording = generate_load(split(order(quick_server, measure_s=2.0), 2)).recording
+
+    assert recording.offered == pytest.approx(2 * RATE_PER_S, abs=4 * (2 * RATE_PER_S) ** 0.5)
+
+
+def test_a_second_request_counts_from_its_send(quick_server: str) -> None:
+    recording = generate_load([order(quick_server, "ThoughtfulVisitor", measure_s=1.0)]).recording
+
+    assert recording.series["first"].latency.count == recording.series["second"].latency.count == recording.offered
+    assert recording.slip.count == recording.offered
+
+
+def test_a_fault_of_the_scenario_is_counted(quick_server: str) -> None:
+    recording = generate_load([order(quick_server, "BrokenVisitor", measure_s=1.0)]).recording
+
+    assert recording.errors["BrokenVisitor raised RuntimeError: not today"] == recording.offered
+
+
+def test_a_server_that_is_away_gives_errors_by_kind(free_port: int) -> None:
+    recording = generate_load([order(f"http://127.0.0.1:{free_port}", measure_s=1.0)]).recording
+
+    assert {"refused": recording.offered} == recording.errors
+
+
+def test_a_wrong_body_is_an_error(quick_server: str) -> None:
+    recording = generate_load([order(quick_server + "/record?", measure_s=1.0)]).recording
+
+    assert {"wrong answer: body": recording.offered} == recording.errors
+
+
+@pytest.mark.parametrize(
+    ("mix", "reason"),
+    [
+        (((VISITORS, "Visitr", 1.0),), "the nearest is 'Visitor'"),
+        ((("no/such/file.py", "*", 1.0),), "is no locustfile"),
+        ((("", "Helo", 1.0),), "the nearest is 'Hello'"),
+    ],
+)
+def test_a_wrong_scenario_is_refused_in_one_line(mix: tuple[tuple[str, str, float], ...], reason: str) -> None:
+    with pytest.raises(GeneratorError, match=reason):
+        generate_load([order("http://127.0.0.1:1", mix=mix)])
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import nothing_of_that_name", "cannot be loaded: ModuleNotFoundError"),
+        ("print('a locustfile may print')", "defines no user"),
+        ("from locust import HttpUser\nclass Slow(HttpUser): pass", "Slow is no FastHttpUser"),
+        ("from locust import FastHttpUser\nclass Idle(FastHttpUser): pass", "Idle has no task"),
+    ],
+)
+def test_a_locustfile_that_does_not_serve_is_refused_in_one_line(tmp_path: Path, source: str, reason: str) -> None:
+    locustfile = tmp_path / "locustfile.py"
+    locustfile.write_text(source)
+
+    with pytest.raises(GeneratorError, match=reason):
+        generate_load([order("http://127.0.0.1:1", mix=((str(locustfile), "*", 1.0),))])
+
+
+def test_the_closed_model_goes_as_fast_as_the_server(quick_server: str) -> None:
+    recording = generate_load([order(quick_server, rate_per_s=0.0, users=2, measure_s=1.0)]).recording
+
+    assert recording.errors == {}
+    assert recording.series[ALL].latency.count == recording.offered > 100

@@ -1,0 +1,48 @@
+"""Locust users for the tests of the generator: the same request in three models."""
+
+from locust import FastHttpUser, constant_throughput, task
+
+
+class Visitor(FastHttpUser):
+    """GET /."""
+
+    @task
+    def fetch(self) -> None:
+        """Fetch, and check the body."""
+        with self.client.get("/", name="hello", catch_response=True) as response:
+            if response.content != b"hello\n":
+                response.failure("body")
+
+
+class DueVisitor(FastHttpUser):
+    """Tells the server when each request was due: the server's record is then the truth."""
+
+    @task
+    def fetch(self) -> None:
+        """Fetch."""
+        self.client.get(f"/?due={self.visit.intended_s!r}", name="hello")  # type: ignore[attr-defined]
+
+
+class PacedVisitor(Visitor):
+    """Locust's own way to hold a rate: ten of these at twenty requests a second each."""
+
+    wait_time = constant_throughput(20)
+
+
+class BrokenVisitor(FastHttpUser):
+    """A scenario with a fault."""
+
+    @task
+    def fetch(self) -> None:
+        """Fail before any request."""
+        raise RuntimeError("not today")
+
+
+class ThoughtfulVisitor(FastHttpUser):
+    """Two requests for one arrival."""
+
+    @task
+    def visit(self) -> None:
+        """Fetch, and fetch again."""
+        self.client.get("/", name="first")
+        self.client.get("/", name="second")
