@@ -1,0 +1,148 @@
+"""No service runs as root, writes its root file system, or holds a capability: seen from inside the running containers."""
+
+import json
+import subprocess
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from stack import Stack
+
+pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LAB_ENABLED="1")]
+
+# All services that go on running. `secrets` and `migrate` run once; what the engine says of them is enough.
+SERVICES = ("gateway", "app", "database", "downstream")
+ONE_SHOT = ("secrets", "migrate")
+WRITES_ROOT = "for folder in / /etc /usr/bin /srv /var; do touch $folder/probe 2>/dev/null && echo wrote $folder; done; true"
+
+
+def docker(*arguments: str) -> CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+
+
+def inspect(stack: Stack, service: str) -> dict[str, Any]:
+    listed = docker(
+        "ps",
+        "--all",
+        "--quiet",
+        "--filter",
+        f"label=com.docker.compose.project={stack.name}",
+        "--filter",
+        f"label=com.docker.compose.service={service}",
+    )
+    description: dict[str, Any] = json.loads(docker("inspect", listed.stdout.split()[0]).stdout)[0]
+    return description
+
+
+def status_fields(stack: Stack, service: str) -> list[dict[str, str]]:
+    """The fields of /proc/PID/status of every process in the container."""
+    text = stack.exec(service, ["sh", "-c", "for file in /proc/[0-9]*/status; do cat $file; echo; done"]).stdout
+    blocks = [dict(line.split(":", 1) for line in block.splitlines() if ":" in line) for block in text.split("\n\n")]
+    return [block for block in blocks if "Uid" in block]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_process_runs_as_root(stack: Stack, service: str) -> None:
+    processes = status_fields(stack, service)
+
+    assert processes
+    assert [process["Name"] for process in processes if "0" in process["Uid"].split()] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_process_holds_or_can_get_a_capability(stack: Stack, service: str) -> None:
+    for process in status_fields(stack, service):
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(process[name], 16) == 0, (process["Name"], name)
+        assert process["NoNewPrivs"].strip() == "1"
+        assert process["Seccomp"].strip() == "2"  # filtered: the engine's default profile is on
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_even_root_cannot_write_the_root_file_system(stack: Stack, service: str) -> None:
+    container = inspect(stack, service)["Id"]
+    wrote = docker("exec", "--user", "0", container, "sh", "-c", WRITES_ROOT)
+
+    assert wrote.returncode == 0, wrote.stderr
+    assert not wrote.stdout
+
+
+def test_the_same_probes_show_the_harm_in_a_container_without_these_settings(stack: Stack) -> None:
+    """The negative twin: the very image of the app, started as `docker run` would."""
+    image = inspect(stack, "app")["Image"]
+    probe = f"{WRITES_ROOT}; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status"
+    answer = docker("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "sh", image, "-c", probe).stdout
+
+    assert "wrote /etc" in answer
+    assert "wrote /srv" in answer
+    assert "NoNewPrivs:\t0" in answer
+    assert "CapEff:\t0000000000000000" not in answer
+
+
+@pytest.mark.parametrize("service", [*SERVICES, *ONE_SHOT])
+def test_the_engine_holds_each_service_to_its_limits(stack: Stack, service: str) -> None:
+    description = inspect(stack, service)
+    host = description["HostConfig"]
+
+    assert description["Config"]["User"] not in {"", "0", "root", "0:0"}
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert not host["Privileged"]
+    assert host["Memory"] > 0
+    assert host["NanoCpus"] > 0
+    assert host["PidsLimit"] > 0
+    assert host["LogConfig"]["Config"]["max-size"]
+
+
+def test_only_the_gateway_publishes_a_port_and_only_on_loopback(stack: Stack) -> None:
+    published = {service: inspect(stack, service)["HostConfig"]["PortBindings"] for service in SERVICES}
+
+    assert [service for service, ports in published.items() if ports] == ["gateway"]
+    assert [binding["HostIp"] for binding in published["gateway"]["8080/tcp"]] == ["127.0.0.1"]
+
+
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+
+
+def test_the_database_is_reached_by_the_app_and_not_by_the_gateway(stack: Stack) -> None:
+    from_app = stack.exec("app", ["python", "-c", CONNECT, "database", "5432"])
+    address = next(iter(inspect(stack, "database")["NetworkSettings"]["Networks"].values()))["IPAddress"]
+    container = inspect(stack, "gateway")["Id"]
+    by_name = docker("exec", container, "getent", "hosts", "database")
+    # The app's image in the gateway's network: the gateway's own has no client to try with.
+    image = inspect(stack, "app")["Image"]
+    by_address = docker(
+        "run", "--rm", "--network", f"container:{container}", "--entrypoint", "python", image, "-c", CONNECT, address, "5432"
+    )
+
+    assert from_app.returncode == 0, from_app.stderr
+    assert by_name.returncode != 0
+    assert by_address.returncode != 0
+    assert "Error" in by_address.stderr
+
+
+@pytest.mark.parametrize("service", ["app", "database", "downstream"])
+def test_what_is_not_the_gateway_has_no_way_out(stack: Stack, service: str) -> None:
+    routes = stack.exec(service, ["cat", "/proc/net/route"]).stdout.splitlines()[1:]
+
+    assert routes
+    assert [route for route in routes if route.split()[1] == "00000000"] == []
+
+
+def test_secrets_are_files_that_only_their_readers_can_read(stack: Stack) -> None:
+    key = stack.exec("app", ["cat", "/run/secrets/app/secret_key"]).stdout
+    password = stack.exec("app", ["cat", "/run/secrets/database/database_password"]).stdout
+    in_database = stack.exec("database", ["cat", "/run/secrets/database/database_password"]).stdout
+
+    assert len(key) >= 32
+    assert len(password) >= 32
+    assert key != password
+    assert in_database == password
+    assert stack.exec("database", ["ls", "/run/secrets/app"]).returncode != 0
+    assert stack.exec("gateway", ["ls", "/run/secrets"]).returncode != 0
+    everything = stack.logs() + "".join(json.dumps(inspect(stack, service)) for service in [*SERVICES, *ONE_SHOT])
+    assert key not in everything
+    assert password not in everything
