@@ -7,7 +7,7 @@ import math
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,10 @@ def _as_in_route(address: ipaddress.IPv4Address) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where a gunicorn setting can come from, to name it: the file's text and place, and the environment's origins."""
+    """Where a gunicorn setting can come from, to name it: the lines of its file, and the environment's origins."""
 
     place: str
-    text: str
+    lines: Mapping[str, int]
     environment: Environment
 
     def origin(self, name: str, entry: Mapping[str, Any]) -> tuple[Origin, bool]:
@@ -137,28 +137,25 @@ class Sources:
             if variable in self.environment and self.environment[variable].value:
                 found = self.environment[variable].origin
                 return Origin(found.place, found.line, variable), True
-        line = assigned_line(self.text, name)
-        if line is not None:
-            return Origin(self.place, line), True
+        if name in self.lines:
+            return Origin(self.place, self.lines[name]), True
         if entry["value"] == entry["default"]:
             return Origin("gunicorn's default"), False
         return Origin(self.place), True
 
 
-def assigned_line(text: str, name: str) -> int | None:
-    """The last line of a Python file that assigns `name` at its top level (inside `if`, `try` and the like too)."""
-    found = [node.lineno for node in _statements(ast.parse(text).body) if name in _targets(node)]
-    return found[-1] if found else None
+def assigned_lines(text: str) -> dict[str, int]:
+    """Map each name that a Python file assigns at its top level (in `if` and `try` too) to the last line that does so."""
+    statements = sorted(_statements(ast.parse(text).body), key=lambda node: node.lineno)
+    return {name: node.lineno for node in statements for name in _targets(node)}
 
 
-def _statements(body: Sequence[ast.stmt]) -> list[ast.stmt]:
-    inner: list[ast.stmt] = []
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     for node in body:
-        inner.append(node)
-        for part in ("body", "orelse", "finalbody"):
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                inner.extend(_statements(getattr(node, part, [])))
-    return sorted(inner, key=lambda node: node.lineno)
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for part in ("body", "orelse", "finalbody"):
+                yield from _statements(getattr(node, part, []))
 
 
 def _targets(node: ast.stmt) -> set[str]:

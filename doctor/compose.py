@@ -1,6 +1,7 @@
 """The Compose file: resolved by `docker compose config`, with the line of each value found in the file itself."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dotenv.parser import parse_stream
 
 from doctor.facts import Compose, Missing, Port, Service
 from doctor.images import Image, from_dockerfile, from_engine
@@ -24,6 +26,7 @@ STOP_GRACE = "10s"
 BOUNDED_LOGS = frozenset({"local", "none", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "gcplogs"})
 _SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL")
 _WITH_DEFAULT = re.compile(r"\$\{(\w+):?-([^}]+)\}")
+_VARIABLE = re.compile(r"\$\{?(\w+)")
 _PASSWORD_IN_URL = re.compile(r"://[^:/@\s${]+:([^@\s$]+)@")
 _NO_FILES: tuple[Path, ...] = ()
 
@@ -42,6 +45,8 @@ class Sources:
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._root = root
         self._trees = [(self.show(path), _nodes(path, self.show(path))) for path in files]
+        # Compose reads it from the folder of the project.
+        self._dotenv = _dotenv_lines(root / ".env")
 
     def show(self, path: Path) -> str:
         resolved = path.resolve()
@@ -51,10 +56,24 @@ class Sources:
         """Where that key stands, or the nearest key around it: there it would have to be added."""
         for length in range(len(path), 0, -1):
             for name, tree in reversed(self._trees):
-                line = _line(tree, path[:length])
-                if line is not None:
-                    return Origin(name, line, "" if length == len(path) else "not set")
+                found = _find(tree, path[:length])
+                if found is not None:
+                    key, value = found
+                    return self._exact(name, key, value) if length == len(path) else Origin(name, _line(key), "not set")
         return Origin(self._trees[0][0])
+
+    def variable(self, service: str, name: str) -> Origin:
+        """Where a variable of a service gets its value: also from `.env` as a whole (env_file)."""
+        found = self.origin("services", service, "environment", name)
+        return Origin(".env", self._dotenv[name]) if found.note in {"", "not set"} and name in self._dotenv else found
+
+    def _exact(self, file: str, key: yaml.Node, value: yaml.Node) -> Origin:
+        named = _VARIABLE.search(value.value) if isinstance(value, yaml.ScalarNode) else None
+        if named is None:
+            return Origin(file, _line(key))
+        if named[1] in self._dotenv and named[1] not in os.environ:
+            return Origin(".env", self._dotenv[named[1]], named[1])
+        return Origin(file, _line(key), named[1])
 
     def scalars(self) -> Iterator[tuple[str, yaml.ScalarNode, str]]:
         """Every value, with the key it belongs to and the file it stands in."""
@@ -239,8 +258,7 @@ def _environment(model: Mapping[str, Any], service: str, project: Project) -> di
         if value is not None:
             # `config` writes "$$" so that its output could be read again.
             text = str(value).replace("$$", "$")
-            origin = project.sources.origin("services", service, "environment", name)
-            settings[name] = Setting(name, text, text or "empty", origin)
+            settings[name] = Setting(name, text, text or "empty", project.sources.variable(service, name))
     return settings
 
 
@@ -263,7 +281,7 @@ def _builds(image: str | None, project: Project) -> Mapping[str, Any] | None:
 def _secret_defaults(sources: Sources) -> Iterator[Setting[str]]:
     for file, node, key in sources.scalars():
         for name in _given_away(key, node.value):
-            yield Setting(name, "(not shown)", "has a value", Origin(file, node.start_mark.line + 1))
+            yield Setting(name, "(not shown)", "has a value", Origin(file, _line(node)))
 
 
 def _given_away(key: str, value: str) -> Iterator[str]:
@@ -307,11 +325,24 @@ def _entries(node: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, yaml.Nod
         yield from _entries(other)
 
 
-def _line(node: yaml.Node | None, path: Sequence[str]) -> int | None:
+def _find(node: yaml.Node | None, path: Sequence[str]) -> tuple[yaml.Node, yaml.Node] | None:
+    """The key at that path, and its value."""
     for key, value in _entries(node):
         if key.value == path[0]:
-            return key.start_mark.line + 1 if len(path) == 1 else _line(value, path[1:])
+            return (key, value) if len(path) == 1 else _find(value, path[1:])
     return None
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _dotenv_lines(path: Path) -> dict[str, int]:
+    """The variables of a `.env` file and their lines; empty ones count as not given."""
+    if not path.is_file():
+        return {}
+    with path.open() as stream:
+        return {binding.key: binding.original.line for binding in parse_stream(stream) if binding.key and binding.value}
 
 
 def _scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:

@@ -124,7 +124,7 @@ def _ask(box: Inspected) -> Answer | Missing:
 
 
 def _gunicorn(answer: Answer, box: Inspected) -> Gunicorn:
-    return application.gunicorn(answer, Sources(_name(box), "", _environment(box)))
+    return application.gunicorn(answer, Sources(_name(box), {}, _environment(box)))
 
 
 # --- Compose

@@ -106,7 +106,7 @@ def _values(environment: Environment) -> dict[str, str]:
 
 
 def _nginx(kit: Kit, gateway: Service | None, environment: Environment) -> Nginx:
-    found = image_nginx_version(gateway.image) if gateway else local_nginx_version()
+    found = _nginx_version(gateway)
     with application.temporary_folder() as name:
         folder = Path(name).resolve()
         inputs = _render_inputs(gateway, environment, folder, found)
@@ -131,6 +131,14 @@ def _render_inputs(gateway: Service | None, environment: Environment, folder: Pa
     if gateway.cpus.value:
         inputs.setdefault("NGINX_WORKER_PROCESSES", str(math.ceil(gateway.cpus.value)))
     return inputs
+
+
+def _nginx_version(gateway: Service | None) -> Setting[Version] | None:
+    """The version that somebody names, else that of the image or of this machine."""
+    named = os.environ.get("NGINX_VERSION")
+    if named:
+        return Setting("nginx", version(named), named, Origin("NGINX_VERSION"), editable=False)
+    return image_nginx_version(gateway.image) if gateway else local_nginx_version()
 
 
 def local_nginx_version() -> Setting[Version] | None:
@@ -183,7 +191,7 @@ def _application(
         answer = interpreter.ask(order)
     if isinstance(answer, Missing):
         return answer, answer
-    sources = application.Sources(CONF, (kit.root / CONF).read_text(), environment)
+    sources = application.Sources(CONF, application.assigned_lines((kit.root / CONF).read_text()), environment)
     return application.gunicorn(answer, sources), application.flask(answer, _module(answer), environment)
 
 

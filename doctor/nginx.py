@@ -53,11 +53,15 @@ def read_tree(main: Path, *, root: Path = Path("/"), locate: Locate) -> Node:
 class _Reader:
     def __init__(self, base: Path, root: Path, locate: Locate) -> None:
         self._base, self._root, self._locate = base, root, locate
+        # Snippets are included many times.
+        self._read: dict[Path, tuple[Node, ...]] = {}
 
     def file(self, path: Path) -> tuple[Node, ...]:
-        self._refuse_mistakes(path)
-        parsed = crossplane.parse(str(path), single=True, check_ctx=False, check_args=False)
-        return self._nodes(parsed["config"][0]["parsed"], path)
+        if path not in self._read:
+            self._refuse_mistakes(path)
+            parsed = crossplane.parse(str(path), single=True, check_ctx=False, check_args=False)
+            self._read[path] = self._nodes(parsed["config"][0]["parsed"], path)
+        return self._read[path]
 
     def _refuse_mistakes(self, path: Path) -> None:
         """Ask crossplane to check: it then drops what it complains about, so this pass only serves to find mistakes."""

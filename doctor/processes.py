@@ -77,7 +77,7 @@ def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, envi
         source="running",
         runtime="local",
         nginx=tree,
-        gunicorn=missing or application.gunicorn(answer, Sources(conf.name, conf.read_text(), settings)),  # type: ignore[arg-type]
+        gunicorn=missing or application.gunicorn(answer, Sources(conf.name, application.assigned_lines(conf.read_text()), settings)),  # type: ignore[arg-type]
         compose=NO_CONTAINERS,
         app=missing or application.flask(answer, place, settings),  # type: ignore[arg-type]
         database=missing or application.database(answer),  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from doctor.facts import Facts, Gunicorn, Nginx, Waf, need
 from doctor.rules.base import Judgement, Rule, broken, directive, from_node, handing_on, ok, warn, worst
 from doctor.tree import Scope
 from doctor.units import show_bytes, show_version, size_bytes
-from doctor.values import NotKnown, Origin, Setting
+from doctor.values import Origin, Setting
 
 # The first nginx that counts header fields.
 HAS_MAX_HEADERS = (1, 29, 8)
@@ -81,17 +81,16 @@ def _gunicorn_bytes(facts: Facts, name: str) -> Setting[int]:
 def _count(facts: Facts) -> Judgement:
     nginx = need(facts.nginx)
     limit = need(facts.gunicorn).get("limit_request_fields")
-    if nginx.version is None:
-        raise NotKnown("the version of nginx is not known, so neither is whether it counts header fields")
-    if nginx.version.value < HAS_MAX_HEADERS:
+    allowed = worst(nginx, "max_headers", "1000", int, str, pick=max)
+    version = nginx.version
+    if not allowed.editable and version is not None and version.value < HAS_MAX_HEADERS:
         return warn(
-            f"nginx {nginx.version.shown} cannot count header fields (max_headers came with "
+            f"nginx {version.shown} cannot count header fields (max_headers came with "
             f"{show_version(HAS_MAX_HEADERS)}): gunicorn refuses them with its own bare page",
-            nginx.version,
+            version,
             limit,
             edit=(f"install nginx {show_version(HAS_MAX_HEADERS)} or newer",),
         )
-    allowed = worst(nginx, "max_headers", "1000", int, str, pick=max)
     added = max(len(_added_fields(scope)) for scope in handing_on(nginx))
     if allowed.value + added <= limit.value:
         return ok(f"{allowed.value} of the client + {added} of nginx ≤ {limit.value}", allowed, limit)

@@ -1,0 +1,25 @@
+"""Copies of the kit for the doctor to look at."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from doctor.compose import plugin_problem
+from tests.doctor.kits import Kit
+
+MakeKit = Callable[..., Kit]
+
+
+@pytest.fixture(scope="session")
+def compose_plugin(not_run: Callable[[str], None]) -> None:
+    """The rules about Compose need its plugin; without it they are not run, and the reason is named."""
+    problem = plugin_problem()
+    if problem:
+        not_run(problem)
+
+
+@pytest.fixture
+def make_kit(tmp_path: Path) -> MakeKit:
+    """Return a function that copies the kit, with the sample site's code when `app` is true."""
+    return lambda *, app=False: Kit(tmp_path / "kit", app=app)
