@@ -57,7 +57,7 @@ def store(path: Path, value: str) -> None:
     """Put a secret in place in one step, readable for its owner and the folder's group alone."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o440), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o440), "w", encoding="utf-8") as file:
         file.write(value)
     fresh.replace(path)
 

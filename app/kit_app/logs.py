@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -28,6 +29,9 @@ class _TextFormatter(logging.Formatter):
         extra = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
         return " ".join([super().formatMessage(record), *extra]).translate(_CONTROL)
 
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - as logging has it
+        return "\n".join(f"    {line.translate(_CONTROL)}" for line in super().formatException(ei).split("\n"))
+
 
 def _formatter(log_format: str) -> logging.Formatter:
     if log_format == "json" or (log_format == "auto" and not sys.stdout.isatty()):
@@ -48,5 +52,3 @@ def init_app(log_format: str) -> None:
     root.handlers = [other for other in root.handlers if other.get_name() != _HANDLER] + [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
-
-

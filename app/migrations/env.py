@@ -11,7 +11,7 @@ _UPGRADE_LOCK = 7_205_759_403
 def _prepare(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # A migration may take longer than a web request is allowed to.
-        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
 
 

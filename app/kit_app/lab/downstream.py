@@ -10,9 +10,11 @@ import os
 import signal
 
 from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
 LONGEST_WAIT_MS = 10_000
+LAST_PORT = 65_535
 
 
 class Wait(RequestHandler):
@@ -41,17 +43,19 @@ async def serve(host: str, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = HTTPServer(Application([("/wait", Wait), ("/healthz", Health)], log_function=lambda _handler: None))
-    server.listen(port, host, backlog=4096)
-    print(f"waiting for others at http://{host}:{port}", flush=True)
+    sockets = bind_sockets(port, host, backlog=4096)
+    server.add_sockets(sockets)
+    # With PORT=0 the system chose one.
+    print(f"listening at http://{host}:{sockets[0].getsockname()[1]}", flush=True)
     await stop.wait()
     server.stop()
 
 
 def main() -> None:
     """Read HOST and PORT, then serve."""
-    host, port = os.environ.get("HOST", "0.0.0.0"), os.environ.get("PORT", "8001")
-    if not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise SystemExit(f"PORT: must be a number from 0 to 65535, not {port!r}")
+    host, port = os.environ.get("HOST") or "0.0.0.0", os.environ.get("PORT") or "8001"  # noqa: S104 - in a container, on a network of its own
+    if not (port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
+        raise SystemExit(f"PORT: must be a number from 0 to {LAST_PORT}, not {port!r}")
     try:
         asyncio.run(serve(host, int(port)))
     except OSError as error:

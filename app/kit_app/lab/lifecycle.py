@@ -119,6 +119,11 @@ def _after(event: str) -> Callable[[Response], Response]:
     return hook
 
 
+bp.before_request(_hook("blueprint before_request"))
+bp.after_request(_after("blueprint after_request"))
+bp.teardown_request(_hook("blueprint teardown_request"))
+
+
 def init_app(app: Flask) -> None:
     """Listen to every hook and signal of `app`."""
     app.wsgi_app = _Middleware(app.wsgi_app)  # type: ignore[method-assign]
@@ -128,9 +133,6 @@ def init_app(app: Flask) -> None:
     app.after_request(_after("after_request"))
     app.teardown_request(_hook("teardown_request"))
     app.teardown_appcontext(_hook("teardown_appcontext"))
-    bp.before_request(_hook("blueprint before_request"))
-    bp.after_request(_after("blueprint after_request"))
-    bp.teardown_request(_hook("blueprint teardown_request"))
     for name in _SIGNALS:
         # Signals hold their receivers weakly: a closure that nobody else holds would be gone at once.
         getattr(flask, name).connect(_hook(f"signal {name}"), app, weak=False)

@@ -1,0 +1,126 @@
+"""A site on SQLite and on PostgreSQL, both real; each test gets an empty database."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from kit_app import create_app
+from kit_app.database import db
+
+from tests.app.postgres import Cluster, cluster
+from tests.app.server import SECRET, Server, gunicorn
+
+MakeApp = Callable[..., Flask]
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server that tests may stop and freeze."""
+    try:
+        with cluster() as server:
+            yield server
+    except RuntimeError as missing:
+        pytest.fail(str(missing), pytrace=False)
+
+
+@contextmanager
+def _new_database(server_url: str) -> Iterator[str]:
+    name = f"kit_{uuid.uuid4().hex}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
+        yield f"{server_url.rpartition('/')[0]}/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of an empty PostgreSQL database, on the server of TEST_DATABASE_URL when that is set."""
+    server_url = os.environ.get("TEST_DATABASE_URL") or request.getfixturevalue("postgres").url
+    with _new_database(server_url) as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """URL of an empty SQLite database."""
+    return f"sqlite:///{tmp_path}/guestbook.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty database: the test runs once with each kind."""
+    kind = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    return str(request.getfixturevalue(kind))
+
+
+@pytest.fixture
+def make_app(sqlite_url: str) -> Iterator[MakeApp]:
+    """Make an app with more settings; its database is SQLite and has its tables."""
+    with ExitStack() as stack:
+
+        def make(**settings: object) -> Flask:
+            return stack.enter_context(_app(**{"DATABASE_URL": sqlite_url, **settings}))
+
+        yield make
+
+
+@contextmanager
+def _app(**settings: object) -> Iterator[Flask]:
+    app = create_app({"SECRET_KEY": SECRET, **settings})
+    upgrade(app)
+    try:
+        yield app
+    finally:
+        with app.app_context():
+            db.engine.dispose()
+
+
+def upgrade(app: Flask) -> None:
+    """Make the tables, as the command line does it."""
+    done = app.test_cli_runner().invoke(args=["db", "upgrade"])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.fixture
+def app(make_app: MakeApp, database_url: str) -> Flask:
+    """An app; the test runs once with each kind of database."""
+    return make_app(DATABASE_URL=database_url)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client of the app, on each kind of database."""
+    return app.test_client()
+
+
+@pytest.fixture
+def lite(make_app: MakeApp) -> FlaskClient:
+    """A client of an app on SQLite, for what has nothing to do with the kind of database."""
+    return make_app().test_client()
+
+
+@pytest.fixture
+def lab(make_app: MakeApp) -> FlaskClient:
+    """A client of an app with its laboratory open."""
+    return make_app(LAB_ENABLED=True).test_client()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start gunicorns; each gets its own folder, and all stop with the test."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **settings: str) -> Server:
+            folder = tmp_path / f"gunicorn-{uuid.uuid4().hex[:8]}"
+            folder.mkdir()
+            running: AbstractContextManager[Server] = gunicorn(folder, *arguments, **settings)
+            return stack.enter_context(running)
+
+        yield start

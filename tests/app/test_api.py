@@ -1,0 +1,166 @@
+"""The JSON API: what it takes, and how it refuses."""
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.app.conftest import MakeApp
+
+GOOD = {"name": "Ada", "message": "hello"}
+
+
+def fields(client: FlaskClient, entry: object) -> dict[str, str]:
+    """Send an entry that is not valid, and return what is wrong with each field."""
+    answer = client.post("/api/entries", json=entry)
+    assert answer.status_code == 422
+    assert answer.content_type == "application/problem+json"
+    return {error["field"]: error["detail"] for error in answer.get_json()["errors"]}
+
+
+def test_an_entry_is_created_and_found(client: FlaskClient) -> None:
+    answer = client.post("/api/entries", json=GOOD)
+
+    assert answer.status_code == 201
+    assert client.get(answer.location).get_json() == answer.get_json()
+    assert answer.get_json()["created_at"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    "text", ["👩‍👩‍👧‍👦", "שלום", "a\u202eb", "\ufeff x", "\U0010ffff", " leading and trailing ", "'; DROP TABLE entry; --"]
+)
+def test_text_is_kept_exactly(client: FlaskClient, text: str) -> None:
+    stored = client.post("/api/entries", json={"name": text, "message": f"{text}\n\t{text}\r\n"}).get_json()
+
+    assert client.get("/api/entries").get_json()["entries"] == [stored]
+    assert (stored["name"], stored["message"]) == (text, f"{text}\n\t{text}\r\n")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "detail"),
+    [
+        ("name", "", "String should have at least 1 character"),
+        ("name", "\u2003", "must not be blank"),
+        ("name", "x" * 81, "String should have at most 80 characters"),
+        ("name", "a\nb", "must not contain control characters (found U+000A)"),
+        ("name", "a\x00b", "must not contain control characters (found U+0000)"),
+        ("name", "a\x85b", "must not contain control characters (found U+0085)"),
+        ("name", 7, "Input should be a valid string"),
+        ("name", None, "Input should be a valid string"),
+        ("message", "x" * 2001, "String should have at most 2000 characters"),
+        ("message", "a\x7fb", "must not contain control characters (found U+007F)"),
+        ("message", ["a"], "Input should be a valid string"),
+        ("colour", "red", "Extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_field_is_named(client: FlaskClient, field: str, value: object, detail: str) -> None:
+    assert fields(client, {**GOOD, field: value}) == {field: detail}
+    assert client.get("/api/entries").get_json()["entries"] == []
+
+
+def test_all_wrong_fields_are_named(lite: FlaskClient) -> None:
+    assert fields(lite, {"colour": "red"}).keys() == {"name", "message", "colour"}
+
+
+def test_the_longest_text_is_stored(client: FlaskClient) -> None:
+    entry = {"name": "😀" * 80, "message": "😀" * 2000}
+
+    assert client.post("/api/entries", json=entry).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"\xff",
+        b'{"name": "\\ud800", "message": "x"}',
+        b'{"name": "\xed\xa0\x80", "message": "x"}',
+        b"[" * 100_000,
+        b"1" * 5000,
+    ],
+)
+def test_what_is_not_json_is_400(client: FlaskClient, body: bytes) -> None:
+    answer = client.post("/api/entries", data=body, content_type="application/json")
+
+    assert answer.status_code == 400
+    assert answer.get_json()["detail"].startswith("The body is not JSON")
+
+
+@pytest.mark.parametrize("body", [b"null", b"7", b'"text"', b"[]", b"NaN"])
+def test_json_that_is_no_object_is_422(client: FlaskClient, body: bytes) -> None:
+    assert client.post("/api/entries", data=body, content_type="application/json").status_code == 422
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_another_content_type_is_415(lite: FlaskClient, content_type: str | None) -> None:
+    assert lite.post("/api/entries", data=b"{}", content_type=content_type).status_code == 415
+
+
+def test_a_body_over_the_limit_is_413(make_app: MakeApp) -> None:
+    client = make_app(MAX_CONTENT_LENGTH=5000).test_client()
+    body = b'{"name": "Ada", "message": "hello"}'
+
+    assert client.post("/api/entries", data=body.ljust(5000), content_type="application/json").status_code == 201
+    assert client.post("/api/entries", data=body.ljust(5001), content_type="application/json").status_code == 413
+
+
+@pytest.mark.parametrize("entry_id", ["1", "0", "9223372036854775807", "9223372036854775808", "9" * 5000, "-1", "abc", "\u0661"])
+def test_an_id_that_no_entry_has_is_404(client: FlaskClient, entry_id: str) -> None:
+    answer = client.get(f"/api/entries/{entry_id}")
+
+    assert answer.status_code == 404
+    assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize(("method", "address"), [("PUT", "/api/entries"), ("DELETE", "/api/entries/1"), ("TRACE", "/api/entries")])
+def test_another_method_is_405_and_says_which_are_allowed(lite: FlaskClient, method: str, address: str) -> None:
+    answer = lite.open(address, method=method)
+
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+    assert answer.content_type == "application/problem+json"
+
+
+def test_a_problem_names_the_request(lite: FlaskClient) -> None:
+    answer = lite.get("/api/nothing", headers={"X-Request-ID": "request-12345678"})
+
+    problem = answer.get_json()
+    assert (problem["status"], problem["title"], problem["request_id"]) == (404, "Not Found", "request-12345678")
+    assert answer.headers["X-Request-ID"] == "request-12345678"
+
+
+def test_following_next_shows_every_entry_once(client: FlaskClient) -> None:
+    for number in range(7):
+        client.post("/api/entries", json={"name": str(number), "message": "hello"})
+
+    seen, address = [], "/api/entries?limit=3"
+    while address:
+        answer = client.get(address).get_json()
+        seen += [entry["name"] for entry in answer["entries"]]
+        address = answer["next"]
+
+    assert seen == ["6", "5", "4", "3", "2", "1", "0"]
+
+
+def test_an_entry_signed_meanwhile_does_not_shift_the_next_page(client: FlaskClient) -> None:
+    for number in range(4):
+        client.post("/api/entries", json={"name": str(number), "message": "hello"})
+    following = client.get("/api/entries?limit=2").get_json()["next"]
+
+    client.post("/api/entries", json={"name": "new", "message": "hello"})
+
+    assert [entry["name"] for entry in client.get(following).get_json()["entries"]] == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "limit=x", "limit=", "cursor=", "cursor=nonsense", "cursor=8000000000000000", "other=1"]
+)
+def test_a_wrong_query_is_named(lite: FlaskClient, query: str) -> None:
+    answer = lite.get(f"/api/entries?{query}")
+
+    assert answer.status_code == 422
+    assert answer.get_json()["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_the_largest_cursor_is_asked_of_the_database(client: FlaskClient) -> None:
+    assert client.get("/api/entries?cursor=7fffffffffffffff").status_code == 200

@@ -1,0 +1,136 @@
+"""A wrong setting stops the start with one line that names it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kit_app import create_app
+from kit_app.settings import SettingsError, load_settings
+
+from tests.app.conftest import MakeApp
+from tests.app.server import ROOT, SECRET, environment, gunicorn_command
+
+POOL_WARNING = "pool is smaller than the number of threads"
+
+WRONG = [
+    ("APP_ENV", "prod"),
+    ("DATABASE_POOL_SIZE", "abc"),
+    ("DATABASE_POOL_SIZE", "0"),
+    ("DATABASE_URL", "database:5432"),
+    ("DATABASE_URL", "mysql://user@host/name"),
+    ("DATABASE_URL", "postgresql://user@host:port/name"),
+    ("DATABASE_PASSWORD_FILE", "/does/not/exist"),
+    ("SECRET_KEY", "short"),
+    ("SECRET_KEY_FILE", "/does/not/exist"),
+    ("MAX_CONTENT_LENGTH", "-1"),
+    ("MAX_CONTENT_LENGTH", "10M"),
+    ("FORWARDED_ALLOW_IPS", "*"),
+    ("FORWARDED_ALLOW_IPS", "0.0.0.0/0"),
+    ("FORWARDED_ALLOW_IPS", "gateway"),
+    ("LOG_FORMAT", "xml"),
+    ("LAB_ENABLED", "maybe"),
+    ("LAB_DOWNSTREAM_URL", "downstream"),
+    ("WORKER_CONCURRENCY", "0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_setting_is_refused_by_its_name(tmp_path: Path, name: str, value: str) -> None:
+    given = {"SECRET_KEY": SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/db", name: value}
+    if name == "SECRET_KEY_FILE":
+        del given["SECRET_KEY"]
+    if name == "DATABASE_PASSWORD_FILE":
+        given["DATABASE_URL"] = "postgresql://user@host/name"
+
+    with pytest.raises(SettingsError) as refusal:
+        create_app(given)
+
+    assert refusal.value.message.startswith(f"{name}: ") or refusal.value.message.startswith(f"{name} must")
+    assert "\n" not in refusal.value.message
+
+
+def test_several_wrong_settings_are_all_named() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings({"LOG_FORMAT": "xml", "APP_ENV": "prod"})
+
+    assert [line.partition(":")[0] for line in refusal.value.message.splitlines()] == ["APP_ENV", "LOG_FORMAT"]
+
+
+def test_a_refusal_does_not_tell_the_password() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_settings({"DATABASE_URL": "mysql://user:hunter2@host/name"})
+
+    assert "hunter2" not in refusal.value.message
+
+
+def test_an_empty_value_counts_as_not_set() -> None:
+    settings = load_settings({"DATABASE_POOL_SIZE": "", "LOG_FORMAT": "", "STATIC_ROOT": ""})
+
+    assert settings == load_settings({})
+
+
+def test_production_without_a_secret_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="SECRET_KEY or SECRET_KEY_FILE"):
+        create_app({"SECRET_KEY": "", "DATABASE_URL": f"sqlite:///{tmp_path}/db"})
+
+
+def test_development_makes_a_secret_and_keeps_it(tmp_path: Path) -> None:
+    settings = load_settings({"APP_ENV": "development"})
+
+    first = settings.secret(tmp_path)
+
+    assert settings.secret(tmp_path) == first
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_secret_and_password_are_read_from_files(tmp_path: Path) -> None:
+    secret, password_file = tmp_path / "secret", tmp_path / "password"
+    secret.write_text(f"{SECRET}\n")
+    password_file.write_text("p@ss/word\n")
+    settings = load_settings(
+        {"SECRET_KEY_FILE": str(secret), "DATABASE_PASSWORD_FILE": str(password_file), "DATABASE_URL": "postgresql://user@host/name"}
+    )
+
+    assert settings.secret(tmp_path) == SECRET
+    assert settings.database(tmp_path).render_as_string(hide_password=False).startswith("postgresql+psycopg://user:p%40ss%2Fword@")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--preload",), ("--workers", "3"), ("--worker-class", "gevent")])
+def test_gunicorn_stops_with_the_line_and_no_traceback(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    settings = environment(SECRET_KEY="", DATABASE_URL=f"sqlite:///{tmp_path}/db")
+
+    done = subprocess.run(gunicorn_command(*arguments), env=settings, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode in (1, 4)
+    assert "SECRET_KEY or SECRET_KEY_FILE must be set" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_flask_stops_with_the_line_and_no_traceback(tmp_path: Path) -> None:
+    settings = environment(LOG_FORMAT="xml", DATABASE_URL=f"sqlite:///{tmp_path}/db", PYTHONPATH=str(ROOT / "app"))
+    command = [sys.executable, "-m", "flask", "--app", "kit_app", "db", "upgrade"]
+
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == "Error: LOG_FORMAT: Input should be 'auto', 'json' or 'text'\n"
+
+
+@pytest.mark.parametrize(("concurrency", "size"), [(1, 1), (8, 8), (32, 32), (1000, 8)])
+def test_the_pool_follows_the_concurrency(make_app: MakeApp, capsys: pytest.CaptureFixture[str], concurrency: int, size: int) -> None:
+    app = make_app(WORKER_CONCURRENCY=concurrency)
+
+    assert app.config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == size
+    assert POOL_WARNING not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("concurrency", "size", "warnings"), [(8, 4, 1), (8, 8, 0), (8, 20, 0), (1000, 2, 1)])
+def test_a_pool_smaller_than_the_threads_is_warned_about(
+    make_app: MakeApp, capsys: pytest.CaptureFixture[str], concurrency: int, size: int, warnings: int
+) -> None:
+    app = make_app(WORKER_CONCURRENCY=concurrency, DATABASE_POOL_SIZE=size)
+
+    assert app.config["SQLALCHEMY_ENGINE_OPTIONS"]["pool_size"] == size
+    assert capsys.readouterr().out.count(POOL_WARNING) == warnings
