@@ -1,0 +1,164 @@
+"""The judge keeps its promises: on simulated runs, where the truth is known and no clock is involved."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from loadtest.inference import (
+    Interval,
+    Verdict,
+    blocks_for,
+    judge,
+    ratio_interval,
+    smallest_difference,
+    t_cdf,
+    t_quantile,
+)
+
+MARGIN = 0.05
+MACHINE_NOISE = 0.08  # the same for all runs of a block
+RUN_NOISE = 0.04
+FAMILIES = 2000
+# Of 2000 families at a true rate of 5 %, more than 6.5 % are seen by chance in one test of a thousand.
+BY_CHANCE = 3.1 * math.sqrt(0.05 * 0.95 / FAMILIES)
+
+
+def normal(chance: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return chance.normal(0, RUN_NOISE, shape)
+
+
+def heavy_tailed(chance: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    noise: np.ndarray = RUN_NOISE * chance.standard_t(3, shape)
+    return noise
+
+
+def with_outliers(chance: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """One run of ten is 30 % off: a neighbour took the machine."""
+    return normal(chance, shape) - 0.36 * (chance.random(shape) < 0.1)
+
+
+NOISES = (normal, heavy_tailed, with_outliers)
+
+
+def simulate(ratios: list[float], blocks: int, noise: object, seed: int) -> np.ndarray:
+    """Return throughputs of shape (families, candidates, blocks)."""
+    chance = np.random.default_rng(seed)
+    machine = chance.normal(0, MACHINE_NOISE, (FAMILIES, 1, blocks))
+    runs = noise(chance, (FAMILIES, len(ratios), blocks))  # type: ignore[operator]
+    runs_per_s: np.ndarray = 1000 * np.exp(np.log(np.array(ratios))[None, :, None] + machine + runs)
+    return runs_per_s
+
+
+def verdicts(family: np.ndarray) -> list[Verdict]:
+    pairs = list(itertools.combinations(family.tolist(), 2))
+    return [judge(ratio_interval(a, b, comparisons=len(pairs)), MARGIN) for a, b in pairs]
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("blocks", [3, 5, 8, 12])
+def test_equal_candidates_are_called_different_at_most_as_often_as_promised(blocks: int, noise: object) -> None:
+    families = simulate([1.0, 1.0, 1.0, 1.0], blocks, noise, seed=blocks)
+
+    false = sum(any(v in {Verdict.HIGHER, Verdict.LOWER} for v in verdicts(family)) for family in families)
+
+    assert false / FAMILIES <= 0.05 + BY_CHANCE
+
+
+@pytest.mark.parametrize("blocks", [3, 5, 8, 12])
+def test_the_interval_holds_the_true_ratio_as_often_as_promised(blocks: int) -> None:
+    families = simulate([1.0, 1.3], blocks, normal, seed=blocks)
+
+    intervals = [ratio_interval(*family.tolist()) for family in families]
+
+    assert sum(i.low <= 1.3 <= i.high for i in intervals) / FAMILIES == pytest.approx(0.95, abs=BY_CHANCE)
+
+
+@pytest.mark.parametrize("blocks", [3, 5, 8])
+def test_a_plain_bootstrap_breaks_that_promise(blocks: int) -> None:
+    """The negative twin: the method of most published comparisons, where they have one."""
+    families = np.log(simulate([1.0, 1.0], blocks, normal, seed=blocks))
+    differences = families[:, 1, :] - families[:, 0, :]
+    chance = np.random.default_rng(1)
+    means = differences[:, chance.integers(0, blocks, (500, blocks))].mean(axis=2)
+    low, high = np.quantile(means, [0.025, 0.975], axis=1)
+
+    assert np.mean((low > 0) | (high < 0)) > 0.05 + 2 * BY_CHANCE
+
+
+@pytest.mark.parametrize(("slower", "blocks", "power"), [(0.1, 8, 0.8), (0.1, 12, 0.95), (0.3, 5, 0.95), (0.3, 8, 0.99)])
+def test_a_planted_difference_is_found_with_the_promised_power(slower: float, blocks: int, power: float) -> None:
+    families = simulate([1.0, 1 - slower], blocks, normal, seed=blocks)
+
+    found = sum(verdicts(family) == [Verdict.LOWER] for family in families)
+
+    assert found / FAMILIES >= power
+
+
+@pytest.mark.parametrize("blocks", [4, 5, 8, 12, 30])
+def test_the_plan_promises_no_more_than_it_holds(blocks: int) -> None:
+    sd_log = RUN_NOISE * math.sqrt(2)
+    difference = smallest_difference(sd_log, blocks, margin=MARGIN)
+    families = simulate([1.0, 1 + difference], blocks, normal, seed=blocks)
+
+    found = sum(verdicts(family) == [Verdict.HIGHER] for family in families)
+
+    assert found / FAMILIES >= 0.8 - 2 * BY_CHANCE
+
+
+def test_ties_are_found_when_the_noise_allows() -> None:
+    chance = np.random.default_rng(1)
+    runs = np.exp(chance.normal(0, 0.005, (2, 8)))
+
+    assert judge(ratio_interval(*runs.tolist()), MARGIN) is Verdict.TIE
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        (Interval(1.2, 1.5, 1.9), Verdict.HIGHER),
+        (Interval(0.5, 0.7, 0.9), Verdict.LOWER),
+        (Interval(1.01, 1.02, 1.03), Verdict.TIE),  # real, and too small to matter
+        (Interval(0.8, 1.1, 1.5), Verdict.UNDECIDED),
+        (Interval(1.001, 1.04, 1.08), Verdict.UNDECIDED),  # a difference, perhaps one that matters
+        (Interval(0.97, 1.0, 1.03), Verdict.TIE),
+    ],
+)
+def test_an_interval_is_judged_by_its_ends_and_the_margin(interval: Interval, verdict: Verdict) -> None:
+    assert judge(interval, MARGIN) is verdict
+
+
+def test_the_blocks_asked_for_are_enough_and_not_too_many() -> None:
+    needed = blocks_for(0.1, 0.06)
+
+    assert needed is not None
+    assert smallest_difference(0.06, needed) <= 0.1 < smallest_difference(0.06, needed - 1)
+    assert blocks_for(0.0001, 0.06) is None
+    assert smallest_difference(0.06, 2) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("probability", "degrees", "quantile"),
+    # From the tables of Student's t in any textbook.
+    [
+        (0.975, 1, 12.706),
+        (0.975, 2, 4.303),
+        (0.975, 7, 2.365),
+        (0.995, 4, 4.604),
+        (0.95, 10, 1.812),
+        (0.9995, 3, 12.924),
+        (0.975, 120, 1.980),
+    ],
+)
+def test_the_quantiles_are_those_of_the_tables(probability: float, degrees: int, quantile: float) -> None:
+    assert t_quantile(probability, degrees) == pytest.approx(quantile, abs=6e-4)
+    assert t_cdf(-quantile, degrees) == pytest.approx(1 - probability, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "reason"), [([1, 1], [1, 1], "at least 3"), ([1, 1, 1], [1, 1], "at least 3"), ([1, 1, 0], [1, 1, 1], "above 0")]
+)
+def test_runs_that_cannot_be_compared_are_refused(base: list[float], other: list[float], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        ratio_interval(base, other)
