@@ -1,0 +1,96 @@
+"""Fixtures: the gateway alone, once with this machine's nginx (runtime "local") and once with the image's (runtime "compose")."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from stack.machine import free_ports
+from tests.clients import wait_until
+from tests.nginx.gateway import HOST, ROOT, Edit, Gateway
+
+IMAGE = "kitn-gateway"
+
+
+@pytest.fixture(scope="session")
+def gateway_image(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The gateway image, built with one static file in place of the app's; "" for the local runtime."""
+    if runtime == "local":
+        yield ""
+        return
+    static = tmp_path_factory.mktemp("app-image") / "srv" / "static"
+    static.mkdir(parents=True)
+    (static / "app.css").write_text("body{}")
+    command = ["docker", "build", "--quiet", "--tag", IMAGE, "--build-context", f"app-image={static.parents[1]}", str(ROOT / "nginx")]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    yield IMAGE
+    subprocess.run(["docker", "image", "rm", "--no-prune", IMAGE], capture_output=True, check=True)
+
+
+@pytest.fixture(scope="session")
+def echo_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real gunicorn with wsgi_echo."""
+    (port,) = free_ports(1)
+    log = (tmp_path_factory.mktemp("echo") / "gunicorn.log").open("wb")
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{port}", "--worker-class", "gthread", "--threads", "64"]
+    limits = ["--limit-request-line", "8190", "--keep-alive", "65", "--no-control-socket", "--forwarder-headers", ""]
+    chdir = ["--chdir", str(Path(__file__).parent), "wsgi_echo:app"]
+    with log, subprocess.Popen([*command, *limits, *chdir], stdout=log, stderr=log) as gunicorn:
+        wait_until(lambda: _listening(gunicorn, Path(log.name)), "gunicorn listens")
+        yield f"{HOST}:{port}"
+        gunicorn.terminate()
+
+
+def _listening(process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    text = log.read_text()
+    assert process.poll() is None, text
+    return "Booting worker" in text
+
+
+class Gateways:
+    """Starts gateways and stops them; shows all of them when a test fails."""
+
+    def __init__(self, runtime: str, image: str, folders: pytest.TempPathFactory, exits: ExitStack) -> None:
+        self.runtime, self.name = runtime, "the gateways of this test"
+        self._image, self._folders, self._exits = image, folders, exits
+        self._started: list[Gateway] = []
+
+    def __call__(self, upstreams: str | Sequence[str], env: Mapping[str, str] | None = None, edits: Sequence[Edit] = ()) -> Gateway:
+        """Start one in front of these addresses, with LIMITS=off unless `env` says otherwise."""
+        servers = upstreams if isinstance(upstreams, str) else " ".join(upstreams)
+        folder = self._folders.mktemp("gateway")
+        gateway = Gateway(folder, self.runtime, self._image, {"LIMITS": "off", "UPSTREAM_SERVERS": servers, **(env or {})}, edits)
+        self._exits.callback(gateway.stop)
+        gateway.start()
+        self._started.append(gateway)
+        return gateway
+
+    def logs(self) -> str:
+        return "\n".join(gateway.logs() for gateway in self._started)
+
+    def nginx_config(self) -> str:
+        return "\n".join(gateway.nginx_config() for gateway in self._started)
+
+
+@pytest.fixture
+def start_gateway(runtime: str, gateway_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    """Return a function that starts a gateway for this test alone."""
+    with ExitStack() as exits:
+        yield Gateways(runtime, gateway_image, tmp_path_factory, exits)
+
+
+@pytest.fixture(scope="session")
+def shared_gateways(runtime: str, gateway_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateways]:
+    """The same for gateways that many tests share: they run until the session ends."""
+    with ExitStack() as exits:
+        yield Gateways(runtime, gateway_image, tmp_path_factory, exits)
+
+
+@pytest.fixture(scope="session")
+def gateway(shared_gateways: Gateways, echo_backend: str) -> Gateway:
+    """A gateway with the default settings (LIMITS=off) in front of the echo backend."""
+    return shared_gateways(echo_backend)

@@ -1,0 +1,281 @@
+"""The gateway as a container: hardened, refusing wrong settings, following the app's containers, and what happens when a tmpfs is full."""
+
+import re
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+import pytest
+
+from tests.clients import background, wait_until
+from tests.nginx.gateway import Gateway
+
+pytestmark = pytest.mark.runtimes("compose")
+
+HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "64"]
+OWNED = "uid=10101,gid=10101,mode=0700"
+# A backend out of the same image: says which container it is, and has 8 MB to give.
+BACKEND = """
+cd /run/nginx && head -c 8000000 /dev/zero > large.bin && cat > backend.conf <<'END'
+daemon off; pid /run/nginx/backend.pid; error_log stderr;
+events {}
+http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path x; scgi_temp_path y; uwsgi_temp_path z;
+  server { listen 8000; location / { return 200 $hostname; } location /large { alias /run/nginx/large.bin; } } }
+END
+exec nginx -e stderr -p /run/nginx -c /run/nginx/backend.conf
+"""
+
+
+def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A network with the gateway in front of backends that all answer to the name `app`."""
+
+    network: str
+    image: str
+    exits: ExitStack
+
+    def backend(self) -> str:
+        """Start one more; return its host name."""
+        tmpfs = ["--tmpfs", f"/run/nginx:size=16m,{OWNED}"]
+        options = ["--network", self.network, "--network-alias", "app", "--stop-signal", "QUIT", *tmpfs]
+        name = self._run([*options, "--entrypoint", "bash"], ["-c", BACKEND])
+        return docker("inspect", "--format", "{{.Config.Hostname}}", name).stdout.strip()
+
+    def gateway(self, *options: str, body: str = "20m", proxy: str = "20m") -> "Container":
+        """Start the gateway as the Compose file does, with tmpfs of these sizes, and wait until it is healthy."""
+        mounts = {"": "4m", "/body": body, "/proxy": proxy}
+        tmpfs = [word for path, size in mounts.items() for word in ("--tmpfs", f"/run/nginx{path}:size={size},{OWNED}")]
+        health = ["--health-interval", "1s", "--health-start-period", "20s"]
+        container = Container(
+            self._run(["--network", self.network, "--publish", "127.0.0.1::8080", *HARDENED, *tmpfs, *health, *options], [])
+        )
+        wait_until(container.is_healthy, f"the gateway is healthy\n{container.logs()}")
+        return container
+
+    def _run(self, options: list[str], command: list[str]) -> str:
+        name = f"kitn-{uuid.uuid4().hex[:12]}"
+        self.exits.callback(docker, "rm", "--force", "--volumes", name, check=False)
+        docker("run", "--detach", "--name", name, *options, self.image, *command)
+        return name
+
+
+class Container:
+    """A running gateway. `name`, `runtime`, `logs` and `nginx_config` are what tests/conftest.py attaches to a failure."""
+
+    runtime = "compose"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def is_healthy(self) -> bool:
+        return docker("inspect", "--format", "{{.State.Health.Status}}", self.name).stdout.strip() == "healthy"
+
+    def logs(self) -> str:
+        done = docker("logs", self.name)
+        return done.stdout + done.stderr
+
+    def nginx_config(self) -> str:
+        return self.run("nginx -T")
+
+    def run(self, command: str) -> str:
+        return docker("exec", self.name, "bash", "-c", command).stdout
+
+    def client(self) -> Gateway:
+        """The gateway's clients, for a gateway that was started elsewhere."""
+        client = Gateway.__new__(Gateway)
+        client.port = int(docker("port", self.name, "8080/tcp").stdout.rpartition(":")[2])
+        client.url = f"http://127.0.0.1:{client.port}"
+        return client
+
+
+@pytest.fixture
+def site(gateway_image: str) -> Iterator[Site]:
+    network = f"kitn-{uuid.uuid4().hex[:12]}"
+    with ExitStack() as exits:
+        docker("network", "create", network)
+        exits.callback(docker, "network", "rm", network)
+        yield Site(network, gateway_image, exits)
+
+
+@pytest.fixture
+def run_once(gateway_image: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a container of the image to its end."""
+
+    def run(*command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        variables = [word for key, value in (env or {}).items() for word in ("--env", f"{key}={value}")]
+        return docker("run", "--rm", *HARDENED, "--tmpfs", f"/run/nginx:{OWNED}", *variables, gateway_image, *command, check=False)
+
+    return run
+
+
+# --- The container
+
+
+def test_container_has_no_privileges(site: Site) -> None:
+    gateway = site.gateway()
+    status = gateway.run("cat /proc/1/status")
+
+    assert re.findall(r"Uid:\s+(\d+)", status) == ["10101"]
+    assert set(re.findall(r"Cap\w+:\s+(\w+)", status)) == {"0" * 16}
+    assert re.findall(r"NoNewPrivs:\s+(\d)", status) == ["1"]
+
+
+def test_container_writes_nothing_but_its_tmpfs(site: Site) -> None:
+    gateway = site.gateway()
+    written = gateway.run(
+        "find / -xdev -newer /proc/1/exe -type f 2>/dev/null; touch /srv/x /etc/nginx/x /opt/gateway/x 2>/dev/null; echo $?"
+    )
+
+    assert written.split()[-1] == "1"
+    assert docker("diff", gateway.name).stdout.split() in ([], ["C", "/run", "C", "/run/nginx"])
+
+
+def test_master_is_the_first_process(site: Site) -> None:
+    """So `docker stop` reaches nginx itself, as SIGQUIT."""
+    gateway = site.gateway()
+
+    assert "nginx: master process" in gateway.run("tr '\\0' ' ' < /proc/1/cmdline")
+    assert docker("inspect", "--format", "{{.Config.StopSignal}}", gateway.name).stdout.strip() == "SIGQUIT"
+
+
+def test_workers_follow_the_cpu_quota_of_the_container(site: Site) -> None:
+    assert "worker_processes 1;" in site.gateway("--cpus", "0.5").nginx_config()
+
+
+def test_plain_nginx_t_reads_the_rendered_configuration(site: Site) -> None:
+    assert "server app:8000 resolve max_fails=3" in site.gateway().nginx_config()
+
+
+def test_stop_is_graceful(site: Site) -> None:
+    """A request in flight is answered although the gateway was told to stop."""
+    site.backend()
+    gateway = site.gateway()
+    client = gateway.client()
+    wait_until(lambda: client.get("/").status == 200, "the app is found")
+    with closing(client.connect()) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n1")
+        wait_until(
+            lambda: "Writing: 2" in gateway.run(status_page()) or "Reading: 1" in gateway.run(status_page()), "the request has begun"
+        )
+        docker("kill", "--signal", "QUIT", gateway.name)
+        connection.sendall(b"2")
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def status_page() -> str:
+    return r"exec 3<>/dev/tcp/127.0.0.1/8081; printf 'GET /nginx-status HTTP/1.0\r\n\r\n' >&3; cat <&3"
+
+
+def test_wrong_setting_stops_the_container_with_a_sentence(run_once: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = run_once(env={"LIMITS": "maybe"})
+
+    assert done.returncode == 2
+    assert "LIMITS=maybe" in done.stderr
+
+
+def test_another_command_is_run_as_it_is(run_once: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    assert run_once("bash", "-c", "echo $UID").stdout == "10101\n"
+
+
+def test_health_check_fails_without_nginx(run_once: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    assert run_once("/opt/gateway/healthcheck").returncode != 0
+
+
+def test_health_check_fails_on_another_answer(site: Site) -> None:
+    """Asked on the public listener, nginx answers too: 421 is not healthy."""
+    gateway = site.gateway()
+
+    assert docker("exec", gateway.name, "/opt/gateway/healthcheck").returncode == 0
+    assert docker("exec", "--env", "STATUS_LISTEN=8080", gateway.name, "/opt/gateway/healthcheck", check=False).returncode == 1
+
+
+def test_static_files_come_out_of_the_app_image(site: Site) -> None:
+    answer = site.gateway().client().get("/static/app.css")
+
+    assert (answer.status, answer.body) == (200, b"body{}")
+
+
+# --- Containers of the app that come and go
+
+
+def names_in(replies: list[bytes]) -> set[str]:
+    return {reply.decode() for reply in replies}
+
+
+def test_new_containers_are_used_without_a_reload(site: Site) -> None:
+    names = {site.backend(), site.backend()}
+    gateway = site.gateway("--env", "LIMITS=off")
+    with background(gateway.client().url, "/", clients=2) as replies:
+        wait_until(lambda: names_in([reply.body for reply in replies() if reply.status == 200]) >= names, "both answer")
+        names |= {site.backend(), site.backend(), site.backend()}
+        since = len(replies())
+        wait_until(lambda: names_in([reply.body for reply in replies()[since:] if reply.status == 200]) == names, "all five answer")
+        done = replies()
+
+    assert {reply.status for reply in done[since:]} == {200}
+
+
+def test_no_reading_fails_when_three_of_five_leave(site: Site) -> None:
+    names = [site.backend() for _ in range(5)]
+    gateway = site.gateway("--env", "LIMITS=off")
+    with background(gateway.client().url, "/", clients=4) as replies:
+        wait_until(lambda: names_in([reply.body for reply in replies() if reply.status == 200]) == set(names), "all five answer")
+        before = len(replies())
+        docker("stop", *names[:3])
+        since = len(replies())
+        wait_until(lambda: len(replies()) > since + 200, "200 more requests")
+        done = replies()[before:]
+
+    assert {(reply.status, reply.error) for reply in done} == {(200, "")}
+    assert {reply.body.decode() for reply in done[-50:]} <= set(names[3:])
+
+
+def test_no_container_at_all_is_a_502_until_one_is_there(site: Site) -> None:
+    gateway = site.gateway()
+    client = gateway.client()
+
+    assert client.get("/").status == 502
+    name = site.backend()
+    assert wait_until(lambda: client.get("/").body == name.encode(), "the first container is found")
+
+
+# --- A full tmpfs
+
+
+def test_upload_that_does_not_fit_fails_alone(site: Site) -> None:
+    site.backend()
+    gateway = site.gateway(body="1m")
+    client = gateway.client()
+    wait_until(lambda: client.get("/").status == 200, "the app is found")
+
+    reply = client.request("POST", "/api/entries", body=b"x" * 3_000_000)
+    assert reply.status == 500
+    assert reply.json()["status"] == 500
+    assert "No space left" in gateway.logs()
+    assert client.request("POST", "/", body=b"x" * 50_000).status == 200
+
+
+def test_answer_that_does_not_fit_is_cut_off_alone(site: Site) -> None:
+    """The reader waits, so the answer must go to the temp file; it ends where the tmpfs does."""
+    site.backend()
+    gateway = site.gateway(proxy="1m")
+    client = gateway.client()
+    wait_until(lambda: client.get("/").status == 200, "the app is found")
+    with closing(client.connect()) as slow:
+        slow.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        wait_until(lambda: "No space left" in gateway.logs(), "the tmpfs is full")
+        assert client.get("/").status == 200
+        received = 0
+        while part := slow.recv(65536):
+            received += len(part)
+
+    assert received < 8_000_000
