@@ -281,7 +281,8 @@ timeout = 30
 graceful_timeout = 30
 # How long an idle connection of nginx is kept. Above nginx's own 30s (keepalive_timeout of the upstream), so that
 # nginx closes first: at the default of 2 gunicorn closes while nginx is sending, and a POST then ends in 502.
-# (sync closes after every answer, tornado keeps to its own time: neither can race.)
+# (sync closes after every answer, tornado keeps to its own time: neither can race. gevent counts idle connections as
+# work when it stops, so it takes up to nginx's 30s for that, or graceful_timeout, whichever is less.)
 keepalive = 65
 # Replace a worker after so many requests: what leaks memory stays bounded. With jitter, or all workers, started
 # together, would be replaced together.

@@ -1,0 +1,49 @@
+"""gevent is patched before the application is imported, also when the master imports it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.gunicorn_conf.process import CONF, Gunicorn, Start
+
+GEVENT = {"GUNICORN_WORKER_CLASS": "gevent"}
+PRELOAD = {**GEVENT, "GUNICORN_PRELOAD_APP": "true"}
+
+
+@pytest.fixture
+def unpatched(tmp_path: Path) -> Path:
+    """The file without its patch: gunicorn's own, in the worker, is all there is."""
+    text = CONF.read_text()
+    assert text.count("monkey.patch_all()") == 1
+    path = tmp_path / "unpatched.conf.py"
+    path.write_text(text.replace("monkey.patch_all()", "pass"))
+    return path
+
+
+def met(gunicorn: Gunicorn) -> set[bool]:
+    """Send two requests to the one worker; each answers when it has seen the other, or gives up after five seconds."""
+    with ThreadPoolExecutor(2) as pool:
+        return {facts["met"] for _, facts in pool.map(gunicorn.get, ["/meet", "/meet"])}
+
+
+@pytest.mark.parametrize("settings", [GEVENT, PRELOAD])
+def test_requests_meet_in_one_worker(start: Start, settings: dict[str, str]) -> None:
+    assert met(start(settings)) == {True}
+
+
+def test_without_the_patch_a_preloaded_application_blocks_its_worker(start: Start, unpatched: Path) -> None:
+    assert False in met(start(PRELOAD, conf=unpatched))
+
+
+def test_without_preload_the_patch_in_the_worker_would_do(start: Start, unpatched: Path) -> None:
+    assert met(start(GEVENT, conf=unpatched)) == {True}
+
+
+def test_the_command_line_is_known_in_time(start: Start) -> None:
+    assert met(start(arguments=["--worker-class", "gevent", "--preload"])) == {True}
+
+
+def test_other_classes_are_not_patched(start: Start) -> None:
+    """A patched sync worker would take a second request in the middle of the first."""
+    assert False in met(start({"GUNICORN_WORKER_CLASS": "sync"}))

@@ -1,0 +1,46 @@
+"""The smallest application that can tell what gunicorn made of a request, and of itself."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import sleep  # by name, at import: what gevent patches later stays as it is here
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+EXPORTED = ("WORKER_CONCURRENCY", "FORWARDED_ALLOW_IPS", "ADDED")
+TURNS, TURN_S = 100, 0.05
+arrived: list[str] = []
+
+
+def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    """/ describes the request, /meet says whether another request came in while it waited, /slow waits for a file."""
+    path = environ["PATH_INFO"]
+    facts: dict[str, object] = {
+        "pid": os.getpid(),
+        "path": path,
+        "script": environ["SCRIPT_NAME"],
+        "scheme": environ["wsgi.url_scheme"],
+        "peer": environ["REMOTE_ADDR"],
+        "environment": {name: os.environ.get(name) for name in EXPORTED},
+    }
+    if path == "/meet":
+        arrived.append(path)
+        facts["met"] = wait(lambda: len(arrived) > 1)
+    elif path == "/slow":
+        Path("at-work").touch()
+        facts["released"] = wait(Path("release").exists)
+    body = json.dumps(facts).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def wait(condition: Callable[[], bool]) -> bool:
+    """Wait as a database driver does: by a function that was imported with the application."""
+    for _ in range(TURNS):
+        if condition():
+            return True
+        sleep(TURN_S)
+    return False
