@@ -342,7 +342,16 @@ def _dotenv_lines(path: Path) -> dict[str, int]:
     if not path.is_file():
         return {}
     with path.open() as stream:
-        return {binding.key: binding.original.line for binding in parse_stream(stream) if binding.key and binding.value}
+        return {
+            found.key: found.original.line + _blank_lines(found.original.string)
+            for found in parse_stream(stream)
+            if found.key and found.value
+        }
+
+
+def _blank_lines(text: str) -> int:
+    """How many lines before the variable dotenv counts to it."""
+    return text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:

@@ -67,7 +67,7 @@ class Kit:
 def from_files(kit: Kit, project: compose.Project | Missing, runtime: Runtime) -> Facts:
     """Everything that the files say, without looking at anything that runs."""
     services = compose.read(project) if isinstance(project, compose.Project) else project
-    if runtime == "local":
+    if runtime == "local" and not isinstance(project, Missing):
         services = Missing("the local runtime has no containers")
     gateway, app = _service(services, GATEWAY), _service(services, APP)
     gateway_environment = gateway.environment if gateway else _settings(kit)

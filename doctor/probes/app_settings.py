@@ -12,6 +12,7 @@ then the application's, which may hang or end this process while it is imported.
 
 from __future__ import annotations
 
+import _socket
 import builtins
 import io
 import json
@@ -37,6 +38,9 @@ def pretend(root: str, names: dict[str, str], cores: int) -> None:
 
     real_open, real_stat, real_lookup = io.open, os.stat, socket.gethostbyname
 
+    def pretended_lookup(name: str) -> str:
+        return names[name] if name in names else real_lookup(name)
+
     def pretended_open(file: Any, *args: Any, **options: Any) -> Any:
         return real_open(moved(file), *args, **options)
 
@@ -47,7 +51,8 @@ def pretend(root: str, names: dict[str, str], cores: int) -> None:
         (os, "cpu_count", lambda: cores),
         (os, "process_cpu_count", lambda: cores),
         (os, "sched_getaffinity", lambda _pid: set(range(cores))),
-        (socket, "gethostbyname", lambda name: names[name] if name in names else real_lookup(name)),
+        (socket, "gethostbyname", pretended_lookup),
+        (_socket, "gethostbyname", pretended_lookup),  # gevent takes it from here when it patches
     )
     for module, name, replacement in patches:
         setattr(module, name, replacement)

@@ -59,14 +59,15 @@ class Kit:
         assert count == 1, f"{old!r} matches {count} times in {file}: adapt this test"
         path.write_text(text)
 
-    def doctor(self, *arguments: str, env: Mapping[str, str] | None = None) -> Report:
-        """Run the doctor on this copy, with nothing of the tests' own environment."""
-        return doctor("--dir", str(self.root), "--runtime", "files", *arguments, env={"NGINX_VERSION": NGINX_VERSION, **(env or {})})
+    def doctor(self, *arguments: str, env: Mapping[str, str] | None = None, python: str = sys.executable, cwd: Path = ROOT) -> Report:
+        """Run the doctor on the files of this copy, with nothing of the tests' own environment."""
+        settings = {"NGINX_VERSION": NGINX_VERSION, **(env or {})}
+        return doctor("--dir", str(self.root), "--runtime", "files", *arguments, env=settings, python=python, cwd=cwd)
 
 
-def doctor(*arguments: str, env: Mapping[str, str]) -> Report:
+def doctor(*arguments: str, env: Mapping[str, str], python: str = sys.executable, cwd: Path = ROOT) -> Report:
     """Run `python -m doctor`; `env` comes over PATH and the like."""
     base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "DOCKER_HOST") if name in os.environ}
-    argv = [sys.executable, "-m", "doctor", *arguments]
-    done = subprocess.run(argv, cwd=ROOT, env={**base, **env}, capture_output=True, text=True, timeout=150, check=False)
+    argv = [python, "-m", "doctor", *arguments]
+    done = subprocess.run(argv, cwd=cwd, env={**base, **env}, capture_output=True, text=True, timeout=150, check=False)
     return Report(done.returncode, done.stdout, done.stderr)

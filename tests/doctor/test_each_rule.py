@@ -226,3 +226,15 @@ def test_the_kit_passes_as_it_stands(make_kit: MakeKit) -> None:
 
     assert {rule["verdict"] for rule in report.rules().values()} == {"ok"}
     assert report.code == 0
+
+
+@pytest.mark.parametrize(("worker_class", "keepalive"), [("gthread", "ok"), ("gevent", "ok"), ("sync", "n/a"), ("tornado", "n/a")])
+def test_every_worker_class_passes(make_kit: MakeKit, worker_class: str, keepalive: str) -> None:
+    """Workers, pool and connections follow the class."""
+    kit = make_kit(app=True)
+    (kit.root / ".env").write_text(f"GUNICORN_WORKER_CLASS={worker_class}\n")
+
+    report = kit.doctor("--json")
+
+    assert report.with_verdict("BROKEN") | report.with_verdict("warn") | report.with_verdict("not checked") == set()
+    assert report.rules()["upstream-keepalive"]["verdict"] == keepalive
