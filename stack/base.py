@@ -12,8 +12,9 @@ from dotenv import dotenv_values
 DEFAULT_NAME = "flask-kit"
 DEFAULT_PORT = 8080
 DEFAULT_REPLICAS = 3
-# A stack that is not ready by then will not become so: images are built and migrations have run before this clock starts.
-READY_TIMEOUT_S = 60
+# A stack that is not ready by then will not become so: images are built and migrations have run before this clock starts,
+# and a process that ends is noticed at once. A machine that is busy with other work needs half of it.
+READY_TIMEOUT_S = 120
 LOG_TAIL_LINES = 20
 
 # Compose's own rule for project names; the local runtime uses the name as a folder.

@@ -167,7 +167,12 @@ class LocalStack:
             return []
         apps = {f"app-{number}": port for number, port in enumerate(record.app_ports, 1)}
         addresses = {"gateway": record.gateway_port, **apps, "downstream": record.downstream_port}
-        states = self._supervisor.states()
+        try:
+            states = self._supervisor.states()
+        except StackError:
+            if record.leader.process():
+                raise
+            return []  # it ended while it was asked
         return [
             Unit(name.partition("-")[0], str(states[name][1]), f"{HOST}:{port}", states[name][0].lower())
             for name, port in addresses.items()
@@ -383,7 +388,8 @@ class LocalStack:
         if record:
             stop(record.leader, patience_s=NGINX_STOP_S + GUNICORN_STOP_S)
         try:
-            (self._folder / RECORD).unlink(missing_ok=True)
+            if record:
+                (self._folder / RECORD).unlink()
             if self._run.exists():
                 shutil.rmtree(self._run)
         except OSError as error:

@@ -6,12 +6,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, cast
-from xmlrpc.client import Fault, ServerProxy
 
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
@@ -187,11 +188,11 @@ class Supervisor:
     def _rpc(self) -> Iterator[Any]:
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         try:
-            yield ServerProxy("http://127.0.0.1", transport=transport).supervisor
-        except Fault as error:
+            yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        except xmlrpc.client.Fault as error:
             raise StackError(f"supervisor refused: {error.faultString}") from None
-        except OSError as error:
-            raise StackError(f"supervisor does not answer ({error.strerror})") from None
+        except (OSError, HTTPException, xmlrpc.client.Error) as error:
+            raise StackError(f"supervisor does not answer ({error})") from None
         finally:
             transport.close()
 

@@ -9,6 +9,7 @@ A runtime that this machine does not have is reported as not run, with the reaso
 
 import os
 import shutil
+import signal
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,11 @@ def missing_for(runtime: str) -> str:
 def unavailable() -> Mapping[str, str]:
     """Map each runtime to what it lacks here ("": nothing)."""
     return {runtime: missing_for(runtime) for runtime in RUNTIMES}
+
+
+def pytest_configure() -> None:
+    """Take down the stacks after `kill` as after Ctrl-C; otherwise they would outlive the tests."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -17,8 +17,13 @@ Command = Callable[..., CompletedProcess[str]]
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a command: this one's without RUNTIME, and `settings`."""
-    return {**{key: value for key, value in os.environ.items() if key != "RUNTIME"}, "STACK_INSTALL": "0", **settings}
+    """The environment of a command: this one's without RUNTIME, one worker per gunicorn (they start sooner), and `settings`."""
+    return {
+        **{key: value for key, value in os.environ.items() if key != "RUNTIME"},
+        "STACK_INSTALL": "0",
+        "WEB_CONCURRENCY": "1",
+        **settings,
+    }
 
 
 def command_line(*arguments: str, name: str, runtime: str = "local") -> list[str]:
@@ -65,6 +70,6 @@ def run(name: str, free_port: int) -> Command:
 @pytest.fixture
 def local(name: str, free_port: int) -> LocalStack:
     """A local stack that was not started."""
-    stack = open_stack("local", name=name, env={"GATEWAY_PORT": str(free_port)})
+    stack = open_stack("local", name=name, env={"GATEWAY_PORT": str(free_port), "WEB_CONCURRENCY": "1"})
     assert isinstance(stack, LocalStack)
     return stack

@@ -18,7 +18,7 @@ from stack.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., CompletedProcess[str]]
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 
 
 def folder(name: str) -> Path:
@@ -70,7 +70,7 @@ def test_up_prints_what_runs_and_down_leaves_nothing_behind(run: Command, name: 
 def test_the_database_and_the_secret_outlive_the_processes(local: LocalStack, name: str) -> None:
     local.up()
     secret = (folder(name) / "data" / "secret_key").read_text()
-    created = httpx.post(f"{local.url}/api/entries", json={"author": "Ada", "message": "kept"}, headers={"Idempotency-Key": "a" * 16})
+    created = httpx.post(f"{local.url}/api/entries", json={"name": "Ada", "message": "kept"}, headers={"Idempotency-Key": "a" * 16})
     assert created.status_code == 201, created.text
 
     local.down()
@@ -175,10 +175,12 @@ def test_up_replaces_what_a_killed_supervisor_left_behind(local: LocalStack, nam
 def test_two_stacks_side_by_side_do_not_touch_each_other(new_name: Callable[[], str]) -> None:
     from stack.machine import free_ports
 
-    first, second = (open_stack("local", name=new_name(), env={"GATEWAY_PORT": str(port)}) for port in free_ports(2))
+    first, second = (
+        open_stack("local", name=new_name(), env={"GATEWAY_PORT": str(port), "WEB_CONCURRENCY": "1"}) for port in free_ports(2)
+    )
     first.up()
     second.up()
-    httpx.post(f"{first.url}/api/entries", json={"author": "Ada", "message": "only here"}, headers={"Idempotency-Key": "b" * 16})
+    httpx.post(f"{first.url}/api/entries", json={"name": "Ada", "message": "only here"}, headers={"Idempotency-Key": "b" * 16})
 
     assert "only here" in httpx.get(f"{first.url}/api/entries").text
     assert "only here" not in httpx.get(f"{second.url}/api/entries").text
