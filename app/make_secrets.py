@@ -4,8 +4,6 @@ Runs before everything else (service `secrets`), exits 0 when every secret is in
 none is ever printed. A secret that is there is kept, so a second start changes nothing.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import sys

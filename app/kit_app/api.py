@@ -79,7 +79,7 @@ def _sent_json() -> object:
     if not request.is_json:
         abort(415, "Send JSON, with Content-Type: application/json.")
     try:
-        return from_json(request.get_data())
+        return from_json(request.get_data(), allow_inf_nan=False)
     except ValueError as error:
         abort(400, f"The body is not JSON: {error}.")
 

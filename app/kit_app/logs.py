@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -29,8 +28,10 @@ class _TextFormatter(logging.Formatter):
         extra = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
         return " ".join([super().formatMessage(record), *extra]).translate(_CONTROL)
 
-    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 - as logging has it
-        return "\n".join(f"    {line.translate(_CONTROL)}" for line in super().formatException(ei).split("\n"))
+    def format(self, record: logging.LogRecord) -> str:
+        # What follows the first line is a traceback. Indented, it cannot be taken for lines of the log.
+        first, *traceback = super().format(record).split("\n")
+        return "\n".join([first, *(f"    {line.translate(_CONTROL)}" for line in traceback)])
 
 
 def _formatter(log_format: str) -> logging.Formatter:

@@ -77,6 +77,7 @@ def test_the_longest_text_is_stored(client: FlaskClient) -> None:
         b'{"name": "\xed\xa0\x80", "message": "x"}',
         b"[" * 100_000,
         b"1" * 5000,
+        b"NaN",
     ],
 )
 def test_what_is_not_json_is_400(client: FlaskClient, body: bytes) -> None:
@@ -86,7 +87,7 @@ def test_what_is_not_json_is_400(client: FlaskClient, body: bytes) -> None:
     assert answer.get_json()["detail"].startswith("The body is not JSON")
 
 
-@pytest.mark.parametrize("body", [b"null", b"7", b'"text"', b"[]", b"NaN"])
+@pytest.mark.parametrize("body", [b"null", b"7", b'"text"', b"[]"])
 def test_json_that_is_no_object_is_422(client: FlaskClient, body: bytes) -> None:
     assert client.post("/api/entries", data=body, content_type="application/json").status_code == 422
 

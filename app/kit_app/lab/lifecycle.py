@@ -49,16 +49,15 @@ class OncePerProcess:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pid: int | None = None
-        self.requests = 0
+        self.pid = 0
+        self.runs = 0
 
     def __call__(self) -> None:
         """Do the work when this process has not done it yet."""
         with self._lock:  # two threads may have the first two requests
-            self.requests += 1
-            if self._pid == os.getpid():
+            if self.pid == os.getpid():
                 return
-            self._pid, self.requests = os.getpid(), 1
+            self.pid, self.runs = os.getpid(), self.runs + 1
         _note("first request of this process")
 
 
@@ -104,7 +103,7 @@ def _show(response: Response) -> Response:
 
 
 def _body(events: list[str]) -> Iterator[bytes]:
-    yield json.dumps({"pid": os.getpid(), "requests_of_this_process": _first.requests, "events": events}).encode()
+    yield json.dumps({"pid": os.getpid(), "once": {"pid": _first.pid, "runs": _first.runs}, "events": events}).encode()
 
 
 def _hook(event: str) -> Callable[..., None]:
@@ -120,6 +119,7 @@ def _after(event: str) -> Callable[[Response], Response]:
 
 
 bp.before_request(_hook("blueprint before_request"))
+bp.before_request(_first)
 bp.after_request(_after("blueprint after_request"))
 bp.teardown_request(_hook("blueprint teardown_request"))
 
@@ -128,7 +128,6 @@ def init_app(app: Flask) -> None:
     """Listen to every hook and signal of `app`."""
     app.wsgi_app = _Middleware(app.wsgi_app)  # type: ignore[method-assign]
     app.url_value_preprocessor(_hook("url_value_preprocessor"))
-    app.before_request(_first)
     app.before_request(_hook("before_request"))
     app.after_request(_after("after_request"))
     app.teardown_request(_hook("teardown_request"))

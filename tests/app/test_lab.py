@@ -1,0 +1,201 @@
+"""The laboratory: work of every kind, each with a cap, and nothing of it unless it is asked for."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from flask.testing import FlaskClient
+
+from tests.app.conftest import MakeApp
+from tests.app.server import ROOT, environment
+
+ROUTES = [
+    "hello",
+    "json",
+    "cpu?ms=1",
+    "wait?ms=1",
+    "db",
+    "page",
+    "payload?kib=1",
+    "stream?chunks=1",
+    "process",
+    "lifecycle",
+    "context?ms=1",
+]
+WAITS = 300
+
+
+@pytest.fixture(scope="session")
+def downstream() -> Iterator[str]:
+    """Address of the slow service, running."""
+    settings = environment(HOST="127.0.0.1", PORT="0", PYTHONPATH=str(ROOT / "app"))
+    process = subprocess.Popen([sys.executable, "-m", "kit_app.lab.downstream"], env=settings, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    with process.stdout:
+        yield process.stdout.readline().split()[-1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("route", [*ROUTES, "upload", ""])
+def test_without_being_asked_for_there_is_no_laboratory(lite: FlaskClient, route: str) -> None:
+    assert lite.get(f"/lab/{route}").status_code == 404
+    assert lite.post(f"/lab/{route}").status_code == 404
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_answers(make_app: MakeApp, downstream: str, route: str) -> None:
+    client = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=downstream).test_client()
+
+    assert client.get(f"/lab/{route}", buffered=True).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "cpu?ms=2001",
+        "cpu?ms=-1",
+        "cpu?ms=x",
+        "wait?ms=10001",
+        "payload?kib=10241",
+        "stream?chunks=51",
+        "stream?interval_ms=501",
+        "stream?chunks=0",
+        "context?ms=2001",
+    ],
+)
+def test_more_than_the_cap_is_refused(lab: FlaskClient, query: str) -> None:
+    answer = lab.get(f"/lab/{query}")
+
+    assert answer.status_code == 422
+    assert answer.get_json()["errors"][0]["field"] == query.partition("?")[2].partition("=")[0]
+
+
+def test_cpu_computes_for_the_time_it_was_asked_to(lab: FlaskClient) -> None:
+    before = os.times()
+    lab.get("/lab/cpu?ms=300")
+    after = os.times()
+
+    # CPU time, so it does not matter what else this machine does.
+    assert after.user + after.system - before.user - before.system >= 0.28
+
+
+def test_payload_has_its_size(lab: FlaskClient) -> None:
+    answer = lab.get("/lab/payload?kib=300")
+
+    assert answer.content_length == len(answer.data) == 300 * 1024
+
+
+def test_upload_is_read_to_its_end(lab: FlaskClient) -> None:
+    body = os.urandom(1_000_000)
+
+    answer = lab.post("/lab/upload", data=body).get_json()
+
+    assert answer == {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+def test_upload_over_the_limit_is_413(make_app: MakeApp) -> None:
+    client = make_app(LAB_ENABLED="1", MAX_CONTENT_LENGTH=5000).test_client()
+
+    assert client.post("/lab/upload", data=b"x" * 5001).status_code == 413
+
+
+def test_stream_asks_the_gateway_not_to_collect_it(lab: FlaskClient) -> None:
+    answer = lab.get("/lab/stream?chunks=2&interval_ms=0")
+
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert answer.text == "chunk 1 of 2\nchunk 2 of 2\n"
+
+
+def test_wait_without_a_service_is_503(make_app: MakeApp) -> None:
+    unset = make_app(LAB_ENABLED="1").test_client()
+    away = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL="http://127.0.0.1:1").test_client()
+
+    assert "LAB_DOWNSTREAM_URL" in unset.get("/lab/wait").get_json()["detail"]
+    assert [client.get("/lab/wait").status_code for client in (unset, away)] == [503, 503]
+
+
+def test_wait_for_a_service_that_does_not_answer_is_504(make_app: MakeApp) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as silent:
+        assert silent.stdout
+        client = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=f"http://127.0.0.1:{silent.stdout.readline().strip()}").test_client()
+
+        assert client.get("/lab/wait?ms=0").status_code == 504
+        silent.communicate("\n")
+
+
+def test_downstream_waits_for_many_at_once(downstream: str) -> None:
+    # One after the other they would take ten minutes: far more than this test may.
+    with ThreadPoolExecutor(WAITS) as threads, httpx.Client(limits=httpx.Limits(max_connections=WAITS), timeout=60) as client:
+        answers = list(threads.map(lambda _: client.get(f"{downstream}/wait?ms=2000"), range(WAITS)))
+
+    assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize("query", ["ms=10001", "ms=-1", "ms=x", "ms=", "ms=9999999999999", "ms=\u0661"])
+def test_downstream_has_a_cap(downstream: str, query: str) -> None:
+    assert httpx.get(f"{downstream}/wait?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("port", ["x", "-1", "65536"])
+def test_downstream_refuses_a_wrong_port(port: str) -> None:
+    settings = environment(PORT=port, PYTHONPATH=str(ROOT / "app"))
+
+    done = subprocess.run([sys.executable, "-m", "kit_app.lab.downstream"], env=settings, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("PORT: must be a number")
+
+
+BEGIN = ["wsgi middleware: in", "signal appcontext_pushed", "signal request_started", "url_value_preprocessor", "before_request"]
+END = [
+    "blueprint after_request",
+    "after_request",
+    "signal request_finished",
+    "blueprint teardown_request",
+    "teardown_request",
+    "signal request_tearing_down",
+    "teardown_appcontext",
+    "signal appcontext_tearing_down",
+    "signal appcontext_popped",
+    "wsgi middleware: out",
+]
+VIEW = ["view", "signal before_render_template", "signal template_rendered", "after_this_request"]
+
+
+def test_lifecycle_shows_hooks_and_signals_in_their_order(lab: FlaskClient) -> None:
+    lab.get("/lab/lifecycle", buffered=True)
+
+    events = lab.get("/lab/lifecycle", buffered=True).get_json()["events"]
+
+    assert events == [*BEGIN, "blueprint before_request", *VIEW, *END]
+
+
+def test_lifecycle_of_a_view_that_fails(lab: FlaskClient) -> None:
+    lab.get("/lab/lifecycle", buffered=True)
+
+    answer = lab.get("/lab/lifecycle?fail=1", buffered=True)
+
+    events = answer.get_json()["events"]
+    assert answer.status_code == 500
+    assert events == [*BEGIN, "blueprint before_request", "view", "signal got_request_exception", *events[8:]]
+    assert events[-len(END) :] == END
+
+
+def test_other_requests_leave_no_events(lab: FlaskClient) -> None:
+    first = lab.get("/lab/lifecycle")
+    lab.get("/", buffered=True)
+
+    assert first.get_json()["events"].count("view") == 1
+    assert "signal before_render_template" in first.get_json()["events"]

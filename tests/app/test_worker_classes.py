@@ -1,0 +1,115 @@
+"""What each of gunicorn's worker classes makes of the same site."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.app.conftest import MakeApp, Serve
+from tests.app.server import Server
+from tests.clients import wait_until
+
+CLASSES = ["sync", "gthread", "gevent", "tornado"]
+# Only these handle several requests of one process at the same time.
+CONCURRENT = {"gthread", "gevent"}
+REQUESTS = 16
+OWN = ["request", "g", "session", "context_variable", "thread_local"]
+
+
+@pytest.fixture(params=CLASSES)
+def worker_class(request: pytest.FixtureRequest) -> str:
+    """One of gunicorn's worker classes."""
+    return str(request.param)
+
+
+@pytest.fixture
+def server(make_app: MakeApp, serve: Serve, postgres_url: str, worker_class: str) -> Server:
+    """The site with its laboratory, in one worker process of this class, on PostgreSQL."""
+    make_app(DATABASE_URL=postgres_url)  # makes the tables
+    return serve("--worker-class", worker_class, "--workers", "1", DATABASE_URL=postgres_url, LAB_ENABLED="1")
+
+
+def at_once(ask: Callable[[int], httpx.Response]) -> list[dict[str, Any]]:
+    """Ask REQUESTS times at the same moment, and return the JSON answers."""
+    together = threading.Barrier(REQUESTS)
+
+    def ask_together(number: int) -> httpx.Response:
+        together.wait()
+        return ask(number)
+
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        answers = list(threads.map(ask_together, range(REQUESTS)))
+    assert {answer.status_code for answer in answers} == {200}
+    return [answer.json() for answer in answers]
+
+
+def test_the_class_is_what_was_asked_for(server: Server, worker_class: str) -> None:
+    process = httpx.get(f"{server.url}/lab/process").json()
+
+    assert process["worker_class"] == worker_class
+    assert process["gevent_patched"] == (worker_class == "gevent")
+    assert process["database_driver"]["cooperative"] == (worker_class == "gevent")
+
+
+def test_values_of_a_request_stay_its_own(server: Server, worker_class: str) -> None:
+    answers = at_once(lambda _: httpx.get(f"{server.url}/lab/context?ms=300", timeout=60))
+
+    assert all(answer["own"][storage] for answer in answers for storage in OWN)
+    # The negative twin: a global is overwritten as soon as there are two requests at once.
+    mixed = not all(answer["own"]["module_global"] for answer in answers)
+    assert mixed == (worker_class in CONCURRENT)
+
+
+def test_every_request_is_logged_once_with_its_own_id(server: Server) -> None:
+    ids = [f"request-{number:08}" for number in range(REQUESTS)]
+
+    at_once(lambda number: httpx.get(f"{server.url}/lab/context?ms=50", headers={"X-Request-ID": ids[number]}, timeout=60))
+
+    def logged() -> bool:
+        return len(server.lines(message="request", path="/lab/context")) >= REQUESTS
+
+    wait_until(logged, "all requests are in the log")
+    lines = server.lines(message="request", path="/lab/context")
+    assert sorted(line["request_id"] for line in lines) == ids
+    assert {line["status"] for line in lines} == {200}
+
+
+def test_a_stream_is_logged_when_it_has_ended(server: Server) -> None:
+    with httpx.stream("GET", f"{server.url}/lab/stream?chunks=5&interval_ms=50") as answer:
+        body = b"".join(answer.iter_bytes())
+
+    [line] = wait_until(lambda: server.lines(message="request", path="/lab/stream"), "the stream is in the log")
+    assert (line["bytes"], line["status"]) == (len(body), 200)
+    assert line["duration_ms"] >= 200
+
+
+def test_bodies_pass_whole_in_both_directions(server: Server) -> None:
+    assert len(httpx.get(f"{server.url}/lab/payload?kib=2048", timeout=60).content) == 2048 * 1024
+    assert httpx.post(f"{server.url}/lab/upload", content=b"x" * 2_000_000, timeout=60).json()["bytes"] == 2_000_000
+
+
+def test_hooks_and_signals_are_the_same(server: Server) -> None:
+    first, second = (httpx.get(f"{server.url}/lab/lifecycle").json() for _ in range(2))
+
+    assert first["events"].count("first request of this process") == 1
+    first["events"].remove("first request of this process")
+    assert first["events"] == second["events"]
+    assert second["events"][-1] == "wsgi middleware: out"
+    assert second["once"] == {"pid": second["pid"], "runs": 1}
+
+
+@pytest.mark.parametrize("worker_class", ["gthread", "gevent"])
+def test_preloading_changes_nothing_of_that(make_app: MakeApp, serve: Serve, postgres_url: str, worker_class: str) -> None:
+    make_app(DATABASE_URL=postgres_url)
+    server = serve("--preload", "--worker-class", worker_class, "--workers", "2", DATABASE_URL=postgres_url, LAB_ENABLED="1")
+
+    answers = at_once(lambda _: httpx.get(f"{server.url}/lab/lifecycle", timeout=60))
+    at_once(lambda _: httpx.get(f"{server.url}/lab/db", timeout=60))
+    process = httpx.get(f"{server.url}/lab/process").json()
+
+    assert all(answer["once"] == {"pid": answer["pid"], "runs": 1} for answer in answers)
+    assert process["worker_class"] == worker_class
+    assert process["database_driver"]["cooperative"] == (worker_class == "gevent")
