@@ -73,7 +73,8 @@ class Session:
         parts = urlsplit(url)
         assert parts.hostname
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
-        self._headers = {} if keep_alive else {"Connection": "close"}
+        # The address may be a container's own, by which the site does not answer.
+        self._headers = {"Host": "localhost"} | ({} if keep_alive else {"Connection": "close"})
 
     def __enter__(self) -> Self:
         return self
@@ -226,9 +227,10 @@ class Slow:
 class _Client:
     """One slow connection. A subclass says what happens on it."""
 
-    def __init__(self, address: tuple[str, int], delay_s: float) -> None:
+    def __init__(self, address: tuple[str, int], delay_s: float, hurry: asyncio.Event) -> None:
         self._address = address
         self._delay_s = delay_s
+        self._hurry = hurry
         self._socket = socket.socket()
         self.record = Slow(kind="")
 
@@ -273,10 +275,16 @@ class _Client:
         self.record.received = len(body)
         while not self._complete():
             if bytes_per_second is not None:
-                await _pace(bytes_per_second)
-            if not (piece := await loop.sock_recv(self._socket, bytes_per_second or 65536)):
+                await self._pace(bytes_per_second)
+            most = 65536 if self._hurry.is_set() else bytes_per_second or 65536
+            if not (piece := await loop.sock_recv(self._socket, most)):
                 return
             self.record.received += len(piece)
+
+    async def _pace(self, bytes_per_second: int) -> None:
+        """Let one second pass, or for ever when the client is one that stalls; not a moment when it is to hurry."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), 1 if bytes_per_second else None)
 
     def _understand(self, head: str) -> None:
         status_line, *lines = head.split("\r\n")
@@ -285,14 +293,9 @@ class _Client:
         self.record.expected = int(headers["content-length"]) if "content-length" in headers else None
 
 
-async def _pace(bytes_per_second: int) -> None:
-    """Let one second pass, or for ever when the client is one that stalls."""
-    await (asyncio.sleep(1) if bytes_per_second else asyncio.Event().wait())
-
-
 class _Reader(_Client):
-    def __init__(self, address: tuple[str, int], delay_s: float, plan: Readers) -> None:
-        super().__init__(address, delay_s)
+    def __init__(self, plan: Readers, address: tuple[str, int], delay_s: float, hurry: asyncio.Event) -> None:
+        super().__init__(address, delay_s, hurry)
         self.record.kind = "reader"
         self._plan = plan
 
@@ -302,8 +305,8 @@ class _Reader(_Client):
 
 
 class _Sender(_Client):
-    def __init__(self, address: tuple[str, int], delay_s: float, plan: Senders) -> None:
-        super().__init__(address, delay_s)
+    def __init__(self, plan: Senders, address: tuple[str, int], delay_s: float, hurry: asyncio.Event) -> None:
+        super().__init__(address, delay_s, hurry)
         self.record.kind = "sender"
         self._plan = plan
 
@@ -327,7 +330,10 @@ class _Sender(_Client):
             data = b"x" * min(piece, plan.body_bytes - self.record.sent)
             await self._send(data)
             self.record.sent += len(data)
-            await _pace(plan.bytes_per_second)
+            await self._pace(plan.bytes_per_second)
+
+
+HURRY = "hurry"
 
 
 class SlowClients:
@@ -337,9 +343,13 @@ class SlowClients:
         self._pipe = pipe
         self.total = total
 
-    def records(self) -> list[Slow]:
+    def hurry(self) -> None:
+        """Let them read and send as fast as they can from now on."""
+        self.records(HURRY)
+
+    def records(self, request: str = "") -> list[Slow]:
         """Return what has become of each client until now."""
-        self._pipe.send(None)
+        self._pipe.send(request)
         records: list[Slow] = self._pipe.recv()
         return records
 
@@ -398,16 +408,17 @@ def _swarm(pipe: Connection, address: tuple[str, int], plans: Sequence[Readers |
 
 
 async def _serve(pipe: Connection, address: tuple[str, int], plans: Sequence[Readers | Senders]) -> None:
+    ended, hurry = asyncio.Event(), asyncio.Event()
     clients: list[_Client] = []
     for plan in plans:
         for number in range(plan.clients):
-            delay_s = number / plan.clients
-            clients.append(_Reader(address, delay_s, plan) if isinstance(plan, Readers) else _Sender(address, delay_s, plan))
-    ended = asyncio.Event()
+            where = address, number / plan.clients, hurry
+            clients.append(_Reader(plan, *where) if isinstance(plan, Readers) else _Sender(plan, *where))
 
     def answer() -> None:
         try:
-            pipe.recv()
+            if pipe.recv() == HURRY:
+                hurry.set()
             pipe.send([client.record for client in clients])
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(pipe.fileno())

@@ -4,7 +4,10 @@ The configuration is the kit's own, as nginx/render wrote it for this very stack
 the rendered file is edited in place, nginx reloads, and afterwards the file is put back. Both runtimes work alike.
 """
 
+import itertools
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +23,7 @@ from tests.clients import wait_until
 WORKER = "nginx: worker process"
 LEAVING = "nginx: worker process is shutting down"
 
+GATEWAY_PORT_IN_CONTAINER = 8080
 GUNICORN_PORT_IN_CONTAINER = 8000
 ESTABLISHED = "01"  # in /proc/net/tcp
 LOOPBACK = "0100007F"  # the container's own health check
@@ -47,82 +51,73 @@ def unit_list(stack: Stack, service: str) -> list[Unit]:
     return [unit for unit in stack.processes() if unit.service == service]
 
 
-def gateway_files(stack: Stack) -> dict[str, str]:
-    """Map the path of each file that nginx reads to its text."""
-    parts = re.split(r"(?m)^# configuration file (.+):\n", stack.nginx_config())
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def setting(stack: Stack, name: str) -> str:
-    """Return the value of a directive that stands once in the gateway's configuration, without quotes."""
-    (value,) = re.findall(rf"(?m)^ *{name}\s+([^;{{]*);", "".join(gateway_files(stack).values()))
-    return str(value).strip('"')
-
-
 @contextmanager
 def edited_gateway(stack: Stack, *edits: Edit) -> Iterator[None]:
     """Let the gateway run with these changes for a while; fail when a change finds nothing to change."""
-    originals = gateway_files(stack)
-    changed: dict[str, str] = {}
+    (gateway,) = unit_list(stack, "gateway")
+    # `nginx -T` prints each file after a line with its path.
+    parts = re.split(r"(?m)^# configuration file (.+):\n", stack.nginx_config())
+    originals = dict(zip(parts[1::2], parts[2::2], strict=True))
+    files = dict(originals)
     for edit in edits:
-        hits = {path: re.sub(edit.pattern, edit.replacement, text) for path, text in {**originals, **changed}.items()}
-        hits = {path: text for path, text in hits.items() if text != {**originals, **changed}[path]}
-        assert hits, f"nothing in the gateway's configuration matches {edit.pattern!r}"
-        changed |= hits
+        edited = {path: re.sub(edit.pattern, edit.replacement, text) for path, text in files.items()}
+        assert edited != files, f"nothing in the gateway's configuration matches {edit.pattern!r}"
+        files = edited
+    changed = [path for path in files if files[path] != originals[path]]
     try:
-        _write(stack, changed)
-        _reload(stack)
+        _apply(stack, gateway, {path: files[path] for path in changed})
         yield
     finally:
-        _write(stack, {path: originals[path] for path in changed})
-        _reload(stack)
+        _apply(stack, gateway, {path: originals[path] for path in changed})
 
 
-def _write(stack: Stack, files: Mapping[str, str]) -> None:
-    for path, text in files.items():
-        if stack.runtime == "local":
+def _apply(stack: Stack, gateway: Unit, files: Mapping[str, str]) -> None:
+    """Write the files and make nginx read them; returns when only processes that have read them take connections."""
+    old = gateway_workers(stack, gateway)
+    if stack.runtime == "local":
+        for path, text in files.items():
             Path(path).write_text(text)
-        else:
-            answer = stack.exec("gateway", ["sh", "-c", 'printf %s "$2" > "$1"', "sh", path, text])
-            assert answer.returncode == 0, answer.stderr
-
-
-def _reload(stack: Stack) -> None:
-    """Make nginx read its files again; returns when only processes that have read them take connections."""
-    stack.nginx_config()  # raises for a configuration that nginx would refuse, and then go on with the old one
-    old = gateway_workers(stack)
-    answer = stack.exec("gateway", ["sh", "-c", 'kill -HUP "$(cat "$1")"', "sh", setting(stack, "pid")])
-    assert answer.returncode == 0, answer.stderr
+        os.kill(int(gateway.id), signal.SIGHUP)
+    else:
+        # Through a shell in the container: nginx's user may write there, and the files lie on its tmpfs.
+        script = 'while [ $# -gt 0 ]; do printf %s "$2" > "$1"; shift 2; done; kill -HUP "$(cat /run/nginx/nginx.pid)"'
+        _docker("exec", gateway.id, "sh", "-euc", script, "sh", *itertools.chain.from_iterable(files.items()))
 
     def taken_over() -> bool:
-        now = gateway_workers(stack)
+        now = gateway_workers(stack, gateway)
         serving = {pid for pid, title in now.items() if title == WORKER}
         return bool(serving) and not serving & set(old)
 
-    wait_until(taken_over, "new nginx workers serve")
+    wait_until(taken_over, "new nginx workers serve (with a wrong configuration nginx goes on with the old ones)")
 
 
-def gateway_workers(stack: Stack) -> dict[int, str]:
+def gateway_workers(stack: Stack, gateway: Unit) -> dict[int, str]:
     """Map the pid of each nginx worker, as this machine sees it, to what the process calls itself."""
-    (gateway,) = unit_list(stack, "gateway")
     if stack.runtime == "local":
         titles = {}
         for child in psutil.Process(int(gateway.id)).children():
             with suppress(psutil.NoSuchProcess):  # it has just ended
                 titles[child.pid] = " ".join(child.cmdline()).strip()
     else:
-        command = ["docker", "top", gateway.id, "-o", "pid,args"]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+        lines = _docker("top", gateway.id, "-o", "pid,args").splitlines()[1:]
         titles = {int(pid): title.strip() for pid, title in (line.strip().split(maxsplit=1) for line in lines)}
     return {pid: title for pid, title in titles.items() if title in {WORKER, LEAVING}}
 
 
-def held_connections(stack: Stack) -> list[int]:
-    """Return, for each gunicorn instance, how many connections its workers have accepted and not closed.
+class Workers:
+    """The gunicorn instances of a stack, and the connections in the hands of their workers.
 
-    With the sync class, which closes after each answer, that is the number of requests in the hands of a worker.
+    A connection counts from when a worker has accepted it until it is closed. The sync class closes after each answer:
+    with it, the number of connections is the number of requests that hold a worker.
     """
-    return [_held_locally(unit) if stack.runtime == "local" else _held_in_container(unit) for unit in unit_list(stack, "app")]
+
+    def __init__(self, stack: Stack) -> None:
+        self._units = unit_list(stack, "app")
+        self._held = _held_locally if stack.runtime == "local" else _held_in_container
+
+    def held(self) -> list[int]:
+        """Return how many connections each instance holds now."""
+        return [self._held(unit) for unit in self._units]
 
 
 def _held_locally(unit: Unit) -> int:
@@ -136,9 +131,8 @@ def _held_locally(unit: Unit) -> int:
 
 
 def _held_in_container(unit: Unit) -> int:
-    command = ["docker", "exec", unit.id, "cat", "/proc/net/tcp"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[1:]
-    return sum(_is_accepted(line.split()) for line in lines)
+    rows = _docker("exec", unit.id, "cat", "/proc/net/tcp").splitlines()[1:]
+    return sum(_is_accepted(row.split()) for row in rows)
 
 
 def _is_accepted(fields: list[str]) -> bool:
@@ -153,8 +147,46 @@ def bare_url(stack: Stack) -> str:
     app = unit_list(stack, "app")[0]
     if stack.runtime == "local":
         return f"http://{app.address}"
-    template = "{{range $name, $network := .NetworkSettings.Networks}}{{$name}} {{$network.IPAddress}}\n{{end}}"
-    command = ["docker", "inspect", "--format", template, app.id]
-    networks = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
-    (address,) = [line.split()[1] for line in networks if line and line.split()[0].endswith("_web")]
-    return f"http://{address}:{GUNICORN_PORT_IN_CONTAINER}"
+    return f"http://{address_of(app, 'web')}:{GUNICORN_PORT_IN_CONTAINER}"
+
+
+def gateway_url(stack: Stack) -> str:
+    """Return the address at which nginx itself accepts connections.
+
+    In Compose not the published port: connections from this machine to it end in Docker's own proxy process, which
+    reads ahead up to 10 MB and more, so that nginx would hardly meet a slow reader. Clients from elsewhere come without it.
+    """
+    if stack.runtime == "local":
+        return stack.url
+    (gateway,) = unit_list(stack, "gateway")
+    return f"http://{address_of(gateway, 'edge')}:{GATEWAY_PORT_IN_CONTAINER}"
+
+
+def address_of(unit: Unit, network: str) -> str:
+    """Return the address of a container on one of the stack's networks."""
+    template = "{{range $name, $network := .NetworkSettings.Networks}}{{$name}}={{$network.IPAddress}} {{end}}"
+    addresses = dict(item.split("=") for item in _docker("inspect", "--format", template, unit.id).split())
+    return next(address for name, address in addresses.items() if name.endswith(f"_{network}"))
+
+
+class TempFiles:
+    """The temp files that nginx has open; `kind` is "client_body" (of requests) or "proxy" (of answers).
+
+    nginx removes the name as soon as it has made the file, so that nothing can be left behind: the file lives as long as
+    the descriptor, and is to be found there alone (Linux).
+    """
+
+    def __init__(self, stack: Stack, kind: str) -> None:
+        self._stack = stack
+        folder = re.search(rf'(?m)^ *{kind}_temp_path "(.+)";', stack.nginx_config())
+        assert folder
+        self._folder = folder[1]
+
+    def count(self) -> int:
+        """Return how many there are now."""
+        listing = self._stack.exec("gateway", ["sh", "-c", "ls -l /proc/[0-9]*/fd 2> /dev/null || true"]).stdout
+        return sum(f"-> {self._folder}/" in line for line in listing.splitlines())
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout

@@ -17,7 +17,7 @@ import pytest
 
 from stack import Stack, Unit
 from tests.clients import Background, Reply, Session, background, spread, wait_until
-from tests.surgery import Edit, edited_gateway, unit_list
+from tests.surgery import Edit, address_of, edited_gateway, unit_list
 
 OWN = {"LAB_ENABLED": "1", "LIMITS": "off", "WEB_CONCURRENCY": "1", "OWN": "balance"}
 pytestmark = pytest.mark.stack_env(**OWN)
@@ -174,14 +174,7 @@ def test_without_a_second_try_it_does(three: Stack) -> None:
 
 def addresses(stack: Stack) -> set[str]:
     """Return the addresses of the app containers on the network that they share with the gateway."""
-    return {stack_address(unit) for unit in unit_list(stack, "app")}
-
-
-def stack_address(unit: Unit) -> str:
-    template = "{{range $name, $network := .NetworkSettings.Networks}}{{$name}}={{$network.IPAddress}} {{end}}"
-    answer = subprocess.run(["docker", "inspect", "--format", template, unit.id], check=True, capture_output=True, text=True)
-    networks = dict(item.split("=") for item in answer.stdout.split())
-    return next(address for name, address in networks.items() if name.endswith("_web"))
+    return {address_of(unit, "web") for unit in unit_list(stack, "app")}
 
 
 def replace_all(stack: Stack) -> None:

@@ -7,13 +7,15 @@ behind spare threads. LIMITS=off because all clients here have one address: with
 The negative twins run the same stack, with the one directive changed that each is about (tests/surgery.py).
 """
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from stack import Stack
 from tests.clients import Readers, Reply, Senders, Session, percentile_ms, slow_clients, steady, wait_until
-from tests.surgery import bare_url, directive, edited_gateway, held_connections
+from tests.surgery import TempFiles, Workers, bare_url, directive, edited_gateway, gateway_url
 
 pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", GUNICORN_WORKER_CLASS="sync", WEB_CONCURRENCY="1")
 
@@ -29,32 +31,45 @@ SENDERS = Senders(300, "/lab/upload", body_bytes=100_000)
 
 # Clients that stop altogether, enough of them for every worker of the stack. Their answer, the largest the lab gives, is
 # smaller than what nginx takes (proxy_max_temp_file_size) and larger than what the kernel takes off a worker by itself:
-# on loopback up to 4 MiB in gunicorn's socket, 1 MiB in nginx's and 2.5 MiB towards the client were seen.
-STALLED_READERS = Readers(9, "/lab/payload?kib=10240", bytes_per_second=0)
+# up to 4 MiB in gunicorn's socket, 1 MiB in nginx's and 2.5 MiB towards the client were seen.
+LARGE = "/lab/payload?kib=10240"
+STALLED_READERS = Readers(9, LARGE, bytes_per_second=0)
 STALLED_SENDERS = Senders(9, "/lab/upload", body_bytes=100_000, bytes_per_second=0)
 
 
-def get_fast(url: str, *, timeout_s: float = ANSWERED_S) -> Reply:
+@pytest.fixture
+def url(stack: Stack) -> str:
+    """Where nginx itself accepts connections."""
+    return gateway_url(stack)
+
+
+@pytest.fixture
+def workers(stack: Stack) -> Workers:
+    """The workers of the stack: one in each instance."""
+    return Workers(stack)
+
+
+def get(url: str, path: str = FAST, *, timeout_s: float = ANSWERED_S) -> Reply:
     with Session(url, timeout_s=timeout_s) as session:
-        return session.get(FAST)
+        return session.get(path)
 
 
-def all_workers_held(stack: Stack) -> bool:
-    return all(held_connections(stack))
+def hangs(url: str) -> bool:
+    """Say whether a fast client waits in vain."""
+    return "timed out" in get(url, timeout_s=HANGS_S).error
 
 
-def no_worker_held(stack: Stack) -> bool:
-    return not any(held_connections(stack))
+# --- 600 slow clients -------------------------------------------------------------------------------------------------
 
 
-def test_a_fast_client_does_not_notice_600_slow_ones(stack: Stack, note: Callable[[str], None]) -> None:
-    alone = steady(stack.url, FAST, requests=150, timeout_s=ANSWERED_S)
-    with slow_clients(stack.url, READERS, SENDERS) as slow:
+def test_a_fast_client_does_not_notice_600_slow_ones(stack: Stack, url: str, workers: Workers, note: Callable[[str], None]) -> None:
+    alone = steady(url, FAST, requests=150, timeout_s=ANSWERED_S)
+    with slow_clients(url, READERS, SENDERS) as slow:
         slow.wait_until_holding()
-        beside = steady(stack.url, FAST, requests=150, timeout_s=ANSWERED_S)
+        beside = steady(url, FAST, requests=150, timeout_s=ANSWERED_S)
         # All of it happened while they held on: not one of them was done, refused or cut off.
         assert slow.holding() == 600
-        wait_until(lambda: no_worker_held(stack), "no worker is in the hands of a slow client")
+        wait_until(lambda: not any(workers.held()), "no worker is in the hands of a slow client")
 
     figures = percentile_ms(alone, 99), percentile_ms(beside, 99)
     note(f"fast client ({stack.runtime}), not a quiet machine: p99 {figures[0]:.1f} ms alone, {figures[1]:.1f} ms beside 600 slow clients")
@@ -64,55 +79,137 @@ def test_a_fast_client_does_not_notice_600_slow_ones(stack: Stack, note: Callabl
     assert figures[1] < 1000 * HANGS_S
 
 
-def test_the_same_attack_stops_bare_gunicorn(stack: Stack) -> None:
+def test_the_same_attack_stops_bare_gunicorn(stack: Stack, workers: Workers) -> None:
     url = bare_url(stack)
-    assert get_fast(url).status == 200
+    assert get(url).status == 200
 
     with slow_clients(url, READERS, SENDERS):
-        wait_until(lambda: held_connections(stack)[0], "the worker is in the hands of a slow client")
-        assert "timed out" in get_fast(url, timeout_s=HANGS_S).error
+        wait_until(lambda: workers.held()[0], "the worker is in the hands of a slow client")
+        assert hangs(url)
 
-    wait_until(lambda: get_fast(url).status == 200, "the worker is free again after they hung up", timeout_s=60)
+    wait_until(lambda: get(url).status == 200, "the worker is free again after they hung up", timeout_s=60)
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(600)
+def test_how_much_a_fast_client_notices(stack: Stack, url: str, note: Callable[[str], None]) -> None:
+    """Measure the ratio of the fast client's p99 beside 600 slow ones to its p99 alone; a figure for a quiet machine."""
+    rounds = []
+    for _ in range(3):
+        alone = steady(url, FAST, requests=1000, per_second=100)
+        with slow_clients(url, READERS, SENDERS) as slow:
+            slow.wait_until_holding()
+            beside = steady(url, FAST, requests=1000, per_second=100)
+            assert slow.holding() == 600
+        assert [reply for reply in (*alone, *beside) if reply.failed] == []
+        before_ms, during_ms = percentile_ms(alone, 99), percentile_ms(beside, 99)
+        rounds.append({"p99_alone_ms": before_ms, "p99_beside_ms": during_ms, "ratio": during_ms / before_ms})
+        note(f"slow clients ({stack.runtime}): p99 {before_ms:.2f} ms alone, {during_ms:.2f} ms beside, ratio {during_ms / before_ms:.2f}")
+    artifacts = Path(__file__).parents[1] / "artifacts"
+    artifacts.mkdir(exist_ok=True)
+    (artifacts / f"slow-clients-{stack.runtime}.json").write_text(json.dumps(rounds, indent=2))
 
 
 # --- The five rows: one stalled client, one directive -----------------------------------------------------------------
 
 
-def test_a_client_that_reads_nothing_holds_no_worker(stack: Stack) -> None:
-    with slow_clients(stack.url, STALLED_READERS) as slow:
+def test_a_client_that_reads_nothing_holds_no_worker(url: str, workers: Workers) -> None:
+    with slow_clients(url, STALLED_READERS) as slow:
         slow.wait_until_holding()
-        wait_until(lambda: no_worker_held(stack), "nginx has taken the answers off the workers")
-        assert get_fast(stack.url).status == 200
+        wait_until(lambda: not any(workers.held()), "nginx has taken the answers off the workers")
+        assert get(url).status == 200
         assert slow.holding() == STALLED_READERS.clients
 
 
-def test_without_buffered_answers_it_holds_one(stack: Stack) -> None:
-    with edited_gateway(stack, directive("proxy_buffering", "off")), slow_clients(stack.url, STALLED_READERS):
-        wait_until(lambda: all_workers_held(stack), "every worker waits for a client that reads nothing")
-        assert "timed out" in get_fast(stack.url, timeout_s=HANGS_S).error
+def test_without_buffered_answers_it_holds_one(stack: Stack, url: str, workers: Workers) -> None:
+    with edited_gateway(stack, directive("proxy_buffering", "off")), slow_clients(url, STALLED_READERS):
+        wait_until(lambda: all(workers.held()), "every worker waits for a client that reads nothing")
+        assert hangs(url)
 
 
-def test_a_full_buffer_holds_one(stack: Stack) -> None:
+def test_a_full_buffer_holds_one(stack: Stack, url: str, workers: Workers) -> None:
     """The bound itself: what does not fit the buffers and one temp file is not taken off the worker."""
-    smaller = Readers(9, "/lab/payload?kib=1024", bytes_per_second=0)
     with edited_gateway(stack, directive("proxy_max_temp_file_size", "1m")):
-        with slow_clients(stack.url, smaller) as slow:
+        with slow_clients(url, Readers(9, "/lab/payload?kib=1024", bytes_per_second=0)) as slow:
             slow.wait_until_holding()
-            wait_until(lambda: no_worker_held(stack), "what fits is taken off the worker")
-        with slow_clients(stack.url, STALLED_READERS):
-            wait_until(lambda: all_workers_held(stack), "every worker waits for a client that reads nothing")
-            assert "timed out" in get_fast(stack.url, timeout_s=HANGS_S).error
+            wait_until(lambda: not any(workers.held()), "what fits is taken off the worker")
+        with slow_clients(url, STALLED_READERS):
+            wait_until(lambda: all(workers.held()), "every worker waits for a client that reads nothing")
+            assert hangs(url)
 
 
-def test_a_client_that_stops_sending_holds_no_worker(stack: Stack) -> None:
-    with slow_clients(stack.url, STALLED_SENDERS) as slow:
+def test_a_client_that_stops_sending_holds_no_worker(url: str, workers: Workers) -> None:
+    with slow_clients(url, STALLED_SENDERS) as slow:
         slow.wait_until_holding()
-        assert no_worker_held(stack)
-        assert get_fast(stack.url).status == 200
+        assert not any(workers.held())
+        assert get(url).status == 200
         assert slow.holding() == STALLED_SENDERS.clients
 
 
-def test_without_buffered_requests_it_holds_one(stack: Stack) -> None:
-    with edited_gateway(stack, directive("proxy_request_buffering", "off")), slow_clients(stack.url, STALLED_SENDERS):
-        wait_until(lambda: all_workers_held(stack), "every worker waits for the rest of a body")
-        assert "timed out" in get_fast(stack.url, timeout_s=HANGS_S).error
+def test_without_buffered_requests_it_holds_one(stack: Stack, url: str, workers: Workers) -> None:
+    with edited_gateway(stack, directive("proxy_request_buffering", "off")), slow_clients(url, STALLED_SENDERS):
+        wait_until(lambda: all(workers.held()), "every worker waits for the rest of a body")
+        assert hangs(url)
+
+
+# --- Temp files ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_upload_lies_in_a_temp_file_only_while_it_lasts(stack: Stack, url: str) -> None:
+    """What exceeds client_body_buffer_size (64k) goes to a file; what does not never touches the disk."""
+    files = TempFiles(stack, "client_body")
+    large = Senders(4, "/lab/upload", body_bytes=200_000, bytes_per_second=0, first_bytes=100_000)
+    small = Senders(4, "/lab/upload", body_bytes=60_000, bytes_per_second=0, first_bytes=50_000)
+    with slow_clients(url, large, small) as slow:
+        slow.wait_until_holding()
+        wait_until(lambda: files.count() == large.clients, "each large upload has a temp file")
+        slow.hurry()
+        assert {(one.status, one.sent) for one in slow.wait_until_ended(timeout_s=60)} == {(200, 200_000), (200, 60_000)}
+        wait_until(lambda: not files.count(), "the files of complete uploads are gone")
+
+    with slow_clients(url, large) as slow:
+        slow.wait_until_holding()
+        wait_until(lambda: files.count() == large.clients, "each large upload has a temp file")
+    wait_until(lambda: not files.count(), "the files of clients that hung up are gone too")
+
+
+def test_an_answer_lies_in_a_temp_file_only_while_it_is_read(stack: Stack, url: str) -> None:
+    files = TempFiles(stack, "proxy")
+    with slow_clients(url, STALLED_READERS) as slow:
+        slow.wait_until_holding()
+        wait_until(lambda: files.count() == STALLED_READERS.clients, "each large answer has a temp file")
+        slow.hurry()
+        assert {(one.ending, one.received) for one in slow.wait_until_ended(timeout_s=60)} == {("complete", 10240 * 1024)}
+        wait_until(lambda: not files.count(), "the files of answers that were read are gone")
+
+
+@pytest.mark.runtimes("compose")  # elsewhere temp files lie on the machine's disk, which no test should fill
+def test_too_many_large_answers_cost_slow_readers_theirs_and_nobody_else(stack: Stack, url: str) -> None:
+    """The bound of the tmpfs. What does not fit any more is cut off, and the gateway lives on."""
+    with slow_clients(url, Readers(80, LARGE)) as slow:
+        beside = steady(url, FAST, requests=100, timeout_s=ANSWERED_S)
+        wait_until(lambda: "No space left on device" in stack.logs("gateway"), "the tmpfs is full", timeout_s=60)
+        beside += steady(url, FAST, requests=100, timeout_s=ANSWERED_S)
+        slow.hurry()
+        ended = slow.wait_until_ended(timeout_s=120)
+
+    assert [reply for reply in beside if reply.failed] == []
+    complete = [one for one in ended if one.ending == "complete"]
+    cut_off = [one for one in ended if one.ending == "closed by peer" and one.received < 10240 * 1024]
+    assert complete
+    assert cut_off
+    assert len(complete) + len(cut_off) == len(ended)
+    assert len(get(url, LARGE).body) == 10240 * 1024
+
+
+@pytest.mark.runtimes("compose")
+def test_too_many_large_uploads_cost_slow_senders_theirs_and_nobody_else(stack: Stack, url: str) -> None:
+    with slow_clients(url, Senders(20, "/lab/upload", body_bytes=10_000_000, bytes_per_second=0, first_bytes=9_000_000)) as slow:
+        wait_until(lambda: "No space left on device" in stack.logs("gateway"), "the tmpfs is full", timeout_s=60)
+        with Session(url, timeout_s=ANSWERED_S) as session:
+            small = [session.send("POST", "/lab/upload", body=b"x" * 1000) for _ in range(20)]
+        slow.hurry()
+        ended = slow.wait_until_ended(timeout_s=120)
+
+    assert [reply for reply in small if reply.failed] == []
+    assert {one.status for one in ended} == {200, 500}
