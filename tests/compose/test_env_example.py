@@ -1,0 +1,63 @@
+"""Documented in .env.example: every setting, with the default that it really has."""
+
+import re
+import runpy
+from collections.abc import Mapping
+
+import pytest
+
+from tests.compose.conftest import ROOT, Ask, Read
+
+LINES = (ROOT / ".env.example").read_text().splitlines()
+DOCUMENTED = {match[1]: match[2] for line in LINES if (match := re.fullmatch(r"#?([A-Z_]+)=(.*)", line))}
+
+
+def test_everything_is_commented_out() -> None:
+    """A copy of the file changes nothing."""
+    assert [line for line in LINES if line and not line.startswith("#")] == []
+
+
+def test_each_setting_has_its_sentence() -> None:
+    alone = [
+        line
+        for before, line in zip(["", *LINES], LINES, strict=False)
+        if re.match("#[A-Z_]+=", line) and not (before.startswith("# ") or re.match("#[A-Z_]+=", before))
+    ]
+
+    assert alone == []
+
+
+def test_every_variable_of_the_compose_file_is_documented(ask: Ask) -> None:
+    used = {line.split()[0] for line in ask("config", "--variables").stdout.splitlines()[1:]}
+
+    assert used - DOCUMENTED.keys() == set()
+
+
+def test_every_setting_that_passes_from_a_shell_is_documented(read: Read) -> None:
+    passed = {name for name, value in read()["services"]["app"]["environment"].items() if value is None}
+
+    assert passed - DOCUMENTED.keys() == {"GUNICORN_WORKERS"}  # WEB_CONCURRENCY by gunicorn's own name
+
+
+def test_what_is_documented_is_used() -> None:
+    sources = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", "gunicorn.conf.py", "app/probe.py"))
+    sources += (ROOT / "app/kit_app/settings.py").read_text().upper()
+
+    assert [name for name in DOCUMENTED if name not in sources and not name.startswith("GUNICORN_")] == []
+
+
+def test_the_defaults_are_those_of_the_compose_file(read: Read) -> None:
+    given = {name: value for name, value in DOCUMENTED.items() if value and not name.startswith("GUNICORN_")}
+
+    assert read(env=given) == read()
+
+
+def test_the_defaults_of_gunicorn_are_those_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORWARDED_ALLOW_IPS", "WORKER_CONCURRENCY"):
+        monkeypatch.setenv(name, "127.0.0.1")  # the file exports them; this way monkeypatch takes that back
+    conf: Mapping[str, object] = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+    gunicorn = {name.removeprefix("GUNICORN_").lower(): value for name, value in DOCUMENTED.items() if name.startswith("GUNICORN_")}
+    own = {"worker_connections": "1000", "preload_app": "false", "accesslog": "", "loglevel": "info"}  # gunicorn's, not written in the file
+    image = {"bind": "0.0.0.0:8000"}  # app/Dockerfile's
+
+    assert {**{name: str(conf[name]) for name in gunicorn if name not in own | image}, **own, **image} == gunicorn

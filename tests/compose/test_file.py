@@ -1,0 +1,221 @@
+"""What docker-compose.yml promises, read from the model that Compose makes of it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.compose.conftest import ROOT, Ask, Model, Read
+
+Services = Mapping[str, Model]
+TRAFFIC = ("gateway", "app", "database", "downstream")
+ONE_SHOT = ("secrets", "migrate")
+EVERY = (*TRAFFIC, *ONE_SHOT)
+
+
+def seconds(duration: str) -> int:
+    """Read Compose's "1m30s"."""
+    return sum(int(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
+
+
+def test_these_are_all_services(services: Services) -> None:
+    """A new one must meet what stands below."""
+    assert sorted(services) == sorted(EVERY)
+
+
+@pytest.mark.parametrize("name", EVERY)
+class TestEveryService:
+    """Whatever runs here."""
+
+    def test_cannot_change_itself_or_gain_rights(self, services: Services, name: str) -> None:
+        hardening = {key: services[name].get(key) for key in ("read_only", "cap_drop", "security_opt", "cap_add", "privileged")}
+
+        assert hardening == {
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "cap_add": None,
+            "privileged": None,
+        }
+
+    def test_is_limited(self, services: Services, name: str) -> None:
+        limits = services[name]["deploy"]["resources"]["limits"]
+
+        assert 0 < limits["cpus"] <= 1  # the engine refuses more than the machine has, and the smallest has one
+        assert 0 < int(limits["memory"]) <= 1024**3
+        assert 0 < limits["pids"] <= 256
+
+    def test_cannot_fill_the_disk(self, services: Services, name: str) -> None:
+        assert services[name]["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+        assert [mount for mount in services[name].get("tmpfs", []) if "size=" not in mount] == []
+
+    def test_can_be_replicated(self, services: Services, name: str) -> None:
+        assert "container_name" not in services[name]
+
+
+@pytest.mark.parametrize("name", TRAFFIC)
+def test_a_service_comes_back_and_says_how_it_is(services: Services, name: str) -> None:
+    assert services[name]["restart"] == "unless-stopped"
+    assert services[name]["healthcheck"]["start_interval"] == "1s"
+    assert services[name]["healthcheck"]["retries"] >= 3
+
+
+@pytest.mark.parametrize("name", ONE_SHOT)
+def test_a_one_shot_runs_once_and_hears_ctrl_c(services: Services, name: str) -> None:
+    assert (services[name]["restart"], services[name]["init"]) == ("no", True)
+
+
+def test_only_the_gateway_publishes_a_port_and_only_to_this_machine(services: Services) -> None:
+    published = {(name, port["host_ip"], port["published"]) for name, service in services.items() for port in service.get("ports", [])}
+
+    assert published == {("gateway", "127.0.0.1", "8080")}
+
+
+def test_opening_it_to_the_world_is_a_setting(read: Read) -> None:
+    (port,) = read(env={"GATEWAY_BIND": "0.0.0.0", "GATEWAY_PORT": "80"})["services"]["gateway"]["ports"]  # noqa: S104
+
+    assert (port["host_ip"], port["published"]) == ("0.0.0.0", "80")  # noqa: S104
+
+
+def test_who_can_reach_whom(model: Model, services: Services) -> None:
+    members = {
+        network: {name for name, service in services.items() if network in service.get("networks", {})} for network in model["networks"]
+    }
+
+    assert members == {"edge": {"gateway"}, "web": {"gateway", "app", "downstream"}, "data": {"app", "migrate", "database"}}
+    assert services["secrets"]["network_mode"] == "none"
+    assert {name for name, network in model["networks"].items() if network.get("internal")} == {"web", "data"}
+
+
+def test_the_application_knows_its_name_on_the_gateways_network(services: Services) -> None:
+    """gunicorn.conf.py finds out by it whose forwarded headers count."""
+    assert services["app"]["networks"]["web"]["aliases"] == [services["app"]["environment"]["GATEWAY_NETWORK_ALIAS"]]
+
+
+def test_the_order_of_the_start(services: Services) -> None:
+    order = {
+        name: {other: how["condition"].removeprefix("service_") for other, how in service.get("depends_on", {}).items()}
+        for name, service in services.items()
+    }
+
+    assert order == {
+        "secrets": {},
+        "downstream": {},
+        "database": {"secrets": "completed_successfully"},
+        "migrate": {"database": "healthy"},
+        "app": {"migrate": "completed_successfully"},
+        "gateway": {"app": "healthy"},
+    }
+
+
+def test_a_stop_leaves_time_for_what_is_in_work(services: Services) -> None:
+    graceful = re.search(r"^graceful_timeout = (\d+)$", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE)
+    shutdown = re.search(r"^worker_shutdown_timeout (\d+)s;$", (ROOT / "nginx/nginx.conf.template").read_text(), re.MULTILINE)
+    assert graceful
+    assert shutdown
+
+    assert seconds(services["app"]["stop_grace_period"]) > int(graceful[1])
+    assert seconds(services["gateway"]["stop_grace_period"]) > int(shutdown[1])
+    assert (services["database"]["stop_signal"], seconds(services["database"]["stop_grace_period"]) >= 30) == ("SIGINT", True)
+
+
+def test_the_gateways_memory_holds_its_temporary_files(services: Services) -> None:
+    sizes = [int(size) * 1024**2 for mount in services["gateway"]["tmpfs"] for size in re.findall(r"size=(\d+)m", mount)]
+
+    # What is left is for nginx itself: its connections and buffers.
+    assert int(services["gateway"]["deploy"]["resources"]["limits"]["memory"]) - sum(sizes) >= 256 * 1024**2
+
+
+def test_each_secret_reaches_those_who_need_it(services: Services) -> None:
+    def readers(volume: str) -> dict[str, bool]:
+        mounts = ((name, mount) for name, service in services.items() for mount in service.get("volumes", []))
+        return {name: mount.get("read_only", False) for name, mount in mounts if mount["source"] == volume}
+
+    assert readers("app-secrets") == {"secrets": False, "app": True, "migrate": True}
+    assert readers("database-secrets") == {"secrets": False, "app": True, "migrate": True, "database": True}
+
+
+def test_no_secret_stands_in_the_file(services: Services) -> None:
+    settings = {key for service in services.values() for key in service.get("environment", {})}
+
+    assert {key for key in settings if re.search("SECRET|PASSWORD", key) and not key.endswith("_FILE")} == set()
+
+
+def test_nothing_is_fetched_under_a_name_that_we_do_not_own(services: Services) -> None:
+    assert {name for name, service in services.items() if service.get("pull_policy") != "never"} == {"database"}
+
+
+# --- Settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_set_is_not_passed(services: Services) -> None:
+    """An empty WEB_CONCURRENCY kills gunicorn; None is Compose's word for "only when it is set"."""
+    environment = services["app"]["environment"]
+
+    assert {environment[name] for name in ("WEB_CONCURRENCY", "GUNICORN_THREADS", "FORWARDED_ALLOW_IPS")} == {None}
+
+
+def test_the_most_used_settings_pass_from_a_shell(read: Read) -> None:
+    exported = {"WEB_CONCURRENCY": "4", "GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_TIMEOUT": "61"}
+    environment = read(env=exported)["services"]["app"]["environment"]
+
+    assert {name: environment[name] for name in exported} == exported
+
+
+def test_any_setting_passes_from_dotenv(read: Read) -> None:
+    services = read(dotenv="GUNICORN_BACKLOG=512\nMY_OWN=1\n")["services"]
+
+    assert {name for name, service in services.items() if service.get("environment", {}).get("GUNICORN_BACKLOG") == "512"} == {
+        "app",
+        "migrate",
+        "secrets",
+    }
+    assert services["app"]["environment"]["MY_OWN"] == "1"
+
+
+def test_one_value_limits_the_body_in_both_layers(read: Read) -> None:
+    services = read(env={"MAX_CONTENT_LENGTH": "2048"})["services"]
+
+    assert {services[name]["environment"]["MAX_CONTENT_LENGTH"] for name in ("gateway", "app")} == {"2048"}
+
+
+def test_replicas(read: Read) -> None:
+    assert read()["services"]["app"]["deploy"]["replicas"] == 3
+    assert read(env={"APP_REPLICAS": "7"})["services"]["app"]["deploy"]["replicas"] == 7
+
+
+# --- Variants ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_development_variant_shows_what_is_edited(read: Read) -> None:
+    services = read(variants=("compose.dev.yaml",))["services"]
+    app = services["app"]
+
+    assert {mount["target"]: mount.get("read_only") for mount in app["volumes"] if mount["type"] == "bind"} == {"/srv/app": True}
+    assert (app["environment"]["GUNICORN_RELOAD"], app["environment"]["STATIC_ROOT"]) == ("true", "")
+    assert {mount["target"] for mount in services["gateway"]["volumes"]} == {"/srv/static"}
+    assert (app["read_only"], app["cap_drop"], app["deploy"]["replicas"]) == (True, ["ALL"], 1)
+
+
+def test_the_production_file_mounts_no_source(services: Services) -> None:
+    binds = {mount["source"] for service in services.values() for mount in service.get("volumes", []) if mount["type"] == "bind"}
+
+    assert {Path(source).name for source in binds} == {"secrets"}
+
+
+def test_another_database_needs_no_container(read: Read) -> None:
+    url = "postgresql://kit@db.example.org/kit"
+    model = read(env={"DATABASE_URL": url}, variants=("compose.external-database.yaml",))
+
+    assert "database" not in model["services"]
+    assert list(model["services"]["migrate"]["depends_on"]) == ["secrets"]
+    assert not model["networks"]["data"].get("internal")
+    assert {model["services"][name]["environment"]["DATABASE_URL"] for name in ("app", "migrate")} == {url}
+
+
+def test_another_database_must_be_named(ask: Ask) -> None:
+    answer = ask("config", variants=("compose.external-database.yaml",))
+
+    assert answer.returncode
+    assert "DATABASE_URL is missing a value: set it in .env" in answer.stderr
