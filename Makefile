@@ -20,8 +20,9 @@ lint: venv-test ## Check the sources, the rendered configuration and the images'
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" tests/lint
 
 .PHONY: eject
-eject: venv ## Copy what a project needs: make eject DEST=../myservice APP_MODULE=package.module:app
-	@echo "make eject is not built yet" >&2; exit 2
+eject: ## Copy what a project needs: make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--help"]
+	@requirements/venv eject
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m eject $(ARGS) "$(DEST)" "$(APP_MODULE)"
 
 .PHONY: loadtest
 loadtest: ## Compare gunicorn's worker classes on this machine

@@ -4,7 +4,7 @@ UP ?= docker compose up --detach --wait
 DOWN ?= docker compose down
 LOGS ?= docker compose logs --follow --tail 100
 STATUS ?= docker compose ps
-DOCTOR ?= python3 -m doctor
+DOCTOR ?= doctor/run
 
 .DEFAULT_GOAL := help
 

@@ -7,6 +7,7 @@ none is ever printed. A secret that is there is kept, so a second start changes 
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +75,10 @@ def provide(secret: Secret, root: Path) -> str:
     return "made at random" if wanted is None else "taken from secrets/"
 
 
-def main(root: Path = ROOT) -> int:
-    """Provide every secret, one line each."""
+def main(root: Path = ROOT, names: Sequence[str] = ()) -> int:
+    """Provide the secrets of these names, or every one; one line each."""
     try:
-        for secret in SECRETS:
+        for secret in (secret for secret in SECRETS if not names or secret.name in names):
             print(f"{secret.name}: {provide(secret, root)}", flush=True)
     except RefusedError as refused:
         print(refused, file=sys.stderr)
@@ -89,4 +90,4 @@ def main(root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(names=sys.argv[1:]))
