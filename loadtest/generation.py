@@ -40,7 +40,7 @@ class Generated:
     from_s: float
     until_s: float
     cpu_share: float
-    in_flight_at_end: int
+    in_flight_mean: float
     memory_bytes: int
     schedule_starts_s: tuple[float, ...]
 
@@ -75,7 +75,7 @@ def generate_load(orders: Sequence[Order], on_event: Callable[[str], None] = lam
         from_s=start_s,
         until_s=start_s + orders[0].measure_s,
         cpu_share=max(result["cpu_s"] for result in done) / orders[0].measure_s,
-        in_flight_at_end=sum(result["in_flight_at_end"] for result in done),
+        in_flight_mean=sum(result["in_flight_mean"] for result in done),
         memory_bytes=sum(result["memory_bytes"] for result in done),
         schedule_starts_s=tuple(result["schedule_start_s"] for result in done),
     )

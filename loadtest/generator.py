@@ -35,6 +35,7 @@ SETTLED_WINDOWS = 3
 SETTLED_SHARE = 0.05
 # … or by less than this: a busy timer moves medians below a millisecond by more than 5 %.
 SETTLED_MS = 0.3
+SAMPLE_S = 0.02
 # The order to measure comes when the slowest of several generators has settled; an abandoned one must not run on.
 ORDER_TIMEOUT_S = 120
 
@@ -65,8 +66,8 @@ def generate(order: Order, source: OpenModelUser | ClosedModel, recorder: Record
     gevent.sleep(max(start_s - time.perf_counter(), 0))
     cpu_s = _cpu_s()
     say("measuring")
-    gevent.sleep(max(source.until_s - time.perf_counter(), 0))
-    cpu_s, in_flight = _cpu_s() - cpu_s, source.in_flight
+    in_flight = list(_watch(source))
+    cpu_s = _cpu_s() - cpu_s
     load.join(timeout=1)
     say("measured")
     source.finish(order.patience_s)
@@ -75,7 +76,7 @@ def generate(order: Order, source: OpenModelUser | ClosedModel, recorder: Record
         "done",
         recording=recording.as_json(),
         cpu_s=cpu_s,
-        in_flight_at_end=in_flight,
+        in_flight_mean=sum(in_flight) / max(len(in_flight), 1),
         memory_bytes=psutil.Process().memory_info().rss,
         schedule_start_s=source.start_s,
     )
@@ -112,6 +113,13 @@ def has_settled(medians_ms: list[float]) -> bool:
     if len(last) < SETTLED_WINDOWS or min(last) <= 0:
         return False
     return all(abs(a - b) <= max(SETTLED_SHARE * a, SETTLED_MS) for a, b in pairwise([*last, last[0]]))
+
+
+def _watch(source: OpenModelUser | ClosedModel) -> Iterator[int]:
+    """Yield how many visitors are on their way, until the measured time is over."""
+    while (left_s := source.until_s - time.perf_counter()) > 0:
+        gevent.sleep(min(left_s, SAMPLE_S))
+        yield source.in_flight
 
 
 def _cpu_s() -> float:

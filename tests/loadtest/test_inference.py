@@ -36,7 +36,8 @@ def heavy_tailed(chance: np.random.Generator, shape: tuple[int, ...]) -> np.ndar
 
 def with_outliers(chance: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """One run of ten is 30 % off: a neighbour took the machine."""
-    return normal(chance, shape) - 0.36 * (chance.random(shape) < 0.1)
+    noise: np.ndarray = normal(chance, shape) - 0.36 * (chance.random(shape) < 0.1)
+    return noise
 
 
 NOISES = (normal, heavy_tailed, with_outliers)

@@ -1,0 +1,79 @@
+"""Figures that contradict theory, and servers that are set against their purpose: shown, whatever the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from loadtest.knee import Outcome
+from loadtest.recorder import ALL
+from loadtest.records import Candidate, Cell, Manifest, Step, Workload
+
+# Little's law holds exactly over a long time; a sampled mean over seconds is off by less than this.
+LITTLE_TOLERANCE = 0.2
+FEWEST_IN_FLIGHT = 1.0  # below, sampling says little
+BOUND_TOLERANCE = 1.05
+
+
+def contradictions(workload: Workload, cells: Sequence[Cell], manifest: Manifest) -> Iterator[str]:
+    """Yield a sentence for each candidate and law that its figures break."""
+    for candidate in manifest.candidates:
+        steps = [
+            step for cell in cells if cell.candidate == candidate.name and not cell.invalid for step in cell.steps if not step.problems
+        ]
+        outcomes = [Outcome(step, workload) for step in steps]
+        yield from _capacity(workload, candidate, outcomes)
+        yield from _little(workload, candidate, outcomes)
+
+
+def _capacity(workload: Workload, candidate: Candidate, outcomes: list[Outcome]) -> Iterator[str]:
+    if not candidate.slots or not workload.service_ms or not outcomes:
+        return
+    bound = candidate.slots / workload.service_ms * 1e3
+    best = max(outcome.goodput_per_s for outcome in outcomes)
+    if best > bound * BOUND_TOLERANCE:
+        yield (
+            f"{candidate.name} answered {best:.0f}/s, but {candidate.slots} slots and {workload.service_ms:g} ms each allow {bound:.0f}/s: "
+            "the work was not done, or the number of slots is wrong"
+        )
+
+
+def _little(workload: Workload, candidate: Candidate, outcomes: list[Outcome]) -> Iterator[str]:
+    """Visitors in the system = rate x time in it. Only for single requests: the pauses of a visit are not recorded."""
+    for outcome in outcomes:
+        everything = outcome.recording.series[ALL]
+        if workload.name == "journey" or outcome.failures or outcome.step.in_flight_mean < FEWEST_IN_FLIGHT:
+            continue
+        expected = outcome.goodput_per_s * everything.service.mean_ms / 1e3
+        if abs(expected - outcome.step.in_flight_mean) > LITTLE_TOLERANCE * outcome.step.in_flight_mean + FEWEST_IN_FLIGHT:
+            yield (
+                f"{candidate.name} at {outcome.step.rate_per_s:.0f}/s: {outcome.step.in_flight_mean:.1f} visitors on their way, "
+                f"Little's law expects {expected:.1f}; one of the two measurements is wrong"
+            )
+            return
+
+
+def misdeployments(workload: Workload, cells: Sequence[Cell], manifest: Manifest) -> Iterator[str]:
+    """Yield a sentence for each setting that makes a candidate worse than it need be."""
+    for candidate in manifest.candidates:
+        for cell in (cell for cell in cells if cell.candidate == candidate.name):
+            yield from _of_proof(candidate, cell)
+            for step in cell.steps:
+                yield from _timeout(workload, candidate, cell, step)
+
+
+def _of_proof(candidate: Candidate, cell: Cell) -> Iterator[str]:
+    proof = cell.proof
+    driver = proof.get("database_driver") or {}
+    if proof.get("gevent_patched") and driver and driver.get("cooperative") is False:
+        yield f"{candidate.name}: the database driver {driver.get('name')} blocks, so one query stops all greenlets of its process"
+    slots, pool = proof.get("slots_per_process"), proof.get("database_pool_size")
+    if slots and pool and slots > pool:
+        yield f"{candidate.name}: {slots} requests at once in a process share {pool} database connections; the others wait for one"
+    if slots == 1 and proof.get("gateway_buffers") is False:
+        yield f"{candidate.name}: nothing buffers in front of it, so each slow client holds a whole process"
+
+
+def _timeout(workload: Workload, candidate: Candidate, cell: Cell, step: Step) -> Iterator[str]:
+    timeout_s = cell.proof.get("timeout_s")
+    if timeout_s and (p99_ms := Outcome(step, workload).p99_ms) > timeout_s * 1e3:
+        yield f"{candidate.name}: the p99 of {p99_ms / 1e3:.1f} s is above its timeout of {timeout_s:g} s: it kills what it works on"
