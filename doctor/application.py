@@ -14,7 +14,7 @@ from typing import Any
 
 from doctor.facts import App, Database, Environment, Gunicorn, Missing, Pool
 from doctor.units import show_bytes, show_seconds
-from doctor.values import CannotRead, Origin, Setting
+from doctor.values import CannotRead, Origin, Setting, variable
 
 PROBE = Path(__file__).parent / "probes" / "app_settings.py"
 MARK = "doctor-answer:"
@@ -132,11 +132,10 @@ class Sources:
 
     def origin(self, name: str, entry: Mapping[str, Any]) -> tuple[Origin, bool]:
         """The origin of a setting, and whether somebody wrote it there."""
-        variables = [f"GUNICORN_{name.upper()}", *(["WEB_CONCURRENCY"] if name == "workers" else [])]
-        for variable in variables:
-            if variable in self.environment and self.environment[variable].value:
-                found = self.environment[variable].origin
-                return Origin(found.place, found.line, variable), True
+        for alias in (f"GUNICORN_{name.upper()}", *(["WEB_CONCURRENCY"] if name == "workers" else [])):
+            if alias in self.environment and self.environment[alias].value:
+                found = self.environment[alias].origin
+                return Origin(found.place, found.line, alias), True
         if name in self.lines:
             return Origin(self.place, self.lines[name]), True
         if entry["value"] == entry["default"]:
@@ -166,10 +165,7 @@ def _targets(node: ast.stmt) -> set[str]:
 def gunicorn(answer: Answer, sources: Sources) -> Gunicorn:
     """The answer as facts."""
     settings = {name: _setting(name, entry, sources) for name, entry in answer.settings.items()}
-    known = {
-        name: Setting(name, value, value or "empty", Origin("worked out at start"), editable=False)
-        for name, value in answer.environment.items()
-    }
+    known = {name: variable(name, value, Origin("worked out at start"), editable=False) for name, value in answer.environment.items()}
     return Gunicorn(settings, {**known, **sources.environment})
 
 

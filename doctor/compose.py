@@ -15,7 +15,7 @@ from dotenv.parser import parse_stream
 from doctor.facts import Compose, Missing, Port, Service
 from doctor.images import Image, from_dockerfile, from_engine
 from doctor.units import seconds, show_bytes, show_seconds, size_bytes
-from doctor.values import CannotRead, Origin, Setting
+from doctor.values import CannotRead, Origin, Setting, holds_password, is_secret, variable
 
 NAMES = ("docker-compose.yml", "docker-compose.yaml", "compose.yaml", "compose.yml")
 OVERRIDES = ("docker-compose.override.yml", "docker-compose.override.yaml", "compose.override.yaml", "compose.override.yml")
@@ -24,10 +24,8 @@ ANSWER_TIMEOUT_S = 30
 STOP_GRACE = "10s"
 # These drivers bound their files, or keep none on this host; json-file does so only when it is told to.
 BOUNDED_LOGS = frozenset({"local", "none", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "gcplogs"})
-_SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL")
 _WITH_DEFAULT = re.compile(r"\$\{(\w+):?-([^}]+)\}")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
-_PASSWORD_IN_URL = re.compile(r"://[^:/@\s${]+:([^@\s$]+)@")
 _NO_FILES: tuple[Path, ...] = ()
 
 
@@ -249,7 +247,7 @@ def _aliases(service: str, networks: Mapping[str, Any]) -> Iterator[str]:
 
 def _image_environment(image: Image) -> dict[str, Setting[str]]:
     origin = image.origin or Origin("the image")
-    return {name: Setting(name, value, value, origin) for name, value in image.environment.items()}
+    return {name: variable(name, value, origin) for name, value in image.environment.items()}
 
 
 def _environment(model: Mapping[str, Any], service: str, project: Project) -> dict[str, Setting[str]]:
@@ -258,7 +256,7 @@ def _environment(model: Mapping[str, Any], service: str, project: Project) -> di
         if value is not None:
             # `config` writes "$$" so that its output could be read again.
             text = str(value).replace("$$", "$")
-            settings[name] = Setting(name, text, text or "empty", project.sources.variable(service, name))
+            settings[name] = variable(name, text, project.sources.variable(service, name))
     return settings
 
 
@@ -289,16 +287,12 @@ def _given_away(key: str, value: str) -> Iterator[str]:
     if re.match(r"\w+=", value):  # environment as a list: NAME=value
         key, value = value.split("=", 1)
     for name, default in _WITH_DEFAULT.findall(value):
-        if _is_secret(name) and default.strip():
+        if is_secret(name) and default.strip():
             yield name
-    if _is_secret(key) and value and "$" not in value:
+    if is_secret(key) and value and "$" not in value:
         yield key
-    if _PASSWORD_IN_URL.search(value):
+    if holds_password(value):
         yield key
-
-
-def _is_secret(name: str) -> bool:
-    return name.isupper() and bool(_SECRET.search(name)) and not name.endswith("_FILE")
 
 
 def _nodes(path: Path, shown: str) -> yaml.Node | None:

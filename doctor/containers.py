@@ -13,7 +13,7 @@ from doctor.compose import BOUNDED_LOGS, service_size
 from doctor.facts import Compose, Facts, Gunicorn, Missing, Nginx, Port, Service
 from doctor.rules.base import APP, GATEWAY
 from doctor.units import seconds, show_seconds, show_version, version
-from doctor.values import CannotRead, Origin, Setting
+from doctor.values import CannotRead, Origin, Setting, variable
 
 PROJECT = "com.docker.compose.project"
 ANSWER_TIMEOUT_S = 30
@@ -223,4 +223,4 @@ def _tmpfs(path: str, options: str, origin: Origin) -> Setting[int | None]:
 
 def _environment(box: Inspected) -> dict[str, Setting[str]]:
     words = (word.partition("=") for word in box["Config"].get("Env") or ())
-    return {name: Setting(name, value, value or "empty", Origin(_name(box))) for name, _, value in words}
+    return {name: variable(name, value, Origin(_name(box))) for name, _, value in words}

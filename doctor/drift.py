@@ -125,12 +125,10 @@ def _named(service: str, setting: Setting[Any]) -> Setting[Any]:
 
 def _mapping(service: str, ours: Mapping[str, Setting[Any]], theirs: Mapping[str, Setting[Any]]) -> Iterator[Difference]:
     for name in sorted({*ours, *theirs}):
-        one, other = ours.get(name), theirs.get(name)
-        if one is not None and other is not None and one.value != other.value:
+        one, other = ours.get(name) or _absent(name, "files"), theirs.get(name) or _absent(name, "running")
+        if one.value != other.value:
             yield _named(service, one), _named(service, other)
-        elif (one is None) != (other is None):
-            present = one or other
-            absent = Setting(name, None, "not there", Origin("running" if one else "files"))
-            if present is not None:
-                pair = (_named(service, present), _named(service, absent))
-                yield pair if one is not None else (pair[1], pair[0])
+
+
+def _absent(name: str, source: str) -> Setting[None]:
+    return Setting(name, None, "not there", Origin(source), editable=False)

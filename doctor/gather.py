@@ -18,7 +18,7 @@ from doctor.facts import App, Compose, Database, Environment, Facts, Gunicorn, M
 from doctor.rules.base import APP, DATABASE, GATEWAY
 from doctor.rules.trust import WEB
 from doctor.units import Version, show_version, version
-from doctor.values import CannotRead, NotKnown, Origin, Setting
+from doctor.values import CannotRead, NotKnown, Origin, Setting, variable
 
 CONF = "gunicorn.conf.py"
 # Where the gateway's container writes its configuration and its temp files, unless NGINX_PREFIX says otherwise.
@@ -93,8 +93,8 @@ def _service(services: Compose | Missing, name: str) -> Service | None:
 def _settings(kit: Kit) -> Environment:
     """`.env` and the environment, which is what the local runtime starts its processes with."""
     from_file = {name: value for name, value in dotenv_values(kit.root / ".env").items() if value is not None}
-    settings = {name: Setting(name, value, value or "empty", Origin(".env")) for name, value in from_file.items()}
-    given = {name: Setting(name, value, value or "empty", Origin("the environment")) for name, value in os.environ.items()}
+    settings = {name: variable(name, value, Origin(".env")) for name, value in from_file.items()}
+    given = {name: variable(name, value, Origin("the environment")) for name, value in os.environ.items()}
     return LOCAL_DEFAULTS | settings | given
 
 

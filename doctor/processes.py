@@ -9,7 +9,7 @@ from doctor import application, firewall, nginx
 from doctor.application import Interpreter, Sources, temporary_folder
 from doctor.facts import Environment, Facts, Missing, Nginx
 from doctor.units import show_version, version
-from doctor.values import CannotRead, Origin, Setting
+from doctor.values import CannotRead, Origin, Setting, variable
 
 ANSWER_TIMEOUT_S = 30
 # gunicorn reads it when it starts; asked again now, it would give the values of the edited file.
@@ -42,7 +42,7 @@ def facts(root: Path, name: str) -> Facts | Missing:
 
 
 def _environment(values: dict[str, str], place: str) -> dict[str, Setting[str]]:
-    return {name: Setting(name, value, value or "empty", Origin(place)) for name, value in values.items()}
+    return {name: variable(name, value, Origin(place)) for name, value in values.items()}
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -1,9 +1,12 @@
 """One value and where it stands; and the two ways in which a value can be out of reach."""
 
+import re
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
+_SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL")
+_PASSWORD_IN_URL = re.compile(r"://[^:/@\s${]+:([^@\s$]+)@")
 
 
 class CannotRead(Exception):  # noqa: N818 - it says what happened
@@ -40,3 +43,19 @@ class Setting(Generic[T_co]):
     origin: Origin
     # False for a program's default and for what a machine works out: there is no line to edit.
     editable: bool = True
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable of that name holds a secret itself, not the path of a file with one."""
+    return name.isupper() and bool(_SECRET.search(name)) and not name.endswith("_FILE")
+
+
+def holds_password(value: str) -> bool:
+    """Whether a value is an address with a password in it."""
+    return bool(_PASSWORD_IN_URL.search(value))
+
+
+def variable(name: str, value: str, origin: Origin, *, editable: bool = True) -> Setting[str]:
+    """A variable of an environment. What it hides is not shown: reports end up in logs and in tickets."""
+    hidden = is_secret(name) or holds_password(value)
+    return Setting(name, value, "(not shown)" if hidden and value else value or "empty", origin, editable)

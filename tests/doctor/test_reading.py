@@ -9,7 +9,7 @@ from doctor.application import assigned_lines
 from doctor.compose import Sources
 from doctor.nginx import locate_dumped, locate_source, read_tree, unpack_dump
 from doctor.tree import proxied
-from doctor.values import CannotRead, Origin
+from doctor.values import CannotRead, Origin, variable
 from tests.doctor.conftest import MakeKit
 
 
@@ -119,6 +119,20 @@ def test_a_value_given_in_dotenv_is_edited_there(tmp_path: Path) -> None:
     assert found.variable("app", "OTHER") == Origin(".env", 3)
     # Empty counts as not given, as `${MEMORY:-1g}` has it.
     assert found.origin("services", "app", "deploy", "resources", "limits", "memory").place == "compose.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("SECRET_KEY", "abc", "(not shown)"),
+        ("DATABASE_URL", "postgresql://kit:abc@db/kit", "(not shown)"),
+        ("DATABASE_URL", "postgresql://kit@db/kit", "postgresql://kit@db/kit"),
+        ("SECRET_KEY_FILE", "/run/secrets/key", "/run/secrets/key"),
+        ("SECRET_KEY", "", "empty"),
+    ],
+)
+def test_a_secret_is_not_shown(name: str, value: str, shown: str) -> None:
+    assert variable(name, value, Origin(".env")).shown == shown
 
 
 def test_the_last_assignment_of_a_python_file_counts() -> None:
