@@ -27,7 +27,7 @@ def files(project: Project) -> dict[Path, str]:
     found |= {Path(new): (KIT / old).read_text() for old, new in MOVED.items()}
     found[Path("docker-compose.yml")] = compose_file(project)
     found[Path(".env.example")] = settings(project)
-    found[Path("deploy/Dockerfile")] = dockerfile()
+    found[Path("deploy/Dockerfile")] = dockerfile(project)
     found[Path("deploy/server.in")] = server_requirements()
     found[Path(".dockerignore")] = ignored(project)
     if project.database:
@@ -116,9 +116,10 @@ def settings(project: Project) -> str:
     return draft.text
 
 
-def dockerfile() -> str:
+def dockerfile(project: Project) -> str:
     """The recipe of the image; what differs are build arguments, which the Compose file gives."""
-    return Draft((KIT / "app/Dockerfile").read_text()).replace("docker build -f app/Dockerfile", "docker build -f deploy/Dockerfile").text
+    draft = Draft((KIT / "app/Dockerfile").read_text())
+    return draft.replace("-f app/Dockerfile", "-f deploy/Dockerfile").replace("flask-kit", project.name).text
 
 
 def server_requirements() -> str:

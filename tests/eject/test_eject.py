@@ -36,7 +36,7 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*command, "--dest", str(folder), "flask==3.1.3"], check=True, capture_output=True)
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")
-    project = next(folder.glob("flask-*")) / "examples" / "tutorial"
+    project = next(path for path in folder.glob("flask-*") if path.is_dir()) / "examples" / "tutorial"
     factory = project / "flaskr" / "__init__.py"
     text = factory.read_text()
     text = text.replace('SECRET_KEY="dev"', 'SECRET_KEY=open(os.environ["SECRET_KEY_FILE"]).read()')
@@ -110,7 +110,7 @@ def test_the_doctor_there_finds_a_contradiction(ejected: Path) -> None:
 
 
 def test_nothing_of_the_sample_site_is_left(ejected: Path) -> None:
-    said = [path for path in ejected.rglob("*") if path.is_file() and ".venv" not in path.parts and path.parts[-2] != "doctor"]
+    said = [path for path in ejected.rglob("*") if path.is_file() and "doctor" not in path.parts]
     found = [str(path) for path in said if re.search(r"flask-kit|LAB_ENABLED|downstream", path.read_text(errors="replace"))]
     config = subprocess.run(["docker", "compose", "config", "--format", "json"], cwd=ejected, capture_output=True, text=True, check=True)
 
