@@ -196,11 +196,11 @@ def flask(answer: Answer, place: str, environment: Environment) -> App | Missing
         return Missing(str(answer.app["error"]))
     limit = answer.app["max_content_length"]
     shown = "none" if limit is None else show_bytes(limit)
-    body = Setting("MAX_CONTENT_LENGTH", limit, shown, _flask_origin("MAX_CONTENT_LENGTH", place, environment))
+    body = Setting("MAX_CONTENT_LENGTH", limit, shown, _flask_origin("MAX_CONTENT_LENGTH", limit, place, environment))
     pool = answer.app.get("pool")
     if pool is None:
         return App(body, Missing(str(answer.app.get("pool_error", "the application has no database"))))
-    origin = _flask_origin("DATABASE_POOL_SIZE", place, environment)
+    origin = _flask_origin("DATABASE_POOL_SIZE", pool["size"], place, environment)
     return App(
         body,
         Pool(
@@ -210,11 +210,10 @@ def flask(answer: Answer, place: str, environment: Environment) -> App | Missing
     )
 
 
-def _flask_origin(variable: str, place: str, environment: Environment) -> Origin:
-    if variable in environment and environment[variable].value:
-        found = environment[variable].origin
-        return Origin(found.place, found.line, variable)
-    return Origin(place)
+def _flask_origin(name: str, value: Any, place: str, environment: Environment) -> Origin:
+    """The variable, if the application has taken its value from there, else the application."""
+    given = environment.get(name)
+    return Origin(given.origin.place, given.origin.line, name) if given and given.value == str(value) else Origin(place)
 
 
 def database(answer: Answer) -> Database | Missing:

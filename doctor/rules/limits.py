@@ -26,7 +26,7 @@ def _body(facts: Facts) -> Judgement:
     if any(body.value == UNLIMITED for body in bodies):
         return broken("nginx takes bodies of any size", *values)
     if flask.value is None:
-        return broken("Flask takes bodies of any size: whoever gets around nginx fills its memory", *values)
+        return warn(f"only nginx bounds a body ({bodies[0].shown}); Flask's own limit is not set", *values)
     different = [body for body in bodies if body.value != flask.value]
     if different:
         return broken(f"nginx {different[0].shown}, Flask {flask.shown}", *values)
