@@ -10,8 +10,7 @@ from typing import Any
 from doctor import application, firewall, nginx
 from doctor.application import Answer, Interpreter, Sources, temporary_folder
 from doctor.compose import BOUNDED_LOGS, service_size
-from doctor.facts import Compose, Facts, Gunicorn, Missing, Nginx, Port, Service
-from doctor.rules.base import APP, GATEWAY
+from doctor.facts import APP, GATEWAY, Compose, Facts, Gunicorn, Missing, Nginx, Port, Service, Waf
 from doctor.units import seconds, show_seconds, show_version, version
 from doctor.values import CannotRead, Origin, Setting, variable
 
@@ -61,7 +60,7 @@ def facts(found: Found) -> Facts:
         compose=_compose(found),
         app=answer if isinstance(answer, Missing) else application.flask(answer, _name(app[0]), _environment(app[0])),
         database=answer if isinstance(answer, Missing) else application.database(answer),
-        waf=tree if isinstance(tree, Missing) else firewall.from_tree(tree.tree),
+        waf=tree if isinstance(tree, Missing) else _firewall(tree, _name(gateway[0])),
     )
 
 
@@ -102,6 +101,10 @@ def _nginx(box: Inspected) -> Nginx | Missing:
             return Missing(str(error))
     shown = Setting("nginx", number, show_version(number), Origin(name), editable=False)
     return Nginx(tree, shown, _environment(box), nginx.read_temp_files(table, name) if table else ())
+
+
+def _firewall(read: Nginx, name: str) -> Waf | Missing:
+    return firewall.from_tree(read.tree, lambda path: _docker("exec", name, "cat", path), lambda path, line: Origin(f"{name}:{path}", line))
 
 
 def _configuration(name: str) -> str:

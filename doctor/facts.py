@@ -8,6 +8,8 @@ from doctor.tree import Node
 from doctor.units import Version
 from doctor.values import NotKnown, Origin, Setting
 
+# Names in the Compose file: the services that the rules speak of, and the network on which gateway and app meet.
+GATEWAY, APP, DATABASE, WEB = "gateway", "app", "database", "web"
 T = TypeVar("T")
 IN_THE_IMAGE = Origin("the image")
 

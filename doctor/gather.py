@@ -14,9 +14,23 @@ from dotenv import dotenv_values
 
 from doctor import application, compose, firewall, nginx
 from doctor.application import Container, Interpreter
-from doctor.facts import App, Compose, Database, Environment, Facts, Gunicorn, Missing, Nginx, Service, need
-from doctor.rules.base import APP, DATABASE, GATEWAY
-from doctor.rules.trust import WEB
+from doctor.facts import (
+    APP,
+    DATABASE,
+    GATEWAY,
+    WEB,
+    App,
+    Compose,
+    Database,
+    Environment,
+    Facts,
+    Gunicorn,
+    Missing,
+    Nginx,
+    Service,
+    Waf,
+    need,
+)
 from doctor.units import Version, show_version, version
 from doctor.values import CannotRead, NotKnown, Origin, Setting, variable
 
@@ -72,7 +86,7 @@ def from_files(kit: Kit, project: compose.Project | Missing, runtime: Runtime) -
     gateway, app = _service(services, GATEWAY), _service(services, APP)
     gateway_environment = gateway.environment if gateway else _settings(kit)
     app_environment = app.environment if app else _settings(kit)
-    gateway_nginx = _nginx(kit, gateway, gateway_environment)
+    gateway_nginx, waf = _nginx(kit, gateway, gateway_environment)
     gunicorn, flask = _application(kit, app, services, app_environment)
     return Facts(
         source="files",
@@ -82,7 +96,7 @@ def from_files(kit: Kit, project: compose.Project | Missing, runtime: Runtime) -
         compose=services,
         app=flask,
         database=_database(services),
-        waf=firewall.from_tree(gateway_nginx.tree),
+        waf=waf,
     )
 
 
@@ -105,7 +119,7 @@ def _values(environment: Environment) -> dict[str, str]:
 # --- nginx
 
 
-def _nginx(kit: Kit, gateway: Service | None, environment: Environment) -> Nginx:
+def _nginx(kit: Kit, gateway: Service | None, environment: Environment) -> tuple[Nginx, Waf | Missing]:
     found = _nginx_version(gateway)
     with application.temporary_folder() as name:
         folder = Path(name).resolve()
@@ -113,10 +127,11 @@ def _nginx(kit: Kit, gateway: Service | None, environment: Environment) -> Nginx
         nginx.render(kit.root / "nginx", folder / "conf", inputs)
         locate = nginx.locate_source(folder / "conf", kit.root / "nginx", environment.keys())
         tree = nginx.read_tree(folder / "conf" / "nginx.conf", locate=locate)
+        waf = firewall.from_tree(tree, firewall.read_file, locate)
         table = folder / "conf" / nginx.TEMP_FILES
         prefix = environment["NGINX_PREFIX"].value if "NGINX_PREFIX" in environment else CONTAINER_PREFIX
         bounds = nginx.read_temp_files(table.read_text(), "nginx/render", (inputs["NGINX_PREFIX"], prefix)) if table.is_file() else ()
-    return Nginx(tree, found, environment, bounds)
+    return Nginx(tree, found, environment, bounds), waf
 
 
 def _render_inputs(gateway: Service | None, environment: Environment, folder: Path, found: Setting[Version] | None) -> dict[str, str]:

@@ -81,5 +81,7 @@ def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, envi
         compose=NO_CONTAINERS,
         app=missing or application.flask(answer, place, settings),  # type: ignore[arg-type]
         database=missing or application.database(answer),  # type: ignore[arg-type]
-        waf=tree if isinstance(tree, Missing) else firewall.from_tree(tree.tree),
+        waf=tree
+        if isinstance(tree, Missing)
+        else firewall.from_tree(tree.tree, firewall.read_file, lambda path, line: Origin(str(path), line)),
     )

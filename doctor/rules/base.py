@@ -9,8 +9,6 @@ from doctor.facts import Facts, Nginx, Service, need
 from doctor.tree import Node, Scope, proxied
 from doctor.values import NotKnown, Origin, Setting
 
-GATEWAY, APP, DATABASE = "gateway", "app", "database"
-
 
 class Verdict(StrEnum):
     """How a rule ended. NOT_APPLICABLE: the question does not arise; NOT_CHECKED: nobody could answer it."""

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from doctor.facts import App, Facts, Nginx, Pool, Service, TempFiles, need
-from doctor.rules.base import APP, GATEWAY, Judgement, Rule, broken, directive, handing_on, not_applicable, ok, warn, worst
+from doctor.facts import APP, GATEWAY, App, Facts, Nginx, Pool, Service, TempFiles, need
+from doctor.rules.base import Judgement, Rule, broken, directive, handing_on, not_applicable, ok, warn, worst
 from doctor.tree import Scope, scopes
 from doctor.units import show_bytes, size_bytes
 from doctor.values import NotKnown, Setting

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from doctor.facts import Facts, Service, need
-from doctor.rules.base import GATEWAY, Judgement, Rule, Verdict, broken, each_service, ok
+from doctor.facts import GATEWAY, Facts, Service, need
+from doctor.rules.base import Judgement, Rule, Verdict, broken, each_service, ok
 from doctor.units import show_bytes
 from doctor.values import Setting
 

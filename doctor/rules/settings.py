@@ -2,8 +2,8 @@
 
 import ipaddress
 
-from doctor.facts import Compose, Facts, Port, need
-from doctor.rules.base import GATEWAY, Judgement, Rule, broken, not_applicable, ok, warn
+from doctor.facts import GATEWAY, Compose, Facts, Port, need
+from doctor.rules.base import Judgement, Rule, broken, not_applicable, ok, warn
 from doctor.rules.trust import setting_of
 from doctor.values import NotKnown, Setting
 

@@ -1,18 +1,7 @@
 """Who gives up first: gunicorn before nginx, a request before its container."""
 
-from doctor.facts import Facts, need
-from doctor.rules.base import (
-    APP,
-    GATEWAY,
-    Judgement,
-    Rule,
-    below,
-    broken,
-    directive,
-    handing_on,
-    not_applicable,
-    worst,
-)
+from doctor.facts import APP, GATEWAY, Facts, need
+from doctor.rules.base import Judgement, Rule, below, broken, directive, handing_on, not_applicable, worst
 from doctor.tree import Scope, scopes
 from doctor.units import seconds, show_seconds
 from doctor.values import Setting

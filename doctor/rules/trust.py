@@ -3,14 +3,12 @@
 import ipaddress
 from collections.abc import Iterable
 
-from doctor.facts import Compose, Environment, Facts, need
+from doctor.facts import WEB, Compose, Environment, Facts, need
 from doctor.rules.base import Judgement, Rule, broken, from_node, ok
 from doctor.tree import Node
 from doctor.values import Origin, Setting
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-# The network on which gateway and app meet.
-WEB = "web"
 # A larger network than this (65,536 addresses; /32 of IPv6) is nobody's list of load balancers.
 WIDEST = {4: 8, 6: 16}
 

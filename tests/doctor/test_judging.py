@@ -190,13 +190,21 @@ def test_an_unlimited_body_is_broken(folder: Path) -> None:
 
 
 def test_the_limit_of_the_firewall_is_read_where_nginx_loads_it(folder: Path) -> None:
-    (folder / "main.conf").write_text("SecRuleEngine On\nSecRequestBodyLimit 13107200\n")
+    """In the file that is named, or in one that this includes; the last one counts, as it does for libmodsecurity."""
+    (folder / "main.conf").write_text(f"SecRuleEngine On\nSecRequestBodyLimit 1\nInclude {folder}/own.conf\n")
+    (folder / "own.conf").write_text("# our own\nSecRequestBodyLimit 13107200\n")
     read = nginx(folder, f"server {{ modsecurity on; modsecurity_rules_file {folder}/main.conf; }}")
 
-    found = firewall.from_tree(read.tree)
+    found = firewall.from_tree(read.tree, firewall.read_file, lambda path, line: Origin(path.name, line))
 
     assert isinstance(found, Waf)
-    assert (found.body_limit.value, found.body_limit.origin.line) == (13107200, 2)
+    assert (found.body_limit.value, found.body_limit.origin) == (13107200, Origin("own.conf", 2))
+
+
+def test_no_firewall_is_no_limit(folder: Path) -> None:
+    found = firewall.from_tree(nginx(folder).tree, firewall.read_file, lambda path, line: Origin(path.name, line))
+
+    assert isinstance(found, Missing)
 
 
 @pytest.mark.parametrize(
