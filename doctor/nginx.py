@@ -133,6 +133,8 @@ def locate_source(rendered: Path, sources: Path, settings: Collection[str]) -> L
         return str(relative), ()
 
     def locate(path: Path, line: int) -> Origin:
+        if not path.is_relative_to(rendered):
+            return Origin(str(path), line)
         place, origins = lines_of(path)
         return origins[line - 1] if line <= len(origins) else Origin(place, line)
 

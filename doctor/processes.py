@@ -63,6 +63,10 @@ def _nginx(dump: str, command: list[str], environment: Environment, root: Path) 
     return Nginx(tree, Setting("nginx", number, show_version(number), Origin(binary), editable=False), environment)
 
 
+def _located(path: Path, line: int) -> Origin:
+    return Origin(str(path), line)
+
+
 def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, environment: dict[str, str], conf: Path) -> Facts:
     place = "gunicorn, running"
     settings = _environment(environment, place)
@@ -81,7 +85,5 @@ def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, envi
         compose=NO_CONTAINERS,
         app=missing or application.flask(answer, place, settings),  # type: ignore[arg-type]
         database=missing or application.database(answer),  # type: ignore[arg-type]
-        waf=tree
-        if isinstance(tree, Missing)
-        else firewall.from_tree(tree.tree, firewall.read_file, lambda path, line: Origin(str(path), line)),
+        waf=tree if isinstance(tree, Missing) else firewall.from_tree(tree.tree, firewall.read_file, _located),
     )
