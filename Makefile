@@ -12,8 +12,8 @@ NEEDS = venv
 include deploy.mk
 
 .PHONY: test
-test: venv-test ## Run every test this machine can show, and say what could not be run
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" tests/run
+test: venv-test ## Run every test this machine can show, and say what could not be run (ARGS go to pytest)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" tests/run $(ARGS)
 
 .PHONY: lint
 lint: venv-test ## Check the sources, the rendered configuration and the images' recipes

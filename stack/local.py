@@ -222,6 +222,8 @@ class LocalStack:
     def _introduce(self, record: Record, version: str) -> None:
         database = "the database of DATABASE_URL" if self._settings.get("DATABASE_URL") else "SQLite instead of PostgreSQL"
         click.echo(f"Differs from Compose: {database}, nginx {version} of this machine, no containers (no limits of CPU and memory).")
+        if (bind := self._settings.get("GATEWAY_BIND") or HOST) != HOST:
+            click.echo(f"GATEWAY_BIND={bind} is left out: the local runtime listens on {HOST} only.")
         if os.geteuid() == 0:
             reason = "" if record.user else f", because {SERVICE_USERS[0]} cannot read {self._root} with {sys.executable}"
             click.echo(f"You are root; the processes run as {record.user or 'root too'}{reason}.")

@@ -64,6 +64,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def pytest_report_header() -> list[str]:
+    """Say which runtimes the tests of the stack will use, and why not both."""
+    return [f"runtime {name}: {f'not run ({lack})' if (lack := missing_for(name)) else 'used'}" for name in RUNTIMES]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test that uses `runtime` (or `stack`) once per runtime."""
     if "runtime" in metafunc.fixturenames:
