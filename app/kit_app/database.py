@@ -6,14 +6,16 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import psycopg
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from psycopg.abc import PQGen, PQGenConn
+from psycopg.waiting import READY_NONE, Ready
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -24,20 +26,27 @@ from kit_app.settings import Settings
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Wait = TypeVar("_Wait")
-_Ready = TypeVar("_Ready")
 
-# One visit: waiting for a connection, making it, and all statements until the commit. Past it the answer is 503;
-# without it a request would wait as long as the database is away or frozen, and hold its thread for that time.
-VISIT_S = 1.5
-# The part of it that may pass waiting for another request's connection; it leaves some for the work itself.
-_POOL_WAIT_S = 1.0
+# How long a visit may wait for the database, all waits together: connecting, each statement, the commit. Past it the
+# answer is 503; without it a request would hold its thread for as long as the database is away or frozen.
+SILENCE_S = 1.5
+# How long a request may wait for the connection of another one, when more come at once than the pool has connections.
+_POOL_WAIT_S = 5.0
 # SQLite: how long to wait for another writer before "database is locked".
 _SQLITE_BUSY_MS = 1500
-
 # How often a wait is interrupted to look at the clock.
 _LOOK_S = 0.1
 
-_deadline: ContextVar[float | None] = ContextVar("database_deadline", default=None)
+
+@dataclass(slots=True)
+class _Clock:
+    """When a visit began, and when its patience ends: that runs from its first wait for the database."""
+
+    started: float
+    deadline: float | None = None
+
+
+_clock: ContextVar[_Clock | None] = ContextVar("database_clock", default=None)
 
 
 class Base(DeclarativeBase):
@@ -52,17 +61,17 @@ migrate = Migrate()
 def visit() -> Iterator[Session]:
     """A visit to the database: timed for the log, with a deadline, rolled back when it fails.
 
-    Everything that touches the database goes through here, or it has no deadline.
+    What touches the database outside of visits has no deadline: migrations, which may take long.
     """
     started = time.perf_counter()
-    token = _deadline.set(time.monotonic() + VISIT_S)
+    token = _clock.set(_Clock(time.monotonic()))
     try:
         yield db.session()
     except BaseException:
         db.session.rollback()
         raise
     finally:
-        _deadline.reset(token)
+        _clock.reset(token)
         if record := current_record():
             record.database_s += time.perf_counter() - started
 
@@ -77,35 +86,53 @@ class _Connection(psycopg.Connection[Any]):
     """A connection whose every wait ends at the visit's deadline.
 
     A server-side statement_timeout does not help when the server is frozen, TCP timeouts do not when its kernel
-    still acknowledges, and libpq's connect_timeout is at least 2 s. Outside of visits (migrations) nothing changes.
+    still acknowledges, and libpq's connect_timeout is at least 2 s.
     """
+
+    # When the database last kept a visit waiting in vain, by time.monotonic().
+    silent_at: ClassVar[float] = 0.0
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        clock = _clock.get()
+        if clock and clock.started < cls.silent_at:
+            # It stood in line for a connection while those in front found out. Trying again, one after the other,
+            # would make the last in line wait for many times the deadline.
+            raise _SilenceError("no answer from the database for those who asked before")
         return _until_deadline(super()._connect_gen(conninfo))
 
     def wait(self, gen: PQGen[_T], interval: float = _LOOK_S, timeout: float | None = None) -> _T:
         try:
             return super().wait(_until_deadline(gen), interval, timeout)
-        except _DeadlineError:
+        except _SilenceError:
             # An answer may still come: the connection cannot be used again, and the pool learns it by this.
             self.pgconn.finish()
             raise
 
 
-class _DeadlineError(psycopg.OperationalError):
+class _SilenceError(psycopg.OperationalError):
     pass
 
 
-def _until_deadline(waits: Generator[_Wait, _Ready, _T]) -> Generator[_Wait, _Ready, _T]:
-    """Pass psycopg's requests to wait on. It resumes them every _LOOK_S at least: then we look at the clock."""
+def _until_deadline(waits: Generator[_Wait, Ready | int, _T]) -> Generator[_Wait, Ready | int, _T]:
+    """Pass psycopg's requests to wait on. It resumes them every _LOOK_S at least: then we look at the clock.
+
+    Only a wait in which nothing arrived counts, and the second such: when this process is short of CPU time, an
+    answer may lie there unread, and that is no fault of the database.
+    """
+    clock = _clock.get()
+    if clock and clock.deadline is None:
+        clock.deadline = time.monotonic() + SILENCE_S
+    overdue = False
     try:
         wait = next(waits)
         while True:
             ready = yield wait
-            deadline = _deadline.get()
-            if deadline is not None and time.monotonic() > deadline:
-                raise _DeadlineError(f"no answer from the database within {VISIT_S} s")
+            if clock and clock.deadline and ready == READY_NONE and time.monotonic() > clock.deadline:
+                if overdue:
+                    _Connection.silent_at = time.monotonic()
+                    raise _SilenceError(f"no answer from the database within {SILENCE_S} s")
+                overdue = True
             wait = waits.send(ready)
     except StopIteration as end:
         return cast(_T, end.value)
@@ -126,9 +153,9 @@ def _engine_options(url: URL, pool_size: int) -> dict[str, Any]:
         options["connect_args"] = {
             "application_name": "kit_app",
             # The server stops working for a client that no longer waits.
-            "options": f"-c statement_timeout={int(VISIT_S * 1000)}",
+            "options": f"-c statement_timeout={int(SILENCE_S * 1000)}",
             # An idle pooled connection to a host that vanished is noticed, and not only by the next request.
-            "tcp_user_timeout": int(VISIT_S * 1000),
+            "tcp_user_timeout": int(SILENCE_S * 1000),
             "keepalives_idle": 30,
         }
     return options

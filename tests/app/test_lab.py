@@ -28,7 +28,7 @@ ROUTES = [
     "lifecycle",
     "context?ms=1",
 ]
-WAITS = 300
+WAITS = 200
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +136,7 @@ def test_wait_for_a_service_that_does_not_answer_is_504(make_app: MakeApp) -> No
 
 
 def test_downstream_waits_for_many_at_once(downstream: str) -> None:
-    # One after the other they would take ten minutes: far more than this test may.
+    # One after the other they would take seven minutes: far more than this test may.
     with ThreadPoolExecutor(WAITS) as threads, httpx.Client(limits=httpx.Limits(max_connections=WAITS), timeout=60) as client:
         answers = list(threads.map(lambda _: client.get(f"{downstream}/wait?ms=2000"), range(WAITS)))
 

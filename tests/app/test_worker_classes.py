@@ -1,15 +1,15 @@
 """What each of gunicorn's worker classes makes of the same site."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.app.conftest import MakeApp, Serve
-from tests.app.server import Server
+from tests.app.conftest import Serve, new_database, site
+from tests.app.server import Server, gunicorn
 from tests.clients import wait_until
 
 CLASSES = ["sync", "gthread", "gevent", "tornado"]
@@ -19,17 +19,25 @@ REQUESTS = 16
 OWN = ["request", "g", "session", "context_variable", "thread_local"]
 
 
-@pytest.fixture(params=CLASSES)
+@pytest.fixture(scope="session", params=CLASSES)
 def worker_class(request: pytest.FixtureRequest) -> str:
     """One of gunicorn's worker classes."""
     return str(request.param)
 
 
-@pytest.fixture
-def server(make_app: MakeApp, serve: Serve, postgres_url: str, worker_class: str) -> Server:
-    """The site with its laboratory, in one worker process of this class, on PostgreSQL."""
-    make_app(DATABASE_URL=postgres_url)  # makes the tables
-    return serve("--worker-class", worker_class, "--workers", "1", DATABASE_URL=postgres_url, LAB_ENABLED="1")
+@pytest.fixture(scope="session")
+def database_url(server_url: str) -> Iterator[str]:
+    """URL of a PostgreSQL database with its tables."""
+    with new_database(server_url) as url, site({"DATABASE_URL": url}):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, database_url: str, worker_class: str) -> Iterator[Server]:
+    """The site with its laboratory in one worker process of this class; all tests of a class share it."""
+    arguments = ("--worker-class", worker_class, "--workers", "1")
+    with gunicorn(tmp_path_factory.mktemp("gunicorn"), *arguments, DATABASE_URL=database_url, LAB_ENABLED="1") as running:
+        yield running
 
 
 def at_once(ask: Callable[[int], httpx.Response]) -> list[dict[str, Any]]:
@@ -68,13 +76,11 @@ def test_every_request_is_logged_once_with_its_own_id(server: Server) -> None:
 
     at_once(lambda number: httpx.get(f"{server.url}/lab/context?ms=50", headers={"X-Request-ID": ids[number]}, timeout=60))
 
-    def logged() -> bool:
-        return len(server.lines(message="request", path="/lab/context")) >= REQUESTS
+    def logged() -> list[dict[str, Any]]:
+        return [line for line in server.lines(message="request", status=200) if line["request_id"] in ids]
 
-    wait_until(logged, "all requests are in the log")
-    lines = server.lines(message="request", path="/lab/context")
-    assert sorted(line["request_id"] for line in lines) == ids
-    assert {line["status"] for line in lines} == {200}
+    wait_until(lambda: len(logged()) >= REQUESTS, "all requests are in the log")
+    assert sorted(line["request_id"] for line in logged()) == ids
 
 
 def test_a_stream_is_logged_when_it_has_ended(server: Server) -> None:
@@ -91,7 +97,8 @@ def test_bodies_pass_whole_in_both_directions(server: Server) -> None:
     assert httpx.post(f"{server.url}/lab/upload", content=b"x" * 2_000_000, timeout=60).json()["bytes"] == 2_000_000
 
 
-def test_hooks_and_signals_are_the_same(server: Server) -> None:
+def test_what_is_to_run_once_in_each_process_does(server: Server) -> None:
+    # No other test asks for this page before.
     first, second = (httpx.get(f"{server.url}/lab/lifecycle").json() for _ in range(2))
 
     assert first["events"].count("first request of this process") == 1
@@ -101,15 +108,14 @@ def test_hooks_and_signals_are_the_same(server: Server) -> None:
     assert second["once"] == {"pid": second["pid"], "runs": 1}
 
 
-@pytest.mark.parametrize("worker_class", ["gthread", "gevent"])
-def test_preloading_changes_nothing_of_that(make_app: MakeApp, serve: Serve, postgres_url: str, worker_class: str) -> None:
-    make_app(DATABASE_URL=postgres_url)
-    server = serve("--preload", "--worker-class", worker_class, "--workers", "2", DATABASE_URL=postgres_url, LAB_ENABLED="1")
+@pytest.mark.parametrize("preloaded", ["gthread", "gevent"])
+def test_preloading_changes_nothing_of_that(serve: Serve, database_url: str, preloaded: str) -> None:
+    server = serve("--preload", "--worker-class", preloaded, "--workers", "2", DATABASE_URL=database_url, LAB_ENABLED="1")
 
     answers = at_once(lambda _: httpx.get(f"{server.url}/lab/lifecycle", timeout=60))
     at_once(lambda _: httpx.get(f"{server.url}/lab/db", timeout=60))
     process = httpx.get(f"{server.url}/lab/process").json()
 
     assert all(answer["once"] == {"pid": answer["pid"], "runs": 1} for answer in answers)
-    assert process["worker_class"] == worker_class
-    assert process["database_driver"]["cooperative"] == (worker_class == "gevent")
+    assert process["worker_class"] == preloaded
+    assert process["database_driver"]["cooperative"] == (preloaded == "gevent")

@@ -9,7 +9,7 @@ from typing import Annotated
 import urllib3
 from flask import Blueprint, Flask, abort, current_app, request
 from pydantic import BaseModel, Field
-from urllib3.exceptions import HTTPError, TimeoutError as DownstreamTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from kit_app.settings import Settings
 from kit_app.validation import validate
@@ -60,7 +60,7 @@ def call_downstream(ms: int) -> None:
     try:
         # Without retries: a second call would hide that the first one failed.
         answer = pool.request("GET", f"{url}/wait", fields={"ms": str(ms)}, timeout=timeout, retries=False)
-    except DownstreamTimeoutError:
+    except ReadTimeoutError:
         abort(504, "The downstream service did not answer in time.")
     except HTTPError:
         abort(503, "The downstream service is not available.")
