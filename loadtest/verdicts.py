@@ -218,7 +218,8 @@ def _sentence(manifest: Manifest, workload: Workload, seen: list[Seen], pairs: t
     groups: dict[Verdict | None, list[str]] = defaultdict(list)
     for name, pair in others.items():
         groups[pair.verdict if pair else None].append(name)
-    parts = [_more(others[name], goal) for name in groups[Verdict.LOWER]]
+    more = [_times(pair) for name in groups[Verdict.LOWER] if (pair := others[name])]
+    parts = [f"carries {_list(more)}, {goal}"] if more else []
     if groups[Verdict.TIE]:
         parts.append(
             f"{_list(groups[Verdict.TIE])} {_is(groups[Verdict.TIE])} a tie (within ±{manifest.margin:.0%}), {recommended} is the simplest"
@@ -236,11 +237,9 @@ def _sentence(manifest: Manifest, workload: Workload, seen: list[Seen], pairs: t
     return f"{recommended}: {'; '.join(parts)}." if parts else f"{recommended}: the only candidate."
 
 
-def _more(pair: Pair | None, goal: str) -> str:
-    if pair is None:  # only compared ones are in this group
-        return ""
+def _times(pair: Pair) -> str:
     turned = pair.interval.inverse()
-    return f"carries {turned.ratio:.2f} times as much as {pair.other} [{turned.low:.2f} to {turned.high:.2f}] {goal}"
+    return f"{turned.ratio:.2f} times as much as {pair.other} [{turned.low:.2f} to {turned.high:.2f}]"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -107,11 +107,11 @@ def cell(workload: Workload, candidate: Candidate, block: int, **parts: Any) -> 
 
 
 def run(plan: Manifest, capacity_per_s: Mapping[tuple[str, str], float], *, noise: float = 0.04, seed: int = 1) -> list[Cell]:
-    """Return all cells of a run; `capacity_per_s` by (workload, candidate), what is not there has 1000/s."""
+    """Return all cells of a run; `capacity_per_s` by (workload, candidate), what is not there has 200/s."""
     chance = np.random.default_rng(seed)
     cells = []
     for workload in plan.workloads:
-        truths = {candidate.name: capacity_per_s.get((workload.name, candidate.name), 1000.0) for candidate in plan.candidates}
+        truths = {candidate.name: capacity_per_s.get((workload.name, candidate.name), 200.0) for candidate in plan.candidates}
         weakest = min(truths.values())
         for block in range(plan.blocks):
             machine = chance.normal(0, 0.08)
