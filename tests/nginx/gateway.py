@@ -55,10 +55,11 @@ class Answer(NamedTuple):
 
 
 class Gateway:
-    """One running nginx. `runtime` "local": this machine's; "compose": the gateway image's."""
+    """One running nginx. `runtime` "local": this machine's; "compose": the gateway image's, in the running container `box`."""
 
-    def __init__(self, folder: Path, runtime: str, image: str, env: Mapping[str, str], edits: Sequence[Edit] = ()) -> None:
-        self.folder, self.runtime, self.image = folder, runtime, image
+    def __init__(self, folder: Path, runtime: str, box: str, env: Mapping[str, str], edits: Sequence[Edit] = ()) -> None:
+        self.folder, self.runtime = folder, runtime
+        self._box = box
         self.name = f"kitn-{uuid.uuid4().hex[:12]}"
         self.port, self.status_port = free_ports(2)
         self.url = f"http://{HOST}:{self.port}"
@@ -85,8 +86,9 @@ class Gateway:
         wait_until(self._listens, f"nginx listens\n{self.logs()}")
 
     def stop(self) -> None:
-        if self._process:
-            self._process.terminate()
+        if self._process and self._process.poll() is None:
+            # In the container the process that was started here is only docker's client.
+            subprocess.run(self._command("nginx", "-e", "stderr", "-s", "stop", "-c", self._conf), capture_output=True, check=True)
             self._process.wait(30)
 
     def _listens(self) -> bool:
@@ -103,11 +105,8 @@ class Gateway:
     def _command(self, *command: str) -> list[str]:
         if self.runtime == "local":
             return ["env", f"PATH={PATH}", *command]
-        # The host's network: backends and listeners are where this machine's nginx has them. The container itself is tried elsewhere.
-        user = f"{os.getuid()}:{os.getgid()}"
-        options = ["--rm", "--init", "--network", "host", "--user", user, "--volume", f"{self.folder}:{self.folder}"]
         variables = [word for key, value in self._env.items() for word in ("--env", f"{key}={value}")]
-        return ["docker", "run", *options, *variables, "--entrypoint", command[0], self.image, *command[1:]]
+        return ["docker", "exec", *variables, self._box, *command]
 
     def _render(self) -> None:
         if self.runtime == "local":

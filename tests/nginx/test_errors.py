@@ -106,7 +106,11 @@ def test_request_line_as_long_as_gunicorn_takes_is_served(gateway: Gateway, size
 
 def test_many_headers_are_refused(gateway: Gateway) -> None:
     """By nginx where it knows max_headers, else by gunicorn."""
-    assert gateway.get("/", *(f"X-Header-{number}: 1" for number in range(101))).status == 431
+    reply = gateway.get("/", *(f"X-Header-{number}: 1" for number in range(101)))
+
+    assert reply.status == 431
+    if re.search(r"(?m)^max_headers", gateway.nginx_config()):
+        assert is_page(reply, 431)
 
 
 def test_as_many_headers_as_allowed_are_served(gateway: Gateway) -> None:
@@ -251,7 +255,7 @@ def test_style_sheet_of_the_page_is_allowed_by_its_hash() -> None:
 
 def test_every_status_with_a_page_has_its_words() -> None:
     """Whatever error_page names stands in both maps."""
-    text = (ROOT / "nginx/conf.d/45-error-pages.conf").read_text()
+    text = "".join((ROOT / "nginx" / name).read_text() for name in ("conf.d/45-error-pages.conf", "snippets/error-statuses.conf"))
     named = set(re.findall(r"\d{3}", " ".join(re.findall(r"(?m)^error_page (.*);$", text)))) - {"494"}
     title, detail = (set(re.findall(r"(?m)^ +(\d{3}) ", block)) for block in re.findall(r"map \$status \$kit_error_\w+ \{([^}]*)\}", text))
 

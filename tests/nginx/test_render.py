@@ -93,6 +93,7 @@ WRONG = [
     ("STATIC_ROOT", "/srv/$x"),
     ("NGINX_PREFIX", "run"),
     ("NGINX_PREFIX", "/run\\"),
+    ("NGINX_MODULES_DIR", '/usr"; x'),
 ]
 TEXT_SETTINGS = [
     "LIMITS",
@@ -413,12 +414,23 @@ def test_repeating_ends_before_a_slow_view_does(config: Config) -> None:
     files = config()
     (read,) = re.findall(r"proxy_read_timeout (\d+)s;", files["snippets/proxy-to-app.conf"])
     (connect,) = re.findall(r"proxy_connect_timeout (\d+)s;", files["snippets/proxy-to-app.conf"])
-    (tries,) = re.findall(r"proxy_next_upstream_timeout (\d+)s;", files["snippets/site.conf"])
+    (tries,) = re.findall(r"proxy_next_upstream_timeout (\d+)s;", files["snippets/retries.conf"])
 
     assert int(connect) < int(tries) < int(read)
 
 
 # --- nginx itself
+
+
+@pytest.mark.parametrize("limits", ["on", "off"])
+def test_gixy_finds_nothing(tmp_path: Path, limits: str) -> None:
+    settings = {"LIMITS": limits, "TRUSTED_PROXIES": "10.0.0.0/8", "SERVER_NAMES": "*.example.org"}
+    assert render(tmp_path / "conf", {**image_settings(tmp_path), **settings}).returncode == 0
+    # The one exception and its reason stand in tests/lint.
+    command = ["gixy", "--skips", "try_files_is_evil_too", "--nginx-version", NEWEST, str(tmp_path / "conf" / "nginx.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
