@@ -128,7 +128,7 @@ class ComposeStack:
         parts = []
         with suppress(StackError):
             for row in self._all():
-                if row["Health"] == "unhealthy" or row["ExitCode"]:
+                if row["Health"] == "unhealthy" or row["ExitCode"] or row["State"] == "restarting":
                     tail = self._read("logs", "--no-color", "--tail", str(LOG_TAIL_LINES), row["Service"])
                     parts.append(f"{row['Service']} is {row['Health'] or row['State']} (exit code {row['ExitCode']}):\n{tail.rstrip()}")
         return "\n".join(dict.fromkeys(parts))

@@ -1,0 +1,71 @@
+"""The database goes away: 503 with Retry-After instead of a hang or a 500, and recovery by itself."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from stack import Stack
+from stack.waiting import wait_until
+from tests.conftest import StackFactory
+
+pytestmark = pytest.mark.runtimes("compose")
+
+# The answer is promised within 2 s; a busy machine may take longer, a hang takes 30 s and more.
+NO_HANG_S = 10.0
+
+
+@pytest.fixture
+def stack(stack_factory: StackFactory) -> Stack:
+    """A stack of this file's own: it is left without a database for a while."""
+    return stack_factory({"LIMITS": "off", "APP_REPLICAS": "2", "LAB_ENABLED": "0"})
+
+
+def database(stack: Stack) -> str:
+    return next(unit.id for unit in stack.processes() if unit.service == "database")
+
+
+def docker(*arguments: str) -> None:
+    subprocess.run(["docker", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(params=["stopped", "frozen"])
+def database_away(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Callable[[], None]]:
+    """Take the database away, by stopping it or by freezing it; the value brings it back."""
+    container = database(stack)
+    away, back = {"stopped": ("stop", "start"), "frozen": ("pause", "unpause")}[request.param]
+    docker(away, container)
+    returned = False
+
+    def bring_back() -> None:
+        nonlocal returned
+        docker(back, container)
+        returned = True
+
+    yield bring_back
+    if not returned:
+        docker(back, container)
+
+
+def test_the_database_goes_and_comes_back(
+    stack: Stack, database_away: Callable[[], None], record_property: Callable[[str, object], None]
+) -> None:
+    entry = {"name": "Ana", "message": "while the database is away"}
+    with httpx.Client(base_url=stack.url, timeout=NO_HANG_S) as client:
+        for path in ("/", "/about", "/entries/1", "/api/entries", "/readyz"):
+            answer = client.get(path)
+            record_property(f"seconds until 503 for {path}", answer.elapsed.total_seconds())
+            assert answer.status_code == 503, (path, answer.text)
+            assert int(answer.headers["Retry-After"]) > 0
+        answer = client.post("/api/entries", json=entry)
+        assert answer.status_code == 503
+        assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+
+        # What needs no database goes on.
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/api/openapi.json").status_code == 200
+
+        database_away()
+        wait_until(lambda: client.get("/readyz").status_code == 200, 30, "the app does not find the database again")
+        assert client.post("/api/entries", json=entry).status_code == 201

@@ -1,0 +1,55 @@
+"""A setting that is wrong stops the start, and the message names it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from stack import StackError, open_stack
+from stack.machine import free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def refusal(runtime: str, settings: Mapping[str, str], capfd: pytest.CaptureFixture[str]) -> str:
+    """What a user reads who starts the stack with these settings; it must not start."""
+    stack = open_stack(runtime, name=f"kit-bad-{runtime}", env={"GATEWAY_PORT": str(free_ports(1)[0]), **settings}, root=ROOT)
+    try:
+        with pytest.raises(StackError) as refused:
+            stack.up(build=False)
+    finally:
+        stack.down(volumes=True)
+    return f"{refused.value.message} {refused.value.hint} {refused.value.details} {''.join(capfd.readouterr())}"
+
+
+@pytest.mark.runtimes("local")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GUNICORN_TIMEOUT", "abc"),
+        ("GUNICORN_TIMEOUTT", "30"),
+        ("GUNICORN_WORKER_CLASS", "eventlet"),
+        ("WEB_CONCURRENCY", "many"),
+        ("LIMITS", "maybe"),
+        ("MAX_CONTENT_LENGTH", "10m"),
+        ("TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("SERVER_NAMES", "a;b"),
+        ("DATABASE_POOL_SIZE", "abc"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str, runtime: str, capfd: pytest.CaptureFixture[str]) -> None:
+    said = refusal(runtime, {name: value}, capfd)
+
+    assert name in said
+    assert "Traceback" not in said
+
+
+# One per place that refuses: gunicorn.conf.py, nginx/render, the application. What else they refuse, their own tests show.
+@pytest.mark.runtimes("compose")
+@pytest.mark.parametrize(("name", "value"), [("GUNICORN_TIMEOUT", "abc"), ("TRUSTED_PROXIES", "0.0.0.0/0"), ("DATABASE_POOL_SIZE", "abc")])
+def test_a_wrong_setting_is_named_by_its_container(name: str, value: str, runtime: str, capfd: pytest.CaptureFixture[str]) -> None:
+    said = refusal(runtime, {name: value}, capfd)
+
+    assert name in said
+    assert "Traceback" not in said
