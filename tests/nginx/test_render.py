@@ -411,12 +411,11 @@ def test_words_that_must_not_stand_here(config: Config, words: str) -> None:
 
 
 def test_repeating_ends_before_a_slow_view_does(config: Config) -> None:
-    files = config()
-    (read,) = re.findall(r"proxy_read_timeout (\d+)s;", files["snippets/proxy-to-app.conf"])
-    (connect,) = re.findall(r"proxy_connect_timeout (\d+)s;", files["snippets/proxy-to-app.conf"])
-    (tries,) = re.findall(r"proxy_next_upstream_timeout (\d+)s;", files["snippets/retries.conf"])
+    text = "".join(config().values())
+    names = ("proxy_connect_timeout", "proxy_next_upstream_timeout", "proxy_read_timeout")
+    (connect,), (tries,), (read,) = ({int(value) for value in re.findall(rf"{name} (\d+)s;", text)} for name in names)
 
-    assert int(connect) < int(tries) < int(read)
+    assert connect < tries < read
 
 
 # --- nginx itself
