@@ -15,7 +15,7 @@ from tests.nginx.gateway import Edit, Gateway
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 UNSAFE = ("POST", "PATCH", "PUT", "DELETE", "LOCK", "REPORT")
-NOT_ONCE = Edit("conf.d/40-upstream.conf", r"default @once;", "default @retry;")
+NOT_ONCE = Edit("conf.d/40-upstream.conf", r"default @once;", "default @read;")
 NO_SECOND_SET = Edit("conf.d/40-upstream.conf", r"^ *server .* backup;$", "")
 
 
@@ -55,7 +55,7 @@ def test_large_body_is_never_repeated_either(start_gateway: Gateways, silent_pai
 
 def test_post_would_be_repeated_with_non_idempotent(start_gateway: Gateways, silent_pair: tuple[RawBackend, RawBackend]) -> None:
     """The twin: the word that must never stand in this configuration."""
-    edit = Edit("snippets/site.conf", r"proxy_next_upstream error timeout;", "proxy_next_upstream error timeout non_idempotent;")
+    edit = Edit("snippets/retries.conf", r"proxy_next_upstream error timeout;", "proxy_next_upstream error timeout non_idempotent;")
     start_gateway([backend.address for backend in silent_pair], edits=[edit]).request("POST", "/twice", body=b"x")
 
     assert targets(*silent_pair)["/twice"] > 1
@@ -106,9 +106,20 @@ def test_refused_connection_is_tried_elsewhere(start_gateway: Gateways, method: 
     assert len(sound.seen) == 6
 
 
+def test_server_that_does_not_even_refuse_is_tried_elsewhere(start_gateway: Gateways) -> None:
+    """A container that vanished: its address (here one that is kept for documentation) answers nothing."""
+    edit = Edit("snippets/proxy-to-app.conf", r"^proxy_connect_timeout 2s;", "proxy_connect_timeout 200ms;")
+    with RawBackend(answer) as sound:
+        gateway = start_gateway(["192.0.2.1:8000", sound.address], edits=[edit])
+        statuses = [gateway.request("POST", f"/{number}", body=b"x").status for number in range(6)]
+
+    assert statuses == [200] * 6
+    assert len(sound.seen) == 6
+
+
 def test_refused_connection_would_be_an_error_without_retries(start_gateway: Gateways) -> None:
     """The twin."""
-    edit = Edit("snippets/site.conf", r"proxy_next_upstream error timeout;", "proxy_next_upstream off;")
+    edit = Edit("snippets/retries.conf", r"proxy_next_upstream error timeout;", "proxy_next_upstream off;")
     with Refusing() as refusing, RawBackend(answer) as sound:
         gateway = start_gateway([refusing.address, sound.address], edits=[edit])
         statuses = {gateway.request("POST", f"/{number}", body=b"x").status for number in range(6)}
@@ -131,7 +142,7 @@ def test_three_of_five_may_leave_at_once(start_gateway: Gateways, method: str) -
 
 def test_three_could_not_with_two_tries(start_gateway: Gateways) -> None:
     """The twin: why there are four tries."""
-    edit = Edit("snippets/site.conf", r"proxy_next_upstream_tries 4;", "proxy_next_upstream_tries 2;")
+    edit = Edit("snippets/retries.conf", r"proxy_next_upstream_tries 4;", "proxy_next_upstream_tries 2;")
     with ExitStack() as exits:
         gone = [exits.enter_context(Refusing()).address for _ in range(3)]
         stay = exits.enter_context(RawBackend(answer))
@@ -158,7 +169,7 @@ def test_slow_request_is_not_run_twice(start_gateway: Gateways, stuck_pair: tupl
     """Times shortened, in the kit's order: a read timeout takes longer than the time in which a new try may begin."""
     edits = [
         Edit("snippets/proxy-to-app.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 900ms;"),
-        Edit("snippets/site.conf", r"proxy_next_upstream_timeout 5s;", "proxy_next_upstream_timeout 300ms;"),
+        Edit("snippets/retries.conf", r"proxy_next_upstream_timeout 5s;", "proxy_next_upstream_timeout 300ms;"),
     ]
     gateway = start_gateway([backend.address for backend in stuck_pair], edits=edits)
 
