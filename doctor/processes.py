@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from doctor import application, firewall, nginx
-from doctor.application import Interpreter, Sources, temporary_folder
+from doctor.application import Answer, Interpreter, Sources, temporary_folder
 from doctor.facts import Environment, Facts, Missing, Nginx
 from doctor.units import show_version, version
 from doctor.values import CannotRead, Origin, Setting, variable
@@ -67,23 +67,29 @@ def _located(path: Path, line: int) -> Origin:
     return Origin(str(path), line)
 
 
+def _ask(command: list[str], interpreter: Interpreter) -> Answer | Missing:
+    """Ask with gunicorn's own arguments: [python, -m, gunicorn, arguments...]."""
+    start = next((at for at, word in enumerate(command, 1) if word.endswith("gunicorn")), None)
+    if start is None:  # setproctitle has replaced the command by a title
+        return Missing("the command of the running gunicorn cannot be seen")
+    try:
+        return interpreter.ask({"argv": command[start:], "pretend": None, "ask": True})
+    except CannotRead as error:
+        return Missing(str(error))
+
+
 def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, environment: dict[str, str], conf: Path) -> Facts:
     place = "gunicorn, running"
     settings = _environment(environment, place)
-    # [python, -m, gunicorn, arguments...]
-    start = next(at for at, word in enumerate(command) if word.endswith("gunicorn")) + 1
-    try:
-        answer = Interpreter([command[0]], cwd, environment).ask({"argv": command[start:], "pretend": None, "ask": True})
-    except CannotRead as error:
-        answer = Missing(str(error))
-    missing = answer if isinstance(answer, Missing) else None
+    answer = _ask(command, Interpreter(command[:1], cwd, environment))
+    sources = Sources(conf.name, application.assigned_lines(conf.read_text()), settings)
     return Facts(
         source="running",
         runtime="local",
         nginx=tree,
-        gunicorn=missing or application.gunicorn(answer, Sources(conf.name, application.assigned_lines(conf.read_text()), settings)),  # type: ignore[arg-type]
+        gunicorn=answer if isinstance(answer, Missing) else application.gunicorn(answer, sources),
         compose=NO_CONTAINERS,
-        app=missing or application.flask(answer, place, settings),  # type: ignore[arg-type]
-        database=missing or application.database(answer),  # type: ignore[arg-type]
+        app=answer if isinstance(answer, Missing) else application.flask(answer, place, settings),
+        database=answer if isinstance(answer, Missing) else application.database(answer),
         waf=tree if isinstance(tree, Missing) else firewall.from_tree(tree.tree, firewall.read_file, _located),
     )

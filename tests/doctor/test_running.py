@@ -1,18 +1,19 @@
 """The doctor looks at what runs too, in both runtimes, and says when that is not what the files say."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from stack import Stack, open_stack
 from stack.machine import free_ports
-from tests.conftest import StackFactory, missing_for
+from tests.conftest import StackFactory
 from tests.doctor.conftest import MakeKit
 from tests.doctor.kits import ROOT, Kit, Report, doctor
 
 # Shared with other tests; LIMITS=off is a warning, and the lab is on for this machine only.
 SETTINGS = {"LIMITS": "off", "LAB_ENABLED": "1"}
-pytestmark = pytest.mark.stack_env(**SETTINGS)
+# The time includes the start of a stack, on a machine that is busy with others.
+pytestmark = [pytest.mark.stack_env(**SETTINGS), pytest.mark.timeout(600)]
 
 
 def look(stack: Stack, settings: Mapping[str, str] = SETTINGS) -> Report:
@@ -35,12 +36,13 @@ def test_a_running_stack_agrees_with_its_files(stack: Stack) -> None:
 @pytest.mark.runtimes("compose")
 def test_containers_and_the_database_are_asked_themselves(stack: Stack) -> None:
     """What only they know: the network that Docker chose, the limit that PostgreSQL has, the version of nginx."""
-    rules = look(stack).rules()
+    report = look(stack)
 
+    rules = report.rules()
     places = {value["name"]: value["place"] for value in rules["database-connections"]["running"]["values"]}
     assert places["max_connections"] == "the running database"
     assert rules["forwarded-allow-ips"]["running"]["values"][0]["shown"].endswith("/16")
-    assert {"running-containers", "read-only", "capabilities", "user", "temp-files"} <= look(stack).with_verdict("ok")
+    assert {"running-containers", "read-only", "capabilities", "user", "temp-files"} <= report.with_verdict("ok")
     assert "-gateway-1" in rules["nginx-version"]["running"]["values"][0]["place"]
 
 
@@ -83,8 +85,10 @@ def test_containers_of_another_folder_are_not_taken_for_these_files(stack: Stack
 
 
 @pytest.fixture
-def own_stack(make_kit: MakeKit) -> Iterator[tuple[Kit, Stack]]:
+def own_stack(make_kit: MakeKit, unavailable: Mapping[str, str], not_run: Callable[[str], None]) -> Iterator[tuple[Kit, Stack]]:
     """A local stack that runs from a copy of the kit, whose files may be edited."""
+    if unavailable["local"]:
+        not_run(f"runtime local: {unavailable['local']}")
     kit = make_kit(app=True)
     stack = open_stack("local", name="kit-doctor", root=kit.root, env={"GATEWAY_PORT": str(free_ports(1)[0])})
     stack.up()
@@ -92,7 +96,6 @@ def own_stack(make_kit: MakeKit) -> Iterator[tuple[Kit, Stack]]:
     stack.down(volumes=True)
 
 
-@pytest.mark.skipif(bool(missing_for("local")), reason=missing_for("local") or "nothing is missing")
 def test_files_that_were_edited_after_the_start_are_said(own_stack: tuple[Kit, Stack]) -> None:
     kit, stack = own_stack
     arguments = ("--dir", str(kit.root), "--runtime", "local", "--project", stack.name, "--json")
