@@ -81,7 +81,7 @@ def _apply(stack: Stack, gateway: Unit, files: Mapping[str, str]) -> None:
     else:
         # Through a shell in the container: nginx's user may write there, and the files lie on its tmpfs.
         script = 'while [ $# -gt 0 ]; do printf %s "$2" > "$1"; shift 2; done; kill -HUP "$(cat /run/nginx/nginx.pid)"'
-        _docker("exec", gateway.id, "sh", "-euc", script, "sh", *itertools.chain.from_iterable(files.items()))
+        docker("exec", gateway.id, "sh", "-euc", script, "sh", *itertools.chain.from_iterable(files.items()))
 
     def taken_over() -> bool:
         now = gateway_workers(stack, gateway)
@@ -99,7 +99,7 @@ def gateway_workers(stack: Stack, gateway: Unit) -> dict[int, str]:
             with suppress(psutil.NoSuchProcess):  # it has just ended
                 titles[child.pid] = " ".join(child.cmdline()).strip()
     else:
-        lines = _docker("top", gateway.id, "-o", "pid,args").splitlines()[1:]
+        lines = docker("top", gateway.id, "-o", "pid,args").splitlines()[1:]
         titles = {int(pid): title.strip() for pid, title in (line.strip().split(maxsplit=1) for line in lines)}
     return {pid: title for pid, title in titles.items() if title in {WORKER, LEAVING}}
 
@@ -131,7 +131,7 @@ def _held_locally(unit: Unit) -> int:
 
 
 def _held_in_container(unit: Unit) -> int:
-    rows = _docker("exec", unit.id, "cat", "/proc/net/tcp").splitlines()[1:]
+    rows = docker("exec", unit.id, "cat", "/proc/net/tcp").splitlines()[1:]
     return sum(_is_accepted(row.split()) for row in rows)
 
 
@@ -165,7 +165,7 @@ def gateway_url(stack: Stack) -> str:
 def address_of(unit: Unit, network: str) -> str:
     """Return the address of a container on one of the stack's networks."""
     template = "{{range $name, $network := .NetworkSettings.Networks}}{{$name}}={{$network.IPAddress}} {{end}}"
-    addresses = dict(item.split("=") for item in _docker("inspect", "--format", template, unit.id).split())
+    addresses = dict(item.split("=") for item in docker("inspect", "--format", template, unit.id).split())
     return next(address for name, address in addresses.items() if name.endswith(f"_{network}"))
 
 
@@ -188,5 +188,6 @@ class TempFiles:
         return sum(f"-> {self._folder}/" in line for line in listing.splitlines())
 
 
-def _docker(*arguments: str) -> str:
+def docker(*arguments: str) -> str:
+    """Run a docker command, and return what it prints."""
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout

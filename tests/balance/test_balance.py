@@ -5,19 +5,21 @@ A stack of its own (the name in OWN is a setting that nothing reads): these test
 """
 
 import json
+import re
 import secrets
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psutil
 import pytest
 
 from stack import Stack, Unit
-from tests.clients import Background, Reply, Session, background, spread, wait_until
-from tests.surgery import Edit, address_of, edited_gateway, unit_list
+from tests.clients import Background, Reply, Session, at_once, background, spread, wait_until
+from tests.surgery import Edit, address_of, docker, edited_gateway, unit_list
 
 OWN = {"LAB_ENABLED": "1", "LIMITS": "off", "WEB_CONCURRENCY": "1", "OWN": "balance"}
 pytestmark = pytest.mark.stack_env(**OWN)
@@ -139,7 +141,7 @@ def describe(replies: Sequence[Reply]) -> dict[str, int]:
 def kill(stack: Stack, unit: Unit) -> None:
     """End an instance at once, with all it has in work. Compose leaves it dead; supervisor starts another in its place."""
     if stack.runtime == "compose":
-        subprocess.run(["docker", "kill", unit.id], check=True, capture_output=True)
+        docker("kill", unit.id)
     else:
         master = psutil.Process(int(unit.id))
         family = [master, *master.children()]
@@ -181,7 +183,7 @@ def replace_all(stack: Stack) -> None:
     """Put a new container in the place of each app container. The old ones go last: so no address can be given again."""
     old, old_addresses = unit_list(stack, "app"), addresses(stack)
     stack.scale("app", 2 * len(old))
-    subprocess.run(["docker", "rm", "--force", *(unit.id for unit in old)], check=True, capture_output=True)
+    docker("rm", "--force", *(unit.id for unit in old))
     assert len(addresses(stack)) == len(old)
     assert not addresses(stack) & old_addresses
 
@@ -204,3 +206,54 @@ def test_without_resolve_they_are_never_found(three: Stack) -> None:
             wait_until(lambda: time.monotonic() > until, "ten seconds have passed")
         assert {reply.status for reply in gets()} <= {502, 504}
     wait_until(lambda: all_serve(three.url, REPLICAS), "with the kit's own configuration they are", timeout_s=FOUND_S)
+
+
+# --- A request that waits while the addresses change ---------------------------------------------------------------------------
+
+# An instance that answers nothing, as one whose machine is gone: its queue of connections is full, so the kernel drops more.
+HOLE = """
+import select, socket
+listener = socket.create_server(("", 8000), backlog=0)
+clients = [socket.socket() for _ in range(3)]
+for client in clients:
+    client.setblocking(False)
+    client.connect_ex(("127.0.0.1", 8000))
+select.select([], [], [])
+"""
+# Longer than it takes to remove a container and for nginx to hear of it, so that the addresses do change meanwhile.
+PATIENT = (
+    Edit("proxy_connect_timeout 2s;", "proxy_connect_timeout 8s;"),
+    Edit("proxy_next_upstream_timeout 5s;", "proxy_next_upstream_timeout 20s;"),
+)
+
+
+def wait_for_a_hole(stack: Stack) -> list[Reply]:
+    """Let requests wait for an instance that answers nothing, remove it, and return what became of them."""
+    (image,) = {docker("inspect", "--format", "{{.Config.Image}}", unit.id).strip() for unit in unit_list(stack, "app")}
+    hole = docker(
+        "run", "--detach", "--rm", "--network", f"{stack.name}_web", "--network-alias", "app", image, "python", "-c", HOLE
+    ).strip()
+    try:
+        wait_until(lambda: any(reply.status is None for reply in at_once(stack.url, PROCESS, requests=6, timeout_s=1)), "nginx knows it")
+        with ThreadPoolExecutor(1) as pool:
+            replies = pool.submit(at_once, stack.url, PROCESS, requests=12)
+            wait_until(replies.running, "the requests are on their way")
+            docker("rm", "--force", hole)
+            return replies.result()
+    finally:
+        subprocess.run(["docker", "rm", "--force", hole], check=False, capture_output=True)
+
+
+@pytest.mark.runtimes("compose")
+def test_a_get_that_waits_while_addresses_change_begins_again(three: Stack) -> None:
+    with edited_gateway(three, *PATIENT):
+        replies = wait_for_a_hole(three)
+    assert failures(replies) == []
+    # Some had waited, and the wait had ended with nobody left to ask.
+    assert re.search(r'"upstream":"[0-9.]+:8000, app : [0-9.]+:8000"', three.logs("gateway"))
+
+
+@pytest.mark.runtimes("compose")
+def test_it_would_fail_without_a_second_beginning(three: Stack) -> None:
+    with edited_gateway(three, *PATIENT, Edit("error_page 502 = @after_502;", "error_page 502 $kit_error_page;")):
+        assert {reply.status for reply in wait_for_a_hole(three)} == {200, 502}
