@@ -12,7 +12,7 @@ from gevent.pool import Group
 from locust import FastHttpUser
 from locust.env import Environment
 
-from loadtest.open_model import Visit, choices_of, listen, newcomer, take_turn
+from loadtest.open_model import Visit, choices_of, newcomer, take_turn
 from loadtest.recorder import Recorder
 
 
@@ -26,7 +26,6 @@ class ClosedModel:
         self._environment, self._recorder, self._users = environment, recorder, users
         self._choices = list(choices_of(mix))
         self._visits = Group()
-        listen(environment, recorder)
 
     def arrive(self) -> None:
         """Send all visitors into their loops; returns when these have ended."""

@@ -7,13 +7,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
-from loadtest.order import Order
+from loadtest.order import Order, StepOrder
 from loadtest.recorder import Recording
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,62 +44,96 @@ class Generated:
     schedule_starts_s: tuple[float, ...]
 
 
-def split(order: Order, processes: int) -> list[Order]:
-    """Divide an order among processes: each has its part of the rate or of the users, and arrivals of its own."""
-    users = [order.users // processes + (number < order.users % processes) for number in range(processes)]
+class Generators:
+    """Generator processes that visit one server together; they end with the `with` block."""
+
+    def __init__(self, order: Order, processes: int = 1) -> None:
+        self._order, self._count = order, processes
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._processes = [_start() for _ in range(self._count)]
+            for process in self._processes:
+                _tell(process, self._order.to_json())
+            for process in self._processes:
+                _hear(process, "ready")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def step(self, step: StepOrder, on_event: Callable[[str], None] = lambda _: None) -> Generated:
+        """Make one stretch of load; `on_event` hears "measuring" and "measured". Raises GeneratorError."""
+        parts = list(zip(self._processes, _split(step, self._count), strict=False))  # fewer users than processes: some rest
+        for process, part in parts:
+            _tell(process, part.to_json())
+        settled = [_hear(process, "settled") for process, _ in parts]
+        start_s = time.monotonic() + LEAD_S
+        for process, _ in parts:
+            _tell(process, json.dumps({"measure_from_s": start_s}))
+        for event in ("measuring", "measured"):
+            for process, _ in parts:
+                _hear(process, event)
+            on_event(event)
+        done = [_hear(process, "done") for process, _ in parts]
+        return Generated(
+            recording=Recording.merged([Recording.from_json(result["recording"]) for result in done]),
+            settled=all(part["settled"] for part in settled),
+            warm_up_s=max(part["warm_up_s"] for part in settled),
+            from_s=start_s,
+            until_s=start_s + step.measure_s,
+            cpu_share=max(result["cpu_s"] for result in done) / step.measure_s,
+            in_flight_mean=sum(result["in_flight_mean"] for result in done),
+            memory_bytes=sum(result["memory_bytes"] for result in done),
+            schedule_starts_s=tuple(result["schedule_start_s"] for result in done),
+        )
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes, for whoever counts what else uses the machine."""
+        return [process.pid for process in self._processes]
+
+    def _end(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.communicate(timeout=STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+def _split(step: StepOrder, processes: int) -> list[StepOrder]:
+    """Divide a step among processes: each has its part of the rate or of the users, and arrivals of its own."""
+    users = [step.users // processes + (number < step.users % processes) for number in range(processes)]
     return [
-        replace(order, rate_per_s=order.rate_per_s / processes, users=users[number], seed=order.seed + 7919 * number)
+        replace(step, rate_per_s=step.rate_per_s / processes, users=users[number], seed=step.seed + 7919 * number)
         for number in range(processes)
-        if order.rate_per_s or users[number]
+        if step.rate_per_s or users[number]
     ]
 
 
-def generate_load(orders: Sequence[Order], on_event: Callable[[str], None] = lambda _: None) -> Generated:
-    """Run the generators; `on_event` hears "measuring" and "measured". Raises GeneratorError."""
-    with ExitStack() as stack:
-        generators = [stack.enter_context(_generator(order)) for order in orders]
-        settled = [_hear(generator, "settled") for generator in generators]
-        start_s = time.monotonic() + LEAD_S
-        for generator in generators:
-            _tell(generator, json.dumps({"measure_from_s": start_s}))
-        for event in ("measuring", "measured"):
-            for generator in generators:
-                _hear(generator, event)
-            on_event(event)
-        done = [_hear(generator, "done") for generator in generators]
-    return Generated(
-        recording=Recording.merged([Recording.from_json(result["recording"]) for result in done]),
-        settled=all(part["settled"] for part in settled),
-        warm_up_s=max(part["warm_up_s"] for part in settled),
-        from_s=start_s,
-        until_s=start_s + orders[0].measure_s,
-        cpu_share=max(result["cpu_s"] for result in done) / orders[0].measure_s,
-        in_flight_mean=sum(result["in_flight_mean"] for result in done),
-        memory_bytes=sum(result["memory_bytes"] for result in done),
-        schedule_starts_s=tuple(result["schedule_start_s"] for result in done),
-    )
+def generate_load(order: Order, step: StepOrder, processes: int = 1) -> Generated:
+    """Make one stretch of load with generators of its own."""
+    with Generators(order, processes) as generators:
+        return generators.step(step)
 
 
-@contextmanager
-def _generator(order: Order) -> Iterator[subprocess.Popen[str]]:
+def _start() -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "loadtest.generator"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,  # Ctrl-C is for the runner: it ends the generators when it has saved what it has
     )
-    try:
-        _tell(process, order.to_json())
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
 
 
 def _tell(process: subprocess.Popen[str], line: str) -> None:

@@ -1,9 +1,10 @@
 """One process that makes load: `python -m loadtest.generator`, told what to do on stdin, answers on stdout.
 
-In, one JSON object per line: first the Order, later {"measure_from_s": T}. Out, one per line: {"event": "ready"},
-{"event": "settled", …}, {"event": "measuring"}, {"event": "done", …the recording…} or {"event": "refused", "reason": …}.
-Times are readings of the monotonic clock, which all processes of a machine share. Several generators make one load:
-each takes its part of the rate, and all measure the same stretch of time.
+In, one JSON object per line: first the Order, then for each stretch of load a StepOrder, and {"measure_from_s": T} when
+it has settled; the end of stdin ends the process. Out, one per line: {"event": "ready"}, and for each step "settled",
+"measuring", "measured", "done" with the recording; or "refused" with the reason. Times are readings of the monotonic
+clock, which all processes of a machine share. Several generators make one load: each takes its part of the rate, and all
+measure the same stretch of time.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from gevent.fileobject import FileObjectThread
 from locust.env import Environment
 
 from loadtest.closed_model import ClosedModel
-from loadtest.open_model import OpenModelUser
-from loadtest.order import Order
+from loadtest.open_model import OpenModelUser, choices_of, listen
+from loadtest.order import Order, StepOrder
 from loadtest.recorder import ALL, Recorder
 from loadtest.scenarios import load_users
 
@@ -51,49 +52,66 @@ def say(event: str, **facts: Any) -> None:
     print(json.dumps({"event": event, **facts}), file=sys.__stdout__, flush=True)
 
 
-def generate(order: Order, source: OpenModelUser | ClosedModel, recorder: Recorder, orders: Orders) -> None:
-    """Warm up, wait for the word, measure, and report."""
-    say("ready")
-    load = gevent.spawn(source.arrive)
-    say("settled", **_warm_up(order, recorder))
-    with gevent.Timeout(ORDER_TIMEOUT_S):
-        start_s = float(json.loads(orders.readline())["measure_from_s"])
-    # Before the moment comes: an arrival that is due at it must find the recorder ready.
-    recorder.start(start_s)
-    source.until_s = start_s + order.measure_s
-    gc.collect()
-    gc.freeze()  # what lives now lives to the end: later collections need not look at it
-    gevent.sleep(max(start_s - time.perf_counter(), 0))
-    cpu_s = _cpu_s()
-    say("measuring")
-    in_flight = list(_watch(source))
-    cpu_s = _cpu_s() - cpu_s
-    load.join(timeout=1)
-    say("measured")
-    source.finish(order.patience_s)
-    recording = recorder.recording(order.measure_s)
-    say(
-        "done",
-        recording=recording.as_json(),
-        cpu_s=cpu_s,
-        in_flight_mean=sum(in_flight) / max(len(in_flight), 1),
-        memory_bytes=psutil.Process().memory_info().rss,
-        schedule_start_s=source.start_s,
-    )
+class Generator:
+    """Visitors of one server, in steps of different rates; their connections last from step to step."""
+
+    def __init__(self, order: Order) -> None:
+        self._mix = load_users(order.mix)
+        list(choices_of(self._mix))  # raises for a user that does not serve, before anything is sent
+        self._environment = Environment(host=order.url)
+        self._recorder = Recorder()
+        self._environment.recorder = self._recorder  # type: ignore[attr-defined]
+        listen(self._environment, self._recorder)
+        self._idle: dict[Any, list[Any]] = {}
+        self._background = [_stay(order.url, part) for part in order.background]
+
+    def step(self, step: StepOrder, orders: Orders) -> None:
+        """Warm up, wait for the word, measure, and report."""
+        source, recorder = self._source(step), self._recorder
+        load = gevent.spawn(source.arrive)
+        say("settled", **_warm_up(step, recorder))
+        with gevent.Timeout(ORDER_TIMEOUT_S):
+            start_s = float(json.loads(orders.readline())["measure_from_s"])
+        # Before the moment comes: an arrival that is due at it must find the recorder ready.
+        recorder.start(start_s)
+        source.until_s = start_s + step.measure_s
+        gc.collect()
+        gc.freeze()  # what lives now lives to the end: later collections need not look at it
+        gevent.sleep(max(start_s - time.perf_counter(), 0))
+        cpu_s = _cpu_s()
+        say("measuring")
+        in_flight = list(_watch(source))
+        cpu_s = _cpu_s() - cpu_s
+        load.join(timeout=1)
+        say("measured")
+        source.finish(step.patience_s)
+        say(
+            "done",
+            recording=recorder.recording(step.measure_s).as_json(),
+            cpu_s=cpu_s,
+            in_flight_mean=sum(in_flight) / max(len(in_flight), 1),
+            memory_bytes=psutil.Process().memory_info().rss,
+            schedule_start_s=source.start_s,
+        )
+
+    def _source(self, step: StepOrder) -> OpenModelUser | ClosedModel:
+        if not step.rate_per_s:
+            return ClosedModel(self._environment, self._recorder, self._mix, step.users)
+        settings = {"mix": self._mix, "rate_per_s": step.rate_per_s, "seed": step.seed, "max_in_flight": step.max_in_flight}
+        source: OpenModelUser = type("Arrivals", (OpenModelUser,), settings)(self._environment)
+        source.idle = self._idle
+        return source
 
 
-def _source(order: Order, recorder: Recorder) -> OpenModelUser | ClosedModel:
-    mix = load_users(order.mix)
-    environment = Environment(host=order.url)
-    environment.recorder = recorder  # type: ignore[attr-defined]
-    if not order.rate_per_s:
-        return ClosedModel(environment, recorder, mix, order.users)
-    settings = {"mix": mix, "rate_per_s": order.rate_per_s, "seed": order.seed, "max_in_flight": order.max_in_flight}
-    source: OpenModelUser = type("Arrivals", (OpenModelUser,), settings)(environment)
-    return source
+def _stay(url: str, part: tuple[str, str, float]) -> ClosedModel:
+    """Let background visitors run for as long as the process lives; what they meet is not recorded."""
+    locustfile, name, number = part
+    crowd = ClosedModel(Environment(host=url), Recorder(), load_users([(locustfile, name, 1.0)]), round(number))
+    gevent.spawn(crowd.arrive)
+    return crowd
 
 
-def _warm_up(order: Order, recorder: Recorder) -> dict[str, Any]:
+def _warm_up(order: StepOrder, recorder: Recorder) -> dict[str, Any]:
     """Let the load run until its medians no longer move, or as long as the order allows."""
     start_s = time.perf_counter()
     medians_ms: list[float] = []
@@ -149,9 +167,12 @@ def main() -> None:
         order = Order.from_json(orders.readline().decode())
         if order.cpus:
             psutil.Process().cpu_affinity(list(order.cpus))
-        recorder = Recorder()
-        source = _source(order, recorder)
-    generate(order, source, recorder, orders)
+        generator = Generator(order)
+    say("ready")
+    while line := orders.readline():
+        with _refusals():
+            step = StepOrder.from_json(line.decode())
+        generator.step(step, orders)
 
 
 if __name__ == "__main__":

@@ -111,14 +111,16 @@ class OpenModelUser(User):
         super().__init__(environment)
         if not self.mix:
             raise ValueError(f"{type(self).__name__}.mix is empty; right is {{a Locust user: its share}}")
-        self.recorder: Recorder = getattr(environment, "recorder", None) or Recorder()
+        recorder: Recorder | None = getattr(environment, "recorder", None)
+        self.recorder = recorder or Recorder()
+        if recorder is None:
+            listen(environment, self.recorder)
         self._choices = list(choices_of(self.mix))
-        self._idle: dict[type[FastHttpUser], list[Any]] = {cls: [] for cls, _, _ in self._choices}
+        self.idle: dict[type[FastHttpUser], list[Any]] = {}  # visitors that wait for an arrival, by class
         self._bound = self.max_in_flight or round(min(max(IN_FLIGHT_S * self.rate_per_s, FEWEST_IN_FLIGHT), MOST_IN_FLIGHT))
         self._visits = Group()
         self.start_s = math.nan  # reading of time.perf_counter: moment 0 of the schedule
         self.until_s = math.inf  # reading of time.perf_counter: nothing that is due later is sent
-        listen(environment, self.recorder)
 
     @task
     def arrive(self) -> None:
@@ -159,7 +161,8 @@ class OpenModelUser(User):
 
     def _visit(self, cls: type[FastHttpUser], work: Work, visit: Visit) -> None:
         # The visitor that came back last has the warmest connection.
-        visitor = self._idle[cls].pop() if self._idle[cls] else None
+        idle = self.idle.setdefault(cls, [])
+        visitor = idle.pop() if idle else None
         if visitor is None:
             try:
                 visitor = newcomer(cls, self.environment)
@@ -167,7 +170,7 @@ class OpenModelUser(User):
                 self.recorder.problem(f"{cls.__name__} could not start: {type(error).__name__}: {error}"[:200])
                 return
         take_turn(visitor, work, visit, self.recorder)
-        self._idle[cls].append(visitor)
+        idle.append(visitor)
 
 
 def newcomer(cls: type[FastHttpUser], environment: Environment) -> Any:

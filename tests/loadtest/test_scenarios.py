@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from loadtest.generation import Generated, generate_load
-from loadtest.order import Order
+from loadtest.order import Order, StepOrder
 from stack import Stack
 from tests.loadtest.servers import NEVER, running
 
@@ -28,20 +28,8 @@ LAB = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
 
 def visit(url: str, scenario: str, seconds: float = 1.0) -> Generated:
     """Let about ten visitors a second arrive, and do what they came for to the end."""
-    return generate_load(
-        [
-            Order(
-                url=url,
-                mix=(("", scenario, 1.0),),
-                rate_per_s=10.0,
-                warm_up_s=0,
-                warm_up_at_most_s=0,
-                window_s=0.1,
-                measure_s=seconds,
-                patience_s=60,
-            )
-        ]
-    )
+    step = StepOrder(rate_per_s=10.0, warm_up_s=0, warm_up_at_most_s=0, window_s=0.1, measure_s=seconds, patience_s=60)
+    return generate_load(Order(url=url, mix=(("", scenario, 1.0),)), step)
 
 
 @LAB
