@@ -5,16 +5,17 @@ import subprocess
 import sys
 
 import pytest
-from flask.testing import FlaskClient
+from kit_app.openapi import document
+from kit_app.schemas import NewEntry
 from pydantic import ValidationError
 
-from kit_app.schemas import NewEntry
 from tests.app.conftest import MakeApp, Serve
 from tests.app.server import ROOT, environment
 
 EXAMPLES = 30
 
 
+@pytest.mark.timeout(600)
 def test_a_fuzzer_finds_nothing(make_app: MakeApp, serve: Serve, postgres_url: str) -> None:
     make_app(DATABASE_URL=postgres_url)  # makes the tables
     server = serve(DATABASE_URL=postgres_url)
@@ -30,8 +31,8 @@ def test_a_fuzzer_finds_nothing(make_app: MakeApp, serve: Serve, postgres_url: s
 @pytest.mark.parametrize("field", ["name", "message"])
 @pytest.mark.parametrize("character", [*map(chr, range(0x20)), "\x7f", "\x85", "\xa0", "\u200d", "\u2028", "\u3000", "\ufeff", "x", "😀"])
 @pytest.mark.parametrize("frame", ["{}", "a{}", "{}a"])
-def test_the_pattern_says_what_is_refused(lite: FlaskClient, field: str, character: str, frame: str) -> None:
-    schema = lite.get("/api/openapi.json").get_json()["components"]["schemas"]["NewEntry"]["properties"][field]
+def test_the_pattern_says_what_is_refused(field: str, character: str, frame: str) -> None:
+    schema = document()["components"]["schemas"]["NewEntry"]["properties"][field]
     text = frame.format(character)
     try:
         NewEntry.model_validate({"name": "a", "message": "a", field: text})

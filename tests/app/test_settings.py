@@ -101,7 +101,7 @@ def test_secret_and_password_are_read_from_files(tmp_path: Path) -> None:
 def test_gunicorn_stops_with_the_line_and_no_traceback(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     settings = environment(SECRET_KEY="", DATABASE_URL=f"sqlite:///{tmp_path}/db")
 
-    done = subprocess.run(gunicorn_command(*arguments), env=settings, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(gunicorn_command(*arguments), env=settings, capture_output=True, text=True, timeout=150, check=False)
 
     assert done.returncode in (1, 4)
     assert "SECRET_KEY or SECRET_KEY_FILE must be set" in done.stderr
@@ -112,7 +112,7 @@ def test_flask_stops_with_the_line_and_no_traceback(tmp_path: Path) -> None:
     settings = environment(LOG_FORMAT="xml", DATABASE_URL=f"sqlite:///{tmp_path}/db", PYTHONPATH=str(ROOT / "app"))
     command = [sys.executable, "-m", "flask", "--app", "kit_app", "db", "upgrade"]
 
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=150, check=False)
 
     assert done.returncode == 1
     assert done.stderr == "Error: LOG_FORMAT: Input should be 'auto', 'json' or 'text'\n"

@@ -44,7 +44,8 @@ class OncePerProcess:
     """What `before_first_request` did until Flask 2.3, and what it was meant for: work once in each worker process.
 
     The factory also runs once in each worker, and is the better place; but with gunicorn's preload_app it runs in the
-    master, before the fork, where a thread or a connection must not be started.
+    master, before the fork, where a thread or a connection must not be started. Here it waits for the first request
+    to this page, so that it can be seen.
     """
 
     def __init__(self) -> None:

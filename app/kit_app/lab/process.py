@@ -33,7 +33,7 @@ def process() -> dict[str, object]:
 
 
 def describe_process() -> dict[str, object]:
-    """Return what this process is, as JSON values; times of /proc and uname in their usual units."""
+    """Return what this process is, as JSON values; `load_average` over 1, 5 and 15 minutes."""
     return {
         "container": socket.gethostname(),
         "pid": os.getpid(),
@@ -62,7 +62,8 @@ def worker_class(_pid: int) -> str | None:
         return None
     base = sys.modules["gunicorn.workers.base"].Worker
     for thing in gc.get_objects():
-        if isinstance(thing, base):
+        # Not isinstance(): it asks the object for its class, and a dead weak proxy answers with an exception.
+        if issubclass(type(thing), base):
             return _WORKERS.get(type(thing).__name__, type(thing).__name__)
     return None
 
