@@ -11,6 +11,7 @@ pytestmark = pytest.mark.usefixtures("compose_plugin")
 
 CONF, COMPOSE, SLOW = "gunicorn.conf.py", "docker-compose.yml", "nginx/conf.d/20-slow-clients.conf.template"
 PROXY, SITE, MAIN = "nginx/snippets/proxy-to-app.conf", "nginx/snippets/site.conf", "nginx/nginx.conf.template"
+RETRIES = "nginx/snippets/retries.conf"
 UPSTREAM, CLIENT = "nginx/conf.d/40-upstream.conf.template", "nginx/conf.d/15-client.conf.template"
 
 
@@ -108,8 +109,8 @@ CASES = (
         {"proxy_request_buffering": "off"}, {PROXY},
     ),
     Case(
-        "retries", SITE, r"proxy_next_upstream error timeout;", "proxy_next_upstream error timeout non_idempotent;",
-        {"proxy_next_upstream": "error timeout non_idempotent"}, {SITE},
+        "retries", RETRIES, r"proxy_next_upstream error timeout;", "proxy_next_upstream error timeout non_idempotent;",
+        {"proxy_next_upstream": "error timeout non_idempotent"}, {RETRIES},
     ),
     Case("resolver-valid", "nginx/render", r" valid=\d+s ", " valid=60s ", {"resolver": "60 s"}, {UPSTREAM}),
     Case(
@@ -138,7 +139,7 @@ CASES = (
         "cpu-workers", CONF, r"(?m)default_workers\(\)$", "os.cpu_count() or 1, 'the host'",
         {"workers": "64", "cpus": "1"}, {CONF, COMPOSE}, also=frozenset({"memory-workers"}),
     ),
-    given("memory-workers", "APP_MEMORY=128m", {"workers": "2", "memory limit": "128 MiB"}, {CONF, ".env"}),
+    given("memory-workers", "WEB_CONCURRENCY=4\nAPP_MEMORY=240m", {"workers": "4", "memory limit": "240 MiB"}, {".env"}),
     Case(
         "open-files", MAIN, directive("worker_rlimit_nofile"), "worker_rlimit_nofile 64;",
         {"worker_rlimit_nofile": "64"}, {MAIN},
@@ -173,7 +174,7 @@ CASES = (
         {"app: security_opt": "none"}, {COMPOSE},
     ),
     Case("resource-limits", COMPOSE, r"memory: 256m, pids: \d+", "memory: 256m", {"migrate: pids limit": "none"}, {COMPOSE}),
-    Case("tmpfs-memory", COMPOSE, r'"/tmp:size=64m,mode=1777"', '"/tmp:mode=1777"', {"tmpfs /tmp": "none"}, {COMPOSE}),
+    Case("tmpfs-memory", COMPOSE, r"size=\d+m,(?=.*\n    stop_grace)", "", {"tmpfs /tmp": "none"}, {COMPOSE}),
     given("tmpfs-memory", "GATEWAY_MEMORY=512m", {"tmpfs /run/nginx/proxy": "512 MiB", "memory limit": "512 MiB"}, {COMPOSE, ".env"}),
     Case(
         "log-rotation", COMPOSE, r"    driver: local\n    options:\n      max-size: .*\n      max-file: .*\n", "    driver: json-file\n",
