@@ -174,7 +174,7 @@ CASES = (
         {"app: security_opt": "none"}, {COMPOSE},
     ),
     Case("resource-limits", COMPOSE, r"memory: 256m, pids: \d+", "memory: 256m", {"migrate: pids limit": "none"}, {COMPOSE}),
-    Case("tmpfs-memory", COMPOSE, r"size=\d+m,(?=.*\n    stop_grace)", "", {"tmpfs /tmp": "none"}, {COMPOSE}),
+    Case("tmpfs-memory", COMPOSE, r"size=\d+m,(?=mode=1777\W+\n    stop_grace)", "", {"tmpfs /tmp": "none"}, {COMPOSE}),
     given("tmpfs-memory", "GATEWAY_MEMORY=512m", {"tmpfs /run/nginx/proxy": "512 MiB", "memory limit": "512 MiB"}, {COMPOSE, ".env"}),
     Case(
         "log-rotation", COMPOSE, r"    driver: local\n    options:\n      max-size: .*\n      max-file: .*\n", "    driver: json-file\n",
