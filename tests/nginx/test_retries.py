@@ -9,13 +9,14 @@ from threading import Event
 
 import pytest
 
+from tests.clients import wait_until
 from tests.nginx.backends import RawBackend, Refusing, Seen, answer, answer_after, hang_up
 from tests.nginx.conftest import Gateways
 from tests.nginx.gateway import Edit, Gateway
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 UNSAFE = ("POST", "PATCH", "PUT", "DELETE", "LOCK", "REPORT")
-NOT_ONCE = Edit("conf.d/40-upstream.conf", r"default @once;", "default @read;")
+NOT_ONCE = Edit("conf.d/40-upstream.conf", r"default @once;", "default @retry;")
 NO_SECOND_SET = Edit("conf.d/40-upstream.conf", r"^ *server .* backup;$", "")
 
 
@@ -228,7 +229,7 @@ def test_blip_would_be_an_outage_with_one_set_of_servers(start_gateway: Gateways
     gateway = start_gateway([backend.address for backend in blip.backends], edits=edits)
 
     assert after_a_blip(gateway, blip) == {502: 20}
-    assert "no live upstreams" in gateway.error_log()
+    wait_until(lambda: "no live upstreams" in gateway.error_log(), "nginx says why")
 
 
 def test_single_failure_each_would_be_an_outage_with_nginx_defaults(start_gateway: Gateways, blip: Blip) -> None:
