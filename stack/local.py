@@ -194,7 +194,7 @@ class LocalStack:
         account = choose_account([self._run, self._root / "app", self._root / "nginx"])
         status, *ports = machine.free_ports(replicas + 2)
         draft = Record(
-            leader=Leader(0, 0, ""),
+            leader=Leader(0, "", ""),
             nginx=nginx,
             user=account.name,
             gateway_port=gateway_port,

@@ -3,7 +3,6 @@
 import configparser
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import xmlrpc.client
@@ -46,42 +45,46 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """The supervisord of a stack, identified beyond the reuse of its pid."""
+    """The supervisord of a stack, identified beyond the reuse of its pid by the file it was started with."""
 
     pid: int
-    started: float  # seconds since the epoch, as psutil says
+    config: str  # the path of that file
     root: str  # the folder in which everything it starts works
-
-    @classmethod
-    def of(cls, pid: int, root: Path) -> "Leader":
-        """Describe a process that was just started."""
-        return cls(pid, psutil.Process(pid).create_time(), str(root))
 
     def process(self) -> psutil.Process | None:
         """Return the process while it lives, else None."""
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.pid)
-            if process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE:
-                return process
+        with suppress(psutil.Error):
+            if self.config in _command(self.pid):
+                return psutil.Process(self.pid)
         return None
 
     def session(self) -> list[psutil.Process]:
         """Return every process that it started, directly or not, itself included, alive after it or not.
 
         supervisord leads a session of its own, and none of its descendants leaves it: nginx and gunicorn do so only as daemons.
-        After a restart of the machine the number may be somebody else's; age and working folder tell those apart.
+        The number of a session is not given away while a process belongs to it. After a restart of the machine it may be
+        somebody else's: then a process has the number that is not supervisord, or works elsewhere.
         """
+        command = _command(self.pid)
+        # Empty: it has ended, or is just ending.
+        if command and self.config not in command:
+            return []
         return [process for process in psutil.process_iter() if self._started(process)]
 
     def _started(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error, OSError):
             return (
                 os.getsid(process.pid) == self.pid
-                and process.create_time() >= self.started
                 and process.status() != psutil.STATUS_ZOMBIE
                 and Path(process.cwd()).is_relative_to(self.root)
             )
         return False
+
+
+def _command(pid: int) -> list[str]:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).cmdline()
+    return []
 
 
 class Supervisor:
@@ -114,7 +117,7 @@ class Supervisor:
                 start_new_session=True,
                 **account.popen_options(),
             )
-        leader = Leader.of(process.pid, root)
+        leader = Leader(process.pid, str(self._config), str(root))
         try:
             wait_until(lambda: self._answers(process), ANSWER_TIMEOUT_S, "supervisord does not answer")
         except BaseException:
@@ -237,15 +240,17 @@ def _escape(value: object) -> str:
 
 def stop(leader: Leader, *, patience_s: float = 0) -> None:
     """End a supervisord with everything it started; `patience_s` is how long its programs may take to end in good order."""
-    process = leader.process()
-    if process:
-        process.terminate()
-        with suppress(psutil.TimeoutExpired):
-            process.wait(patience_s + LEAVE_TIMEOUT_S)
-    left = leader.session()
-    for orphan in left:
-        with suppress(psutil.NoSuchProcess):
-            orphan.send_signal(signal.SIGKILL)
+    try:
+        if process := leader.process():
+            process.terminate()
+            with suppress(psutil.TimeoutExpired):
+                process.wait(patience_s + LEAVE_TIMEOUT_S)
+        left = leader.session()
+        for orphan in left:
+            with suppress(psutil.NoSuchProcess):
+                orphan.kill()
+    except psutil.AccessDenied as error:
+        raise StackError(f"process {error.pid} belongs to another user", hint="stop the stack as the user who started it") from None
     _, alive = psutil.wait_procs(left, timeout=LEAVE_TIMEOUT_S)
     if alive:
         raise StackError(f"processes cannot be ended: {', '.join(str(orphan.pid) for orphan in alive)}")
