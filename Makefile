@@ -12,7 +12,7 @@ NEEDS = venv
 include deploy.mk
 
 .PHONY: test
-test: venv-test ## Run every test this machine can show, and say what could not be run (ARGS go to pytest)
+test: venv-test ## Run linters and tests, all that this machine can show (ARGS=tests/nginx: only these) (ARGS go to pytest)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" tests/run $(ARGS)
 
 .PHONY: lint

@@ -224,3 +224,9 @@ def test_a_method_that_is_not_there_gets_405_with_the_right_ones(client: httpx.C
     answer = client.delete("/api/entries")
     problem(answer, 405)
     assert "GET" in answer.headers["Allow"]
+
+
+def test_a_method_that_nginx_refuses_gets_405_with_others(client: httpx.Client) -> None:
+    answer = client.request("TRACE", "/api/entries")
+    problem(answer, 405)
+    assert answer.headers["Allow"] == "GET, HEAD"
