@@ -12,7 +12,7 @@ NEEDS = venv
 include deploy.mk
 
 .PHONY: test
-test: venv-test ## Run linters and tests, all that this machine can show (ARGS=tests/nginx: only these) (ARGS go to pytest)
+test: venv-test ## Run linters and tests, all that this machine can show (ARGS="tests/nginx -k limits": only these)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" tests/run $(ARGS)
 
 .PHONY: lint

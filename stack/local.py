@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -121,17 +121,17 @@ class LocalStack:
         record = self._running()
         ports = record.app_ports[:count]
         ports += tuple(machine.free_ports(count - len(ports)))
-        changed = Record(**{**_fields(record), "app_ports": ports})
+        changed = replace(record, app_ports=ports)
         if count > len(record.app_ports):
             new = self._programs(changed)[len(record.app_ports) : count]
-            self._supervisor.add(new, all_programs=self._programs(changed))
+            self._supervisor.add(new, all_programs=[*self._programs(changed), self._gateway(changed)])
             self._save(changed)
             self._wait_for_apps(ports[len(record.app_ports) :])
         self._render(changed, quiet=True)
         self._reload(changed)
         if count < len(record.app_ports):
             old = self._programs(record)[count : len(record.app_ports)]
-            self._supervisor.remove(old, all_programs=self._programs(changed))
+            self._supervisor.remove(old, all_programs=[*self._programs(changed), self._gateway(changed)])
             self._save(changed)
 
     def logs(self, service: str | None = None) -> str:
@@ -207,7 +207,7 @@ class LocalStack:
         self._render(draft, quiet=False)
         self._prepare(draft)
         leader = self._supervisor.start(self._environment(draft), account=account, root=self._root)
-        record = Record(**{**_fields(draft), "leader": leader})
+        record = replace(draft, leader=leader)
         self._save(record)
         programs = self._programs(record)
         self._supervisor.add(programs, all_programs=programs)
@@ -400,10 +400,6 @@ class LocalStack:
     def _log_files(self, service: str | None) -> list[Path]:
         files = sorted(self._supervisor.logs.glob("*.log"))
         return [path for path in files if service in {None, path.stem, path.stem.partition("-")[0]}]
-
-
-def _fields(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in Record.__dataclass_fields__}
 
 
 def _read_record(path: Path) -> Record | None:
