@@ -8,9 +8,6 @@ from typing import Any
 
 from locust.exception import CatchResponseError, ResponseError
 
-# A gateway's answer for a server that did not give one: in a comparison it must not pass for the server's own.
-GATEWAY_STATUSES = (502, 503, 504)
-
 _LOST = "connection lost"
 # By the number of the socket's error, or the name of the client's.
 _KINDS: dict[int | str, str] = {
@@ -38,11 +35,6 @@ def kind_of(error: BaseException, response: Any = None) -> str:
     if isinstance(cause, TimeoutError) or "timed out" in str(cause).lower():
         return "timeout"
     return _KINDS.get(getattr(cause, "errno", None) or type(cause).__name__, type(cause).__name__)
-
-
-def is_gateway_error(kind: str) -> bool:
-    """Say whether the gateway answered in the server's place."""
-    return kind in {f"status {status}" for status in GATEWAY_STATUSES}
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -63,6 +63,21 @@ def ratio_interval(base: Sequence[float], other: Sequence[float], *, comparisons
     return Interval(math.exp(center - half), math.exp(center), math.exp(center + half))
 
 
+def unpaired_interval(base: Sequence[float], other: Sequence[float], *, comparisons: int = 1, confidence: float = CONFIDENCE) -> Interval:
+    """Return other/base from runs that were not paired (two load tests): Welch's interval; at least three values each."""
+    if min(len(base), len(other)) < FEWEST_BLOCKS or min(*base, *other) <= 0:
+        raise ValueError(f"{len(base)} and {len(other)} runs; right are at least {FEWEST_BLOCKS} each, all above 0")
+    first, second = (np.log(np.asarray(values, dtype=np.float64)) for values in (base, other))
+    parts = [float(values.var(ddof=1)) / len(values) for values in (first, second)]
+    center, variance = float(second.mean() - first.mean()), sum(parts)
+    if variance == 0:
+        return Interval(math.exp(center), math.exp(center), math.exp(center))
+    # Rounded down: a smaller number of degrees makes the interval wider.
+    degrees = int(variance**2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)))
+    half = t_quantile(1 - (1 - confidence) / (2 * comparisons), max(degrees, 1)) * math.sqrt(variance)
+    return Interval(math.exp(center - half), math.exp(center), math.exp(center + half))
+
+
 def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:
     """Return the geometric mean of single runs with its interval; all values above 0, at least three."""
     return ratio_interval([1.0] * len(values), values, confidence=confidence)

@@ -16,6 +16,7 @@ from loadtest.scenarios.hello import Hello
 from loadtest.scenarios.journey import Journey
 from loadtest.scenarios.json_answer import Json
 from loadtest.scenarios.mixed import Mixed
+from loadtest.scenarios.null import Null
 from loadtest.scenarios.page import Page
 from loadtest.scenarios.slow_client import SlowClient
 from loadtest.scenarios.stream import Stream
@@ -29,6 +30,7 @@ __all__ = [
     "Journey",
     "Json",
     "Mixed",
+    "Null",
     "Page",
     "SlowClient",
     "Stream",
@@ -38,7 +40,7 @@ __all__ = [
     "load_users",
 ]
 SCENARIOS: dict[str, type[FastHttpUser]] = {
-    cls.__name__: cls for cls in (Hello, Json, Page, Write, Cpu, Wait, Mixed, Upload, Stream, SlowClient, Journey)
+    cls.__name__: cls for cls in (Hello, Json, Page, Write, Cpu, Wait, Mixed, Upload, Stream, SlowClient, Journey, Null)
 }
 EVERY_USER = "*"  # all users of a locustfile, with Locust's own weights
 

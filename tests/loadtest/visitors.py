@@ -1,5 +1,7 @@
 """Locust users for the tests of the generator: the same request in three models."""
 
+import time
+
 from locust import FastHttpUser, constant_throughput, task
 
 
@@ -46,3 +48,15 @@ class ThoughtfulVisitor(FastHttpUser):
         """Fetch, and fetch again."""
         self.client.get("/", name="first")
         self.client.get("/", name="second")
+
+
+class SlowGenerator(Visitor):
+    """A visitor whose own work holds the generator: it measures itself, and must be found out."""
+
+    @task
+    def compute(self) -> None:
+        """Hold the only thread of the generator."""
+        end_s = time.perf_counter() + 0.05
+        while time.perf_counter() < end_s:
+            pass
+        self.fetch()

@@ -1,0 +1,1 @@
+"""Measure: start servers, make load, and write what was seen. Nothing here judges or prints a figure."""

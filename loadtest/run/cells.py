@@ -1,0 +1,206 @@
+"""Measure one cell: a fresh server, its proof, and steps of load with what they used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+
+from loadtest.generation import Generated, Generators
+from loadtest.knee import Outcome
+from loadtest.machine import steal_s
+from loadtest.order import Order, StepOrder
+from loadtest.recorder import ALL
+from loadtest.records import Cell, Limits, Manifest, Step, Usage, Workload
+from loadtest.run.gates import problems
+from loadtest.run.plan import Place, Profile
+from loadtest.run.search import search
+from loadtest.run.servers import Reading, Server, ServerError, Servers
+
+# So many visitors without a pause find about what a server can do; the search begins below that.
+PROBE_USERS, PROBE_SHARE = 32, 0.7
+# Settled before: a short pause is enough between two rates.
+BETWEEN_S = 0.5
+OVERLOAD = 1.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all cells of a run share. `processes`: of the generator."""
+
+    manifest: Manifest
+    profile: Profile
+    servers: Servers
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Counters of the machine and of what is under test."""
+
+    reading: Reading
+    steal_s: float
+    busy_s: float
+    generator_s: float
+    at_s: float
+
+
+class Bout:
+    """One candidate under one workload, started and ready."""
+
+    def __init__(self, bench: Bench, workload: Workload, server: Server, generators: Generators, seed: int) -> None:
+        self._bench, self._workload, self._server, self._generators = bench, workload, server, generators
+        self._seed, self._warm = seed, False
+        self.steps: list[Step] = []
+
+    def probe(self) -> float:
+        """Return about how much the server can do (per second)."""
+        order = StepOrder(
+            users=PROBE_USERS, warm_up_s=BETWEEN_S, warm_up_at_most_s=self._bench.profile.warm_up_at_most_s, measure_s=1.0, window_s=0.25
+        )
+        seen = self._generators.step(order).recording
+        self._warm = True
+        return max(seen.series[ALL].latency.count / seen.duration_s, 1.0)
+
+    def measure(self, rate_per_s: float, load: float | None = None) -> Outcome:
+        """Hold a rate for the time of a step, and record it."""
+        profile, limits = self._bench.profile, self._bench.manifest.limits
+        self._seed += 1
+        order = StepOrder(
+            rate_per_s=rate_per_s,
+            seed=self._seed,
+            warm_up_s=BETWEEN_S if self._warm else profile.warm_up_s,
+            warm_up_at_most_s=BETWEEN_S if self._warm else profile.warm_up_at_most_s,
+            window_s=min(0.25, profile.warm_up_s),
+            measure_s=profile.step_s,
+            patience_s=max(2 * self._workload.slo_ms / 1e3, 1.0),
+        )
+        moments: list[_Moment] = []
+        seen = self._generators.step(order, lambda _: moments.append(self._moment()))
+        self._warm = True
+        step = self._step(order, seen, moments, load)
+        step = replace(step, problems=problems(step, self._workload, limits))
+        self.steps.append(step)
+        return Outcome(step, self._workload)
+
+    def _moment(self) -> _Moment:
+        times = psutil.cpu_times()
+        busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "steal", 0.0)
+        busy_s -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # already in user and nice
+        own_s = sum(_cpu_s(pid) for pid in self._generators.pids)
+        return _Moment(self._server.read(), steal_s(), busy_s, own_s, time.monotonic())
+
+    def _step(self, order: StepOrder, seen: Generated, moments: list[_Moment], load: float | None) -> Step:
+        first, last = moments
+        wall_s = last.at_s - first.at_s
+        server, gateway = (_used(getattr(first.reading, part), getattr(last.reading, part)) for part in ("server", "gateway"))
+        return Step(
+            purpose="knee" if load is None else "rate",
+            load=load,
+            rate_per_s=order.rate_per_s,
+            duration_s=order.measure_s,
+            warm_up_s=seen.warm_up_s,
+            settled=seen.settled,
+            recording=seen.recording.as_json(),
+            generator_cpu_share=seen.cpu_share,
+            in_flight_mean=seen.in_flight_mean,
+            server=server,
+            gateway=gateway,
+            steal_share=(last.steal_s - first.steal_s) / wall_s / (psutil.cpu_count() or 1),
+            others_cpu_share=_others(first, last, wall_s, server, gateway),
+        )
+
+
+def measure_cell(bench: Bench, place: Place, rates: dict[float, float] | None, start_per_s: float | None, attempt: int) -> Cell:
+    """Measure one place of the plan. `rates`: share of the weakest knee -> rate. Raises ServerError and GeneratorError."""
+    manifest, workload = bench.manifest, place.workload
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    with _ready(bench, place, attempt) as (bout, proof):
+        if rates is not None:
+            for load, rate in sorted(rates.items()):
+                bout.measure(rate, load)
+        else:
+            start_per_s = start_per_s or bout.probe() * PROBE_SHARE
+            search(bout.measure, start_per_s, manifest.limits, steps=bench.profile.steps, highest_per_s=workload.max_rate_per_s)
+    return Cell(
+        workload=workload.name,
+        candidate=place.candidate.name,
+        block=place.block,
+        kind="knee" if rates is None else "rates",
+        attempt=attempt,
+        started=started,
+        proof=proof,
+        steps=tuple(bout.steps),
+        invalid=invalid_for(bout.steps, workload, manifest.limits),
+    )
+
+
+def invalid_for(steps: list[Step], workload: Workload, limits: Limits) -> tuple[str, ...]:
+    """Return why a whole cell is not believed.
+
+    A problem above a rate that failed in a step without problems concerns that step alone: the knee is below it. Below,
+    or where no step is sound, it could be the generator's knee that was found.
+    """
+    failed = [
+        step.rate_per_s for step in steps if step.purpose == "knee" and not step.problems and not Outcome(step, workload).holds(limits)
+    ]
+    bound = min(failed, default=float("inf"))
+    reasons: list[str] = []
+    for step in steps:
+        above = step.load > OVERLOAD if step.load is not None else step.rate_per_s > bound
+        reasons += () if above else step.problems
+    return tuple(dict.fromkeys(reasons))
+
+
+@contextmanager
+def _ready(bench: Bench, place: Place, attempt: int) -> Iterator[tuple[Bout, dict[str, Any]]]:
+    seed = bench.manifest.seed * 1_000_000 + place.block * 10_000 + attempt * 1000
+    workload = place.workload
+    with bench.servers.start(place.candidate) as server:
+        proof = server.proof()
+        for name, expected in place.candidate.expect.items():
+            if proof.get(name) != expected:
+                raise ServerError(
+                    f"{place.candidate.name} is not what it is called: {name} is {proof.get(name)!r}, expected {expected!r}",
+                    "look at its settings in candidates.toml",
+                )
+        order = Order(url=server.url, mix=workload.users, background=workload.background, cpus=tuple(bench.servers.cpus))
+        with Generators(order, bench.processes) as generators:
+            # The same moments of arrival for all candidates of a block: one source of difference less.
+            yield Bout(bench, workload, server, generators, seed), proof
+
+
+def _used(first: Usage, last: Usage) -> Usage:
+    """Return what was used between two readings; memory and processes are those of the later one."""
+    return Usage(
+        cpu_s=_difference(first.cpu_s, last.cpu_s),
+        memory_bytes=last.memory_bytes,
+        throttled_s=_difference(first.throttled_s, last.throttled_s),
+        processes=last.processes,
+    )
+
+
+def _difference(first: float | None, last: float | None) -> float | None:
+    return None if first is None or last is None else max(last - first, 0.0)
+
+
+def _others(first: _Moment, last: _Moment, wall_s: float, server: Usage, gateway: Usage) -> float | None:
+    """Return the cores that neither generator nor server nor its helpers used; None where a part cannot be read."""
+    rest = _difference(first.reading.rest_cpu_s, last.reading.rest_cpu_s)
+    if server.cpu_s is None or gateway.cpu_s is None or rest is None:
+        return None
+    known_s = server.cpu_s + gateway.cpu_s + rest + last.generator_s - first.generator_s
+    return max((last.busy_s - first.busy_s - known_s) / wall_s, 0.0)
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)

@@ -1,0 +1,122 @@
+"""The command line: every mistake is one clear line and an exit code, before anything is started."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.difference import compare, lines, obstacles
+from loadtest.verdicts import results
+from tests.loadtest.synthetic import manifest, run, stored
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def loadtest(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "loadtest", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=environment,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def locustfile(tmp_path: Path) -> Path:
+    path = tmp_path / "idle.py"
+    path.write_text("print('no users here')\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["run", "--candidates", "sync,gevnt"], "there is no candidate 'gevnt'\n          the nearest is 'gevent'", 2),
+        (["run", "--workloads", "jsn"], "there is no workload 'jsn'\n          the nearest is 'json'", 2),
+        (["run", "--slo", "fast"], "'fast' is not a valid float", 2),
+        (["run", "--slo", "-5"], "-5", 2),
+        (["run", "--blocks", "0"], "0 is not in the range", 2),
+        (["run", "--app", "nothing_of_that_name:app"], "nothing_of_that_name:app cannot be imported: ModuleNotFoundError", 1),
+        (["run", "--app", "json:nothing"], "json:nothing cannot be imported", 1),
+        (["run", "--scenario", "LOCUSTFILE"], "defines no user", 1),
+        (["run", "--resume", "EMPTY"], "is empty", 2),
+        (["report", "EMPTY"], "is empty", 2),
+        (["report", "/nowhere"], "there is no run /nowhere", 2),
+        (["report", "/"], "is not a run of this load test", 2),
+    ],
+)
+def test_a_mistake_is_one_clear_line(tmp_path: Path, locustfile: Path, arguments: list[str], message: str, code: int) -> None:
+    (tmp_path / "empty").mkdir()
+    named = {"LOCUSTFILE": str(locustfile), "EMPTY": str(tmp_path / "empty")}
+    answer = loadtest(*[named.get(argument, argument) for argument in arguments])
+
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.returncode == code
+
+
+def test_the_plan_starts_nothing(tmp_path: Path) -> None:
+    answer = loadtest("run", "--plan", "--seed", "7", "--out", tmp_path / "run")
+
+    assert answer.returncode == 0
+    assert "seed 7" in answer.stdout
+    assert "minutes" in answer.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_report_is_drawn_from_a_saved_run(tmp_path: Path) -> None:
+    plan = manifest(("sync", "gthread"), ("json",), blocks=3)
+    stored(tmp_path / "run", plan, run(plan, {}))
+
+    assert loadtest("report", tmp_path / "run").stdout.split() == [
+        str(tmp_path / "run" / name) for name in ("report.html", "report.md", "summary.json")
+    ]
+
+
+def test_runs_that_ask_different_questions_are_not_compared(tmp_path: Path) -> None:
+    for name, workload in (("a", "json"), ("b", "page")):
+        plan = manifest(("sync", "gthread"), (workload,), blocks=3)
+        stored(tmp_path / name, plan, run(plan, {}))
+    answer = loadtest("diff", tmp_path / "a", tmp_path / "b")
+
+    assert answer.returncode == 2
+    assert "they have no workload in common" in answer.stderr
+
+
+def test_two_runs_are_compared_and_contradictions_found() -> None:
+    plan = manifest(("sync", "gthread"), ("page",), synthetic=False)
+    first = results(plan, run(plan, {("page", "gthread"): 300.0}, seed=1))
+    same = compare(first, results(plan, run(plan, {("page", "gthread"): 300.0}, seed=2)))
+    turned = compare(first, results(plan, run(plan, {("page", "gthread"): 100.0}, seed=2)))
+
+    assert obstacles(plan, plan) == []
+    assert same.contradictions == ()
+    assert same.same_recommendation == {"page": True}
+    assert len(turned.contradictions) == 1
+    assert any("less" in line for line in lines(turned))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"gives_verdict": False}, "gives no verdict"),
+        ({"synthetic": True}, "is synthetic"),
+        ({"machine": {"cpus": 64}}, "cpus is 2 and 64"),
+        ({"limits": {"steal_share": 1.0}}, "what counts as valid differs"),
+    ],
+)
+def test_runs_that_cannot_be_compared_say_why(changes: dict[str, Any], reason: str) -> None:
+    plan = manifest(("sync",), ("json",), synthetic=False)
+    parts: dict[str, Any] = {
+        name: replace(getattr(plan, name), **value) if isinstance(value, dict) else value for name, value in changes.items()
+    }
+
+    assert any(reason in obstacle for obstacle in obstacles(plan, replace(plan, **parts)))
