@@ -15,6 +15,7 @@ bp = Blueprint("lab_work", __name__)
 
 _KIB = bytes(range(32, 96)) * 16
 _READ_BYTES = 64 * 1024
+_PIECE_KIB = 256
 
 
 class CpuQuery(BaseModel):
@@ -24,9 +25,9 @@ class CpuQuery(BaseModel):
 
 
 class PayloadQuery(BaseModel):
-    """Size of the answer, up to 10 MiB: what one worker may hold for each of its threads."""
+    """Size of the answer, up to 32 MiB: twice what the gateway takes off a worker for a client that reads slowly."""
 
-    kib: Annotated[int, Field(ge=0, le=10 * 1024)] = 64
+    kib: Annotated[int, Field(ge=0, le=32 * 1024)] = 64
 
 
 class StreamQuery(BaseModel):
@@ -75,9 +76,16 @@ def page() -> str:
 
 @bp.get("/payload")
 def payload() -> Response:
-    """`kib` KiB at once, with Content-Length."""
+    """`kib` KiB, with Content-Length, made piece by piece: a large answer needs no more memory than a small one."""
     query = validate(PayloadQuery, request.args.to_dict())
-    return Response(_KIB * query.kib, content_type="application/octet-stream")
+    response = Response(_pieces(query.kib), content_type="application/octet-stream")
+    response.content_length = query.kib * 1024
+    return response
+
+
+def _pieces(kib: int) -> Iterator[bytes]:
+    for start in range(0, kib, _PIECE_KIB):
+        yield _KIB * min(_PIECE_KIB, kib - start)
 
 
 @bp.get("/stream")
