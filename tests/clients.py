@@ -25,6 +25,8 @@ from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 POLL_S = 0.05
+# Longer than nginx waits for gunicorn (35 s): a request fails because the server says so, not because a client gave up.
+PATIENCE_S = 60
 
 Value = TypeVar("Value")
 
@@ -69,7 +71,7 @@ class Session:
     With `keep_alive` all go over one connection while the server keeps it; without, each opens its own.
     """
 
-    def __init__(self, url: str, *, keep_alive: bool = False, timeout_s: float = 10) -> None:
+    def __init__(self, url: str, *, keep_alive: bool = False, timeout_s: float = PATIENCE_S) -> None:
         parts = urlsplit(url)
         assert parts.hostname
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
@@ -133,7 +135,9 @@ def background(
         yield lambda: sorted(itertools.chain.from_iterable(list(one.replies) for one in running), key=lambda reply: reply.ended_at)
 
 
-def steady(url: str, path: str, *, requests: int, per_second: float = 50, keep_alive: bool = False, timeout_s: float = 10) -> list[Reply]:
+def steady(
+    url: str, path: str, *, requests: int, per_second: float = 50, keep_alive: bool = False, timeout_s: float = PATIENCE_S
+) -> list[Reply]:
     """Send `requests` GETs at a fixed pace from here, and return their replies.
 
     A late reply delays the next request: this is one visitor, not a load generator. A request that got no answer at
@@ -151,7 +155,7 @@ def steady(url: str, path: str, *, requests: int, per_second: float = 50, keep_a
     return replies
 
 
-def at_once(url: str, path: str, *, requests: int, timeout_s: float = 30) -> list[Reply]:
+def at_once(url: str, path: str, *, requests: int, timeout_s: float = PATIENCE_S) -> list[Reply]:
     """Send `requests` GETs from as many clients in the same moment, and return their replies."""
     together = threading.Barrier(requests)
 

@@ -180,12 +180,12 @@ class TempFiles:
         self._stack = stack
         folder = re.search(rf'(?m)^ *{kind}_temp_path "(.+)";', stack.nginx_config())
         assert folder
-        self._folder = folder[1]
+        self.folder = folder[1]
 
     def count(self) -> int:
         """Return how many there are now."""
         listing = self._stack.exec("gateway", ["sh", "-c", "ls -l /proc/[0-9]*/fd 2> /dev/null || true"]).stdout
-        return sum(f"-> {self._folder}/" in line for line in listing.splitlines())
+        return sum(f"-> {self.folder}/" in line for line in listing.splitlines())
 
 
 def docker(*arguments: str) -> str:

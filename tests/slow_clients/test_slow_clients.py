@@ -29,10 +29,12 @@ ANSWERED_S = 20
 READERS = Readers(300, "/lab/payload?kib=1024")
 SENDERS = Senders(300, "/lab/upload", body_bytes=100_000)
 
-# Clients that stop altogether, enough of them for every worker of the stack. Their answer, the largest the lab gives, is
-# smaller than what nginx takes (proxy_max_temp_file_size) and larger than what the kernel takes off a worker by itself:
-# up to 4 MiB in gunicorn's socket, 1 MiB in nginx's and 2.5 MiB towards the client were seen.
-LARGE = "/lab/payload?kib=10240"
+# Clients that stop altogether, enough of them for every worker of the stack. Besides nginx the kernel takes an answer off
+# a worker: up to 4 MiB in gunicorn's socket, 1 MiB in nginx's and 2.5 MiB towards the client were seen. So LARGE is more
+# than the kernel takes and less than nginx does (proxy_max_temp_file_size), and LARGEST is more than both together.
+LARGE_KIB = 12 * 1024
+LARGE = f"/lab/payload?kib={LARGE_KIB}"
+LARGEST = "/lab/payload?kib=32768"
 STALLED_READERS = Readers(9, LARGE, bytes_per_second=0)
 STALLED_SENDERS = Senders(9, "/lab/upload", body_bytes=100_000, bytes_per_second=0)
 
@@ -127,15 +129,17 @@ def test_without_buffered_answers_it_holds_one(stack: Stack, url: str, workers: 
         assert hangs(url)
 
 
-def test_a_full_buffer_holds_one(stack: Stack, url: str, workers: Workers) -> None:
-    """The bound itself: what does not fit the buffers and one temp file is not taken off the worker."""
-    with edited_gateway(stack, directive("proxy_max_temp_file_size", "1m")):
-        with slow_clients(url, Readers(9, "/lab/payload?kib=1024", bytes_per_second=0)) as slow:
-            slow.wait_until_holding()
-            wait_until(lambda: not any(workers.held()), "what fits is taken off the worker")
-        with slow_clients(url, STALLED_READERS):
-            wait_until(lambda: all(workers.held()), "every worker waits for a client that reads nothing")
-            assert hangs(url)
+def test_a_small_buffer_holds_one(stack: Stack, url: str, workers: Workers) -> None:
+    with edited_gateway(stack, directive("proxy_max_temp_file_size", "1m")), slow_clients(url, Readers(9, LARGEST, bytes_per_second=0)):
+        wait_until(lambda: all(workers.held()), "every worker waits for a client that reads nothing")
+        assert hangs(url)
+
+
+def test_an_answer_larger_than_the_buffer_holds_one(url: str, workers: Workers) -> None:
+    """The bound of the kit's own configuration: an answer over proxy_max_temp_file_size (16m) and what sockets hold."""
+    with slow_clients(url, Readers(9, LARGEST, bytes_per_second=0)):
+        wait_until(lambda: all(workers.held()), "every worker waits for a client that reads nothing")
+        assert hangs(url)
 
 
 def test_a_client_that_stops_sending_holds_no_worker(url: str, workers: Workers) -> None:
@@ -179,8 +183,15 @@ def test_an_answer_lies_in_a_temp_file_only_while_it_is_read(stack: Stack, url: 
         slow.wait_until_holding()
         wait_until(lambda: files.count() == STALLED_READERS.clients, "each large answer has a temp file")
         slow.hurry()
-        assert {(one.ending, one.received) for one in slow.wait_until_ended(timeout_s=60)} == {("complete", 10240 * 1024)}
+        assert {(one.ending, one.received) for one in slow.wait_until_ended(timeout_s=60)} == {("complete", LARGE_KIB * 1024)}
         wait_until(lambda: not files.count(), "the files of answers that were read are gone")
+
+
+def is_full(stack: Stack, kind: str) -> bool:
+    """Say whether nginx has met the end of the file system on which its temp files of this kind lie."""
+    return f"{TempFiles(stack, kind).folder}/" in "".join(
+        line for line in stack.logs("gateway").splitlines() if "No space left on device" in line
+    )
 
 
 @pytest.mark.runtimes("compose")  # elsewhere temp files lie on the machine's disk, which no test should fill
@@ -188,24 +199,24 @@ def test_too_many_large_answers_cost_slow_readers_theirs_and_nobody_else(stack: 
     """The bound of the tmpfs. What does not fit any more is cut off, and the gateway lives on."""
     with slow_clients(url, Readers(80, LARGE)) as slow:
         beside = steady(url, FAST, requests=100, timeout_s=ANSWERED_S)
-        wait_until(lambda: "No space left on device" in stack.logs("gateway"), "the tmpfs is full", timeout_s=60)
+        wait_until(lambda: is_full(stack, "proxy"), "the tmpfs is full", timeout_s=60)
         beside += steady(url, FAST, requests=100, timeout_s=ANSWERED_S)
         slow.hurry()
         ended = slow.wait_until_ended(timeout_s=120)
 
     assert [reply for reply in beside if reply.failed] == []
     complete = [one for one in ended if one.ending == "complete"]
-    cut_off = [one for one in ended if one.ending == "closed by peer" and one.received < 10240 * 1024]
+    cut_off = [one for one in ended if one.ending == "closed by peer" and one.received < LARGE_KIB * 1024]
     assert complete
     assert cut_off
     assert len(complete) + len(cut_off) == len(ended)
-    assert len(get(url, LARGE).body) == 10240 * 1024
+    assert len(get(url, LARGE).body) == LARGE_KIB * 1024
 
 
 @pytest.mark.runtimes("compose")
 def test_too_many_large_uploads_cost_slow_senders_theirs_and_nobody_else(stack: Stack, url: str) -> None:
     with slow_clients(url, Senders(20, "/lab/upload", body_bytes=10_000_000, bytes_per_second=0, first_bytes=9_000_000)) as slow:
-        wait_until(lambda: "No space left on device" in stack.logs("gateway"), "the tmpfs is full", timeout_s=60)
+        wait_until(lambda: is_full(stack, "client_body"), "the tmpfs is full", timeout_s=60)
         with Session(url, timeout_s=ANSWERED_S) as session:
             small = [session.send("POST", "/lab/upload", body=b"x" * 1000) for _ in range(20)]
         slow.hurry()
