@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from stack import Stack
+from stack.waiting import wait_until
 from tests.conftest import StackFactory
 
 MAX_BODY = 10_485_760
@@ -174,9 +175,14 @@ class TestForm:
 
 
 def seen_client(stack: Stack, request_id: str) -> str:
-    """The client's address in the app's log line of this request."""
-    lines = [line[line.index("{") :] for line in stack.logs("app").splitlines() if request_id in line and "{" in line]
-    return str(next(record["client"] for record in map(json.loads, lines) if "client" in record))
+    """The client's address in the app's log line of this request; the line is written after the answer."""
+
+    def seen() -> list[str]:
+        lines = [line[line.index("{") :] for line in stack.logs("app").splitlines() if request_id in line and "{" in line]
+        return [record["client"] for record in map(json.loads, lines) if "client" in record]
+
+    wait_until(lambda: bool(seen()), 30, f"the app logs no line for the request {request_id}")
+    return seen()[0]
 
 
 SPOOFED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example", "X-Real-IP": "203.0.113.9"}
