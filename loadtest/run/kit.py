@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class KitServers:
 
     def __init__(self, runtime: str = "auto", settings: Mapping[str, str] | None = None) -> None:
         self._settings = {"GATEWAY_PORT": str(free_ports(1)[0]), "LAB_ENABLED": "1", "LIMITS": "off", **(settings or {})}
-        self._built = False
+        self._started = False
         try:
             self._runtime = open_stack(runtime, name=NAME, env=self._settings).runtime
         except StackError as error:
@@ -126,8 +127,7 @@ class KitServers:
             stack = open_stack(self._runtime, name=NAME, env=settings)
             stack.down(volumes=True)
             try:
-                stack.up(build=not self._built and self._runtime == "compose")
-                self._built = True
+                self._up(stack)
                 self._pin(stack)
                 server = KitServer(stack, settings)
                 server.fill()
@@ -138,6 +138,12 @@ class KitServers:
             raise ServerError(f"{candidate.name}: {error.message}", error.hint) from None
         except httpx.HTTPError as error:
             raise ServerError(f"{candidate.name}: {error}") from None
+
+    def _up(self, stack: Stack) -> None:
+        """Start; what a start says (what differs from Compose) is worth hearing once, not for each cell."""
+        with redirect_stdout(StringIO()) if self._started else nullcontext():
+            stack.up(build=not self._started and self._runtime == "compose")
+        self._started = True
 
     def _pin(self, stack: Stack) -> None:
         """Keep the server under test on processors of its own, so that the generator cannot take its time."""

@@ -20,6 +20,8 @@ _TOKEN = re.compile(rb'name="csrf_token"[^>]*value="([^"]+)"')
 class Journey(Scenario):
     """GET /, its older pages, POST /entries."""
 
+    keeps_cookies = True  # the form's token is bound to the session
+
     @task
     def visit(self) -> None:
         """One visit; each request after the first counts from the moment the visitor sends it."""
