@@ -255,6 +255,11 @@ class _Client:
             self.record.ended_at = time.monotonic()
             self._socket.close()
 
+    def open_window(self) -> None:
+        """Let the kernel take more than a client that reads slowly lets it take."""
+        if not self.record.ended_at:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+
     async def _talk(self) -> None:
         raise NotImplementedError
 
@@ -423,6 +428,8 @@ async def _serve(pipe: Connection, address: tuple[str, int], plans: Sequence[Rea
         try:
             if pipe.recv() == HURRY:
                 hurry.set()
+                for client in clients:
+                    client.open_window()
             pipe.send([client.record for client in clients])
         except (EOFError, OSError):
             asyncio.get_running_loop().remove_reader(pipe.fileno())
