@@ -157,7 +157,7 @@ def test_down_without_anything_to_stop_is_no_error(run: Command) -> None:
 
 def test_an_old_python_is_refused_with_what_would_be_right(tmp_path: Path) -> None:
     old = tmp_path / "python3"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit\nexit 1\n')
     old.chmod(0o755)
     for part in ("requirements/venv", "requirements/stack.txt"):
         (tmp_path / part).parent.mkdir(exist_ok=True)
