@@ -99,15 +99,17 @@ def test_how_much_a_fast_client_notices(stack: Stack, url: str, note: Callable[[
     """Measure the ratio of the fast client's p99 beside 600 slow ones to its p99 alone; a figure for a quiet machine."""
     rounds = []
     for _ in range(3):
-        alone = steady(url, FAST, requests=1000, per_second=100)
+        # Half of the time alone before and half after, so that a machine that becomes busier does not look like a finding.
+        alone = steady(url, FAST, requests=500, per_second=100)
         with slow_clients(url, READERS, SENDERS) as slow:
             slow.wait_until_holding()
             beside = steady(url, FAST, requests=1000, per_second=100)
             assert slow.holding() == 600
+        alone += steady(url, FAST, requests=500, per_second=100)
         assert [reply for reply in (*alone, *beside) if reply.failed] == []
-        before_ms, during_ms = percentile_ms(alone, 99), percentile_ms(beside, 99)
-        rounds.append({"p99_alone_ms": before_ms, "p99_beside_ms": during_ms, "ratio": during_ms / before_ms})
-        note(f"slow clients ({stack.runtime}): p99 {before_ms:.2f} ms alone, {during_ms:.2f} ms beside, ratio {during_ms / before_ms:.2f}")
+        alone_ms, beside_ms = percentile_ms(alone, 99), percentile_ms(beside, 99)
+        rounds.append({"p99_alone_ms": alone_ms, "p99_beside_ms": beside_ms, "ratio": beside_ms / alone_ms})
+        note(f"slow clients ({stack.runtime}): p99 {alone_ms:.2f} ms alone, {beside_ms:.2f} ms beside, ratio {beside_ms / alone_ms:.2f}")
     artifacts = Path(__file__).parents[1] / "artifacts"
     artifacts.mkdir(exist_ok=True)
     (artifacts / f"slow-clients-{stack.runtime}.json").write_text(json.dumps(rounds, indent=2))
