@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from stack import Stack, StackError, open_stack
 from stack.base import read_settings
@@ -216,3 +217,18 @@ def command(not_run: Callable[[str], None]) -> Callable[[str], str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="module")
+def browser(command: Callable[[str], str]) -> Iterator[Browser]:
+    """Debian's Chromium, without a sandbox (as root it has none) and without its calls home.
+
+    For one module only: while Playwright runs, it keeps an event loop in this thread, and nothing else can have one.
+    """
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync"]
+    path = os.environ.get("CHROMIUM") or command("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()

@@ -1,36 +1,19 @@
 """The pages in a real browser, on a phone and on a desktop: usable, without console errors, within the content security policy."""
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from stack import Stack
-from tests.conftest import not_run
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
 
 pytestmark = pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="1")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a sandbox (as root it has none) and without its calls home."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        not_run("chromium is not installed: apt-get install chromium, or CHROMIUM=/path/to/it")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -1,7 +1,6 @@
 """Copies of the kit for the doctor to look at."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -20,6 +19,9 @@ def compose_plugin(not_run: Callable[[str], None]) -> None:
 
 
 @pytest.fixture
-def make_kit(tmp_path: Path) -> MakeKit:
-    """Return a function that copies the kit, with the sample site's code when `app` is true."""
-    return lambda *, app=False: Kit(tmp_path / "kit", app=app)
+def make_kit(tmp_path_factory: pytest.TempPathFactory) -> MakeKit:
+    """Return a function that copies the kit, with the sample site's code when `app` is true.
+
+    Not in `tmp_path`: the name of a test is long, and the path of a socket in the copy may have 103 bytes.
+    """
+    return lambda *, app=False: Kit(tmp_path_factory.mktemp("kit") / "kit", app=app)

@@ -1,17 +1,16 @@
 """The report is drawn from records alone, opens without a network, and says in words what it shows in pictures."""
 
 import json
-import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from loadtest.report import FILES, make_report
 from loadtest.store import Store
@@ -131,13 +130,11 @@ def test_it_is_drawn_again_the_same(folder: Path) -> None:
 
 
 @pytest.fixture
-def page(command: Callable[[str], str]) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """A page of a browser without a network."""
-    path = os.environ.get("CHROMIUM") or command("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield browser.new_context(offline=True).new_page()
-        browser.close()
+    context = browser.new_context(offline=True)
+    yield context.new_page()
+    context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
