@@ -68,11 +68,14 @@ class Settings(BaseModel):
     @classmethod
     def _known_database(cls, value: str) -> str:
         try:
-            backend = make_url(value).get_backend_name()
+            url = make_url(value)
+            backend = url.get_backend_name()
         except (ArgumentError, ValueError):
             backend = ""
         if backend not in ("postgresql", "postgres", "sqlite"):
             raise ValueError("must look like postgresql://user@host/name or sqlite:////absolute/path.db")
+        if backend == "sqlite" and url.database in (None, "", ":memory:"):
+            raise ValueError("in memory each worker would have a database of its own; name a file: sqlite:////absolute/path.db")
         return value
 
     @property

@@ -1,8 +1,10 @@
 """Run the migrations on the application's own database connection."""
 
+import click
 from alembic import context
 from flask import current_app
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 # Two `flask db upgrade` at once: the second waits for this lock, then finds nothing to do. Any number, ours alone.
 _UPGRADE_LOCK = 7_205_759_403
@@ -33,4 +35,8 @@ def _run() -> None:
 
 if context.is_offline_mode():
     raise SystemExit("--sql is not supported: the migrations run on the application's connection")
-_run()
+try:
+    _run()
+except OperationalError as error:
+    # Away, or it refuses the password or the name: one line that says which, without the statement.
+    raise click.ClickException(f"the database: {' '.join(str(error.orig).split())}") from None

@@ -20,6 +20,8 @@ WRONG = [
     ("DATABASE_URL", "database:5432"),
     ("DATABASE_URL", "mysql://user@host/name"),
     ("DATABASE_URL", "postgresql://user@host:port/name"),
+    ("DATABASE_URL", "sqlite://"),
+    ("DATABASE_URL", "sqlite:///:memory:"),
     ("DATABASE_PASSWORD_FILE", "/does/not/exist"),
     ("SECRET_KEY", "short"),
     ("SECRET_KEY_FILE", "/does/not/exist"),
@@ -128,6 +130,18 @@ def test_flask_stops_with_the_line_and_no_traceback(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr == "Error: LOG_FORMAT: Input should be 'auto', 'json' or 'text'\n"
+
+
+def test_migrations_without_a_database_end_with_a_line_and_no_traceback(free_port: int) -> None:
+    settings = environment(DATABASE_URL=f"postgresql://kit@127.0.0.1:{free_port}/kit", PYTHONPATH=str(ROOT / "app"))
+    command = [sys.executable, "-m", "flask", "--app", "kit_app", "db", "upgrade"]
+
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=150, check=False)
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Error: the database: " in done.stderr
+    assert "Connection refused" in done.stderr
 
 
 @pytest.mark.parametrize(("concurrency", "size"), [(1, 1), (8, 8), (32, 32), (1000, 8)])
