@@ -23,6 +23,9 @@ from stack.base import read_settings
 from stack.choice import missing_for_compose
 from stack.machine import COMMANDS, find_command, free_ports
 
+# The gateway alone, for the tests of nginx, of TLS and of request smuggling.
+pytest_plugins = ["tests.gateways"]
+
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIMES = ("local", "compose")
 # Two cores carry this many idle stacks; the one that was not used for longest makes room for the next.

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import httpx
 
@@ -173,18 +173,27 @@ class Gateway:
 def read_answer(connection: socket.socket) -> Answer:
     """Read one answer; its body ends where Content-Length or the chunks say so, or with the connection."""
     with connection.makefile("rb") as stream:
-        status_line = stream.readline()
-        assert status_line.startswith(b"HTTP/1.1 "), status_line
-        headers = []
-        while (line := stream.readline()) not in {b"\r\n", b""}:
-            name, _, value = line.decode("latin-1").partition(":")
-            headers.append((name.lower(), value.strip()))
-        fields = dict(headers)
-        if fields.get("transfer-encoding") == "chunked":
-            body = b""
-            while size := int(stream.readline(), 16):
-                body += stream.read(size)
-                stream.readline()
-        else:
-            body = stream.read(int(fields["content-length"])) if "content-length" in fields else stream.read()
-    return Answer(int(status_line.split()[1]), headers, body)
+        return read_answer_from(stream)
+
+
+def read_answer_from(stream: BinaryIO, *, bodiless: bool = False) -> Answer:
+    """The same from a stream that more answers may follow in; `bodiless` for the answer to a HEAD."""
+    status_line = stream.readline()
+    assert status_line.startswith(b"HTTP/1.1 "), status_line
+    headers = []
+    while (line := stream.readline()) not in {b"\r\n", b""}:
+        name, _, value = line.decode("latin-1").partition(":")
+        headers.append((name.lower(), value.strip()))
+    fields = dict(headers)
+    status = int(status_line.split()[1])
+    if bodiless or status in {204, 304} or status < 200:
+        body = b""
+    elif fields.get("transfer-encoding") == "chunked":
+        body = b""
+        while size := int(stream.readline(), 16):
+            body += stream.read(size)
+            stream.readline()
+        stream.readline()
+    else:
+        body = stream.read(int(fields["content-length"])) if "content-length" in fields else stream.read()
+    return Answer(status, headers, body)
