@@ -33,7 +33,7 @@ LIVE_STACKS = 3
 # The end of a log is enough to see what went wrong; complete ones would bury the failure.
 REPORT_LINES = 80
 
-MEASURED = pytest.StashKey[list[str]]()
+MEASURED = "measured"
 
 Key = tuple[str, tuple[tuple[str, str], ...], tuple[Path, ...]]
 StackFactory = Callable[..., Stack]
@@ -79,6 +79,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("runtimes")
         names = marker.args if marker else RUNTIMES
         metafunc.parametrize("runtime", names, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests belong into one process when there are several (tests/run does so in CI).
+
+    The stacks of one runtime are shared, so their tests stay together and in order; the others by their folder. Stacks
+    go first: they take longest, and much of that is waiting.
+    """
+    groups = {item: _group(item) for item in items}
+    items.sort(key=lambda item: not groups[item].startswith("stacks"))
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    if callspec and "runtime" in callspec.params:
+        return f"stacks {callspec.params['runtime']}"
+    return item.path.relative_to(ROOT / "tests").parts[0]
 
 
 @pytest.fixture(scope="session")
@@ -195,15 +215,17 @@ def _attempt(read: Callable[[], str], limit: int | None = REPORT_LINES) -> str:
     return "\n".join(lines[-limit:] if limit else lines)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Return a function that puts one line, a measured figure, into the summary of the run."""
-    return request.config.stash.setdefault(MEASURED, []).append
+    return lambda line: request.node.user_properties.append((MEASURED, line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was measured; figures that no test can insist on belong into the report all the same."""
-    if lines := config.stash.get(MEASURED, []):
+    reports = [report for status in ("passed", "failed") for report in terminalreporter.getreports(status)]
+    lines = [line for report in reports for name, line in report.user_properties if name == MEASURED and report.when == "call"]
+    if lines:
         terminalreporter.section("measured")
         for line in lines:
             terminalreporter.line(line)
