@@ -143,7 +143,7 @@ def test_connection_to_the_app_is_kept(gateway: Gateway) -> None:
     assert "connection" not in passed(gateway.get("/", "Keep-Alive: 300"))
 
 
-@pytest.mark.parametrize("target", ["/a%2Fb//c/../d?x=%20y", "/%E4%BD%A0?q=a+b", "/a;b=c", "/a%00b"])
+@pytest.mark.parametrize("target", ["/a%2Fb//c/..d/.e./%252e?x=%20y/../z", "/%E4%BD%A0?q=a+b", "/a;b=c", "/a%00b"])
 def test_target_reaches_the_app_as_it_was_sent(gateway: Gateway, target: str) -> None:
     answer = gateway.get(target)
 

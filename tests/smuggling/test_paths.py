@@ -1,0 +1,116 @@
+"""nginx and the application see the same path, so nothing is chosen for one path and carried out for another."""
+
+import pytest
+
+from tests.gateways import Gateways
+from tests.nginx.gateway import Edit, Gateway
+from tests.smuggling.wire import Line, Recorder
+
+TELL_URI = Edit(
+    "snippets/proxy-to-app.conf", r"^proxy_http_version 1\.1;", 'proxy_http_version 1.1; proxy_set_header X-Matched-Path "[$uri]";'
+)
+# The gateway as nginx is by default: slashes merged, dot segments resolved for its own decisions and passed on as they came.
+CARELESS = (
+    Edit("conf.d/17-paths.conf", r"^merge_slashes off;", ""),
+    Edit("conf.d/60-site.conf", r"if \(\$kit_ambiguous_path\) \{\s*return 400;\s*\}", ""),
+)
+
+AGREED = [
+    "/a/b",
+    "//a",
+    "/a//b///c",
+    "/a%2Fb",
+    "/a%2f%2Fb",
+    "/%61%70%69/x",
+    "/a%252Fb",
+    "/a%252e%252e/b",
+    "/a;b=c/d",
+    "/a/..;/b",
+    "/a/...",
+    "/a/.b/c.",
+    "/a\\..\\b",
+    "/a%5c..%5cb",
+    "/a%3Fb=c",
+    "/a%23b",
+    "/a%20b+c",
+    "/%E4%BD%A0",
+    "/%ff%fe",
+    "/a?b=/../c",
+    "/a%2e",
+    "/static%2Fa%3Fb",
+    "//static//a",
+    "/Healthz",
+    "/healthz%2F",
+    "/healthz;x",
+]
+REFUSED = [
+    "/a/../b",
+    "/a/./b",
+    "/a/..",
+    "/a/.",
+    "/.",
+    "/..",
+    "/a/%2e%2e/b",
+    "/a/.%2E/b",
+    "/a%2f..%2fb",
+    "/a%2F%2e%2e%2Fb",
+    "/a/..?b",
+    "/a/..//b",
+    "/static/../a",
+    "/static/%2e%2e/a",
+    "/static/..%2fa",
+    "/page/x/../../healthz",
+    "/page/x/..%2f..%2fhealthz",
+    "/healthz/../page",
+    "/a/../../../etc/passwd",
+    "/a#b",
+    "/a#/../b",
+]
+
+
+@pytest.fixture(scope="session")
+def telling(shared_gateways: Gateways, recorder: Recorder) -> Gateway:
+    """A gateway that also tells the application which path it chose by."""
+    return shared_gateways(recorder.address, {}, [TELL_URI])
+
+
+def ask(gateway: Gateway, target: str) -> int:
+    """Return the status of a GET of these very bytes."""
+    with Line(gateway.port) as line:
+        line.say(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        answer = line.hear()
+    assert answer is not None
+    return answer.status
+
+
+def seen(records: list[dict[str, dict[str, str]]]) -> list[tuple[str, str]]:
+    """The path that nginx chose by and the one that the application got, as bytes in latin-1."""
+    return [(record["headers"]["x_matched_path"][1:-1], str(record["path"])) for record in records]
+
+
+def test_both_see_the_same_path(telling: Gateway, recorder: Recorder, subtests: pytest.Subtests) -> None:
+    for target in AGREED:
+        with subtests.test(target):
+            mark = recorder.mark()
+
+            assert ask(telling, target) == 200
+            ((matched, arrived),) = seen(recorder.since(mark))
+            assert matched == arrived
+
+
+def test_a_path_that_they_would_see_differently_is_refused(telling: Gateway, recorder: Recorder, subtests: pytest.Subtests) -> None:
+    mark = recorder.mark()
+    for target in REFUSED:
+        with subtests.test(target):
+            assert ask(telling, target) == 400
+
+    assert recorder.since(mark) == []
+
+
+def test_without_the_guard_nginx_decides_for_another_path(start_gateway: Gateways, recorder: Recorder) -> None:
+    gateway = start_gateway(recorder.address, {}, [TELL_URI, *CARELESS])
+    mark = recorder.mark()
+
+    assert ask(gateway, "/page/x/../../healthz") == 200
+    assert ask(gateway, "//healthz") == 200
+    assert seen(recorder.since(mark)) == [("/healthz", "/page/x/../../healthz"), ("/healthz", "//healthz")]
