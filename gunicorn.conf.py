@@ -21,6 +21,8 @@ loading new code), reuse_port (no gain measured), http_parser, header_map (names
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import difflib
 import importlib.util
 import ipaddress
@@ -28,8 +30,11 @@ import json
 import math
 import os
 import shlex
+import signal
 import socket
+import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -279,10 +284,10 @@ timeout = 30
 # From SIGTERM to SIGKILL: what is in work is finished. Same as the default; written down because the container's
 # stop_grace_period (40s) must stay above it, or Docker kills the master first and its requests with it.
 graceful_timeout = 30
-# How long an idle connection of nginx is kept. Above nginx's own 30s (keepalive_timeout of the upstream), so that
-# nginx closes first: at the default of 2 gunicorn closes while nginx is sending, and a POST then ends in 502.
-# (sync closes after every answer, tornado keeps to its own time: neither can race. gevent counts idle connections as
-# work when it stops, so it takes up to nginx's 30s for that, or graceful_timeout, whichever is less.)
+# How long an idle connection of nginx is kept. Above nginx's own (keepalive_timeout of the upstream, 1s), so that nginx
+# closes first: otherwise gunicorn closes while nginx is sending, and a POST then ends in 502. (sync closes after every
+# answer.) While it stops, gunicorn answers "Connection: close" and gives idle connections 2 s more (gthread) or waits
+# for them (gevent): nginx's 1 s is below both. tornado does neither and cuts what is open 1 to 2 s after SIGTERM.
 keepalive = 65
 # Replace a worker after so many requests: what leaks memory stays bounded. With jitter, or all workers, started
 # together, would be replaced together.
@@ -417,7 +422,67 @@ def on_starting(server: Any) -> None:
 
 on_reload = on_starting  # SIGHUP reads the quota again
 
-# --- 8. Which application --------------------------------------------------------------------------------------------
+# --- 8. How it stops ---------------------------------------------------------------------------------------------------
+
+# nginx sends a request to another container when a connection is refused, a POST too, because nothing was sent yet. It
+# cannot when the connection was made and then breaks. Left alone, gunicorn's workers keep the listening socket open
+# while they finish, accept nothing from it, and at the end the kernel resets what was queued there. So on SIGTERM:
+# 1. no new connection comes in, 2. what is queued is still accepted, 3. the socket is closed, everywhere: refused.
+
+# A program for the kernel's packet filter, as `tcpdump -dd` prints it: drop what opens a connection (TCP's SYN flag in
+# byte 13), pass the rest. The few that are dropped come again after 1 s, and are refused then.
+NO_NEWCOMERS = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+SO_ATTACH_FILTER = 26
+QUEUE_EMPTIES_S = 5  # of graceful_timeout + 10 s that the container has; at the bound what is queued is reset
+
+
+def close_the_door(listeners: list[Any]) -> None:
+    """Let nobody new in, and return when the workers have accepted all who stood in the queue."""
+    steps = b"".join(struct.pack("HBBI", *step) for step in NO_NEWCOMERS)
+    program = ctypes.create_string_buffer(steps)
+    for listener in listeners:
+        with contextlib.suppress(OSError):  # a unix socket, or a kernel without filters: then only the queue is emptied
+            listener.sock.setsockopt(
+                socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(NO_NEWCOMERS), ctypes.addressof(program))
+            )
+    until = time.monotonic() + QUEUE_EMPTIES_S
+    time.sleep(0.02)  # a connection that is half made needs less, in a container network
+    while any(listener.get_backlog() > 0 for listener in listeners) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def when_ready(server: Any) -> None:
+    """Have the master close the door before it tells the workers to stop. (SIGHUP does not: the door stays open.)"""
+    leave = server.handle_term
+
+    def handle_term() -> None:
+        if sys.platform == "linux":
+            close_the_door(server.LISTENERS)
+        leave()
+
+    server.handle_term = handle_term
+
+
+def post_worker_init(worker: Any) -> None:
+    """Have a worker that is told to stop let go of the listening socket at once, not when its last request is done.
+
+    Another socket, that nobody connects to, takes its place under the same number: closing it would break a worker that
+    is just about to accept. With the last process the socket itself goes, and from then on connections are refused.
+    """
+    leave = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: Any) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            nobody.setblocking(False)
+            for listener in worker.sockets:
+                os.dup2(nobody.fileno(), listener.fileno(), inheritable=False)
+        if callable(leave):
+            leave(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn does: a system call of a request in work goes on
+
+# --- 9. Which application --------------------------------------------------------------------------------------------
 
 wsgi_app = os.environ.get("APP_MODULE") or "kit_app:create_app()"
 # Imported from the current folder, or from an `app` folder beside this file (in a checkout, and in the image).

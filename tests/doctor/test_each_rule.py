@@ -76,8 +76,8 @@ CASES = (
         {"worker_shutdown_timeout": "0 s", "stop_grace_period": "40 s"}, {"nginx's default", COMPOSE},
     ),
     Case(
-        "upstream-keepalive", CONF, assignment("keepalive"), "keepalive = 20",
-        {"keepalive_timeout": "30 s", "keepalive": "20 s"}, {CONF, UPSTREAM},
+        "upstream-keepalive", CONF, assignment("keepalive"), "keepalive = 1",
+        {"keepalive_timeout": "1 s", "keepalive": "1 s"}, {CONF, UPSTREAM},
     ),
     Case(
         "body-size", SLOW, directive("client_max_body_size"), "client_max_body_size 5m;",

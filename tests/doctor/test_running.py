@@ -63,13 +63,13 @@ def test_a_stack_that_was_started_with_other_settings_is_said(stack: Stack) -> N
 @pytest.mark.runtimes("compose")
 def test_a_rule_that_is_broken_in_what_runs_alone_is_broken(stack_factory: StackFactory) -> None:
     """Started with a keep-alive that is too short; the files are right by now."""
-    stack = stack_factory({**SETTINGS, "GUNICORN_KEEPALIVE": "20"})
+    stack = stack_factory({**SETTINGS, "GUNICORN_KEEPALIVE": "1"})
 
     report = look(stack)
 
     finding = report.rules()["upstream-keepalive"]
     assert (finding["files"]["verdict"], finding["running"]["verdict"]) == ("ok", "BROKEN")
-    assert report.shown("upstream-keepalive", "running") == {"keepalive_timeout": "30 s", "keepalive": "20 s"}
+    assert report.shown("upstream-keepalive", "running") == {"keepalive_timeout": "1 s", "keepalive": "1 s"}
     assert report.code == 1
 
 
