@@ -24,9 +24,31 @@ eject: ## Copy what a project needs: make eject DEST=../myservice APP_MODULE=pac
 	@requirements/venv eject
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m eject $(ARGS) "$(DEST)" "$(APP_MODULE)"
 
+# PROFILE=smoke|quick|full  RUNTIME=compose|local  APP=package.module:app  SCENARIO=path/to/locustfile.py  RESUME=folder
+# ARGS="--plan" and others: docs/loadtest.md
+LOADTEST = .venv/bin/python -m loadtest
+given = $(if $($(1)),--$(2) "$($(1))")
+LOADTEST_WISHES = $(call given,PROFILE,profile) $(call given,RUNTIME,runtime) $(call given,APP,app) $(call given,SCENARIO,scenario) $(call given,RESUME,resume)
+
 .PHONY: loadtest
-loadtest: ## Compare gunicorn's worker classes on this machine
-	@echo "make loadtest is not built yet" >&2; exit 2
+loadtest: venv-loadtest ## Compare gunicorn's worker classes on this machine (PROFILE=smoke|quick|full, ARGS=--plan: only say how long)
+	@$(LOADTEST) run $(LOADTEST_WISHES) $(ARGS)
+
+.PHONY: report
+report: venv-loadtest ## Draw the report of a load test again: make report RUN=loadtest/results/...
+	@$(LOADTEST) report "$(RUN)"
+
+.PHONY: loadtest-diff
+loadtest-diff: venv-loadtest ## Compare two load tests: make loadtest-diff A=... B=...
+	@$(LOADTEST) diff "$(A)" "$(B)"
+
+.PHONY: loadtest-ui
+loadtest-ui: venv-loadtest ## Run the load test's scenarios by hand, in Locust's web interface on http://127.0.0.1:8089
+	@.venv/bin/python -m locust -f loadtest/locustfile.py --class-picker --web-host 127.0.0.1 $(ARGS)
+
+.PHONY: trial
+trial: venv-test ## Try the load test itself on servers whose truth is planted, in its long form (ARGS="--runs 20")
+	@.venv/bin/python -m tests.loadtest.trial $(ARGS)
 
 .PHONY: lock
 lock: venv-test ## Lock the dependencies of pyproject.toml anew
@@ -36,7 +58,9 @@ lock: venv-test ## Lock the dependencies of pyproject.toml anew
 clean: ## Remove the virtual environment and the caches (the data of stacks stays)
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/artifacts
 
-.PHONY: venv venv-test
+.PHONY: venv venv-test venv-loadtest
+venv-loadtest:
+	@requirements/venv loadtest
 venv:
 	@requirements/venv stack
 venv-test:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-import shlex
 import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +13,21 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TextColumn
 
-from loadtest.catalogue import choose, load_candidates, load_workloads
 from loadtest.difference import compare, lines, obstacles
 from loadtest.generation import GeneratorError, Generators
-from loadtest.inference import CONFIDENCE
 from loadtest.machine import fingerprint, probe_noise
-from loadtest.order import Order
-from loadtest.recorder import ALL
-from loadtest.records import Candidate, Limits, Manifest, Workload
+from loadtest.records import Manifest
 from loadtest.report import make_report
 from loadtest.run.cells import Bench
 from loadtest.run.kit import KitServers, check_app
-from loadtest.run.plan import PROFILES, Profile, describe, order_of
+from loadtest.run.plan import PROFILES, describe
 from loadtest.run.runner import Progress, calibrate, run as run_plan
-from loadtest.run.servers import ServerError, Servers
-from loadtest.store import RunError, Store
+from loadtest.run.servers import ServerError
+from loadtest.store import RunError, Store, require_empty
 from loadtest.verdicts import results
+from loadtest.wishes import RESULTS, manifest_of, question, runtime_of, settings_of
 
-RESULTS = Path(__file__).resolve().parent / "results"
-MARGIN = 0.05
-RATES = (0.5, 0.7, 0.9, 1.2)
+POSITIVE = click.FloatRange(min=0, min_open=True)
 INTERRUPTED = 130
 
 
@@ -68,98 +59,55 @@ def _names(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="quick", show_default=True, help="How thorough.")
 @click.option("--candidates", callback=_names, help="Which servers, by name: sync,gthread. Default: all.")
 @click.option("--workloads", callback=_names, help="Which workloads, by name. Default: those of the profile.")
-@click.option("--slo", type=click.FloatRange(min=0, min_open=True), help="Objective for the p99 in milliseconds, for all workloads.")
+@click.option("--slo", type=POSITIVE, help="Objective for the p99 in milliseconds, for all workloads.")
 @click.option("--blocks", type=click.IntRange(min=1), help="How often everything is measured. Default: the profile's.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same order and the same arrivals.")
 @click.option("--runtime", type=click.Choice(["auto", "compose", "local"]), default="auto", show_default=True)
 @click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Generator processes.")
 @click.option("--app", help="Another application than the sample site: package.module:app.")
 @click.option("--scenario", type=click.Path(path_type=Path), help="A locustfile of your own instead of the workloads.")
+@click.option("--from-access-log", type=click.Path(path_type=Path), help="The gateway's access log: its GET requests are the workload.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. Default: a new one under loadtest/results.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder; all else is remembered there.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say how long it will take and what it can see, and stop.")
 def run(**wishes: Any) -> None:
     """Measure, judge and report."""
+    signal.signal(signal.SIGTERM, _interrupt)
     with _plainly():
-        profile = _profile(wishes)
         if wishes["resume"]:
-            store = Store(wishes["resume"])
-            manifest = store.manifest()
-            profile = replace(PROFILES[manifest.profile], blocks=manifest.blocks)
-            _measure(store, Bench(manifest, profile, _servers(wishes), wishes["processes"]))
+            _go_on(Store(wishes["resume"]))
             return
-        candidates, workloads = _question(wishes, profile)
-        manifest = _manifest(wishes, profile, candidates, workloads)
-        click.echo("\n".join(describe(manifest, profile)))
-        if wishes["only_plan"]:
-            return
-        servers = _servers(wishes)
-        noise = probe_noise()
-        manifest = replace(manifest, machine=fingerprint(servers.runtime, servers.versions()), noise=noise)
-        manifest = replace(manifest, calibration=calibrate(servers, manifest, wishes["processes"], click.echo))
-        store = Store.create(wishes["out"] or RESULTS / manifest.run, manifest)
-        _measure(store, Bench(manifest, profile, servers, wishes["processes"]))
+        candidates, workloads = question(wishes)
+        if wishes["app"]:
+            check_app(wishes["app"])
+        servers = KitServers(runtime_of(wishes), settings_of(wishes))
+        manifest = manifest_of(wishes, candidates, workloads, servers)
+        click.echo("\n".join(describe(manifest)))
+        if not wishes["only_plan"]:
+            _begin(wishes["out"] or RESULTS / manifest.run, manifest, servers)
 
 
-def _profile(wishes: dict[str, Any]) -> Profile:
-    profile = PROFILES[wishes["profile"]]
-    blocks = wishes["blocks"] or profile.blocks
-    return replace(profile, blocks=blocks, rate_blocks=min(profile.rate_blocks, blocks))
+def _begin(folder: Path, manifest: Manifest, servers: KitServers) -> None:
+    require_empty(folder)
+    manifest = replace(manifest, noise=probe_noise())
+    with closing(servers), Generators(manifest.processes) as generators:
+        calibration = calibrate(servers, manifest, generators, click.echo)
+        store = Store.create(folder, replace(manifest, calibration=calibration))
+        _measure(store, Bench(store.manifest(), servers, generators))
 
 
-def _question(wishes: dict[str, Any], profile: Profile) -> tuple[tuple[Candidate, ...], tuple[Workload, ...]]:
-    known, works = load_candidates(), load_workloads()
-    candidates = choose(known, wishes["candidates"] or list(known), "candidate")
-    if wishes["scenario"]:
-        workloads: tuple[Workload, ...] = (_own_workload(wishes["scenario"]),)
-    else:
-        workloads = choose(works, wishes["workloads"] or profile.workloads or list(works), "workload")
-    if wishes["slo"]:
-        workloads = tuple(replace(work, slo_ms=wishes["slo"]) for work in workloads)
-    if wishes["app"]:
-        check_app(wishes["app"])
-    return candidates, workloads
-
-
-def _own_workload(scenario: Path) -> Workload:
-    """Make a workload of a locustfile; a generator looks at it and refuses what does not serve, before anything is started."""
-    users = ((str(scenario.resolve()), "*", 1.0),)
-    with Generators(Order(url="http://127.0.0.1:9", mix=users)):
-        pass
-    return Workload(name="own", title=scenario.name, question="Which server is best for this work?", users=users, judged=ALL, slo_ms=200.0)
-
-
-def _manifest(wishes: dict[str, Any], profile: Profile, candidates: Sequence[Candidate], workloads: Sequence[Workload]) -> Manifest:
-    seed = wishes["seed"] if wishes["seed"] is not None else secrets.randbelow(100_000)
-    now = datetime.now(UTC)
-    return Manifest(
-        run=f"{now:%Y%m%d-%H%M%S}-{profile.name}-{seed}",
-        created=now.isoformat(timespec="seconds"),
-        command=shlex.join(["python", "-m", "loadtest", *sys.argv[1:], *(["--seed", str(seed)] if wishes["seed"] is None else [])]),
-        profile=profile.name,
-        gives_verdict=profile.gives_verdict,
-        seed=seed,
-        blocks=profile.blocks,
-        baseline=candidates[0].name,
-        margin=MARGIN,
-        confidence=CONFIDENCE,
-        rates=RATES,
-        step_s=profile.step_s,
-        candidates=tuple(candidates),
-        workloads=tuple(workloads),
-        limits=Limits(),
-        machine=fingerprint("undecided"),
-        order=order_of(seed, profile.blocks, candidates),
-    )
-
-
-def _servers(wishes: dict[str, Any]) -> Servers:
-    return KitServers(wishes["runtime"], {"APP_MODULE": wishes["app"]} if wishes["app"] else {})
+def _go_on(store: Store) -> None:
+    manifest = store.manifest()
+    store.cells()  # what cannot be read is said before anything is started
+    here = fingerprint(manifest.machine.runtime)
+    if (here.cpu_model, here.cpus) != (manifest.machine.cpu_model, manifest.machine.cpus):
+        raise RunError(f"{store.folder} was begun on another machine ({manifest.machine.cpu_model})", "begin a new run here", 2)
+    with closing(KitServers(manifest.machine.runtime, manifest.settings)) as servers, Generators(manifest.processes) as generators:
+        _measure(store, Bench(manifest, servers, generators))
 
 
 def _measure(store: Store, bench: Bench) -> None:
     """Run what is missing; whatever happens, what was measured is reported, and how to go on is said."""
-    signal.signal(signal.SIGTERM, _interrupt)
     finished = False
     try:
         with _bar() as show:
@@ -173,7 +121,7 @@ def _measure(store: Store, bench: Bench) -> None:
             for path in make_report(store):
                 click.echo(path)
         if not finished:
-            click.echo(f"What was measured is kept. To go on: python -m loadtest run --resume {store.folder}", err=True)
+            click.echo(f"What was measured is kept. To go on: make loadtest RESUME={store.folder}", err=True)
     for answer in results(store.manifest(), store.cells()).answers:
         click.echo(f"{answer.workload.name}: {answer.sentence}")
 

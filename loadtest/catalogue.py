@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -103,6 +104,8 @@ def _beyond_types(entry: Any) -> tuple[str, str, str] | None:
         return ("slots", f"slots is {entry.slots}", "a number of requests, 0 for no bound") if entry.slots < 0 else None
     if not entry.slo_ms > 0:
         return "slo_ms", f"slo_ms is {entry.slo_ms:g}", "a time in milliseconds above 0"
+    if not 0 < entry.max_rate_per_s < math.inf:
+        return "max_rate_per_s", f"max_rate_per_s is {entry.max_rate_per_s:g}", "a number of requests per second above 0"
     if not entry.users or min(share for _, _, share in entry.users) <= 0:
         return "users", "users is empty, or has a share that is not above 0", "{ Hello = 9, Page = 1 }: scenarios and their shares"
     return None

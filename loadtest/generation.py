@@ -45,19 +45,16 @@ class Generated:
 
 
 class Generators:
-    """Generator processes that visit one server together; they end with the `with` block."""
+    """Generator processes that visit one server together, then another; they end with the `with` block."""
 
-    def __init__(self, order: Order, processes: int = 1) -> None:
-        self._order, self._count = order, processes
+    def __init__(self, processes: int = 1) -> None:
+        self._count = processes
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
         try:
-            self._processes = [_start() for _ in range(self._count)]
-            for process in self._processes:
-                _tell(process, self._order.to_json())
-            for process in self._processes:
-                _hear(process, "ready")
+            for _ in range(self._count):
+                self._processes.append(_start())
         except BaseException:
             self._end()
             raise
@@ -65,6 +62,14 @@ class Generators:
 
     def __exit__(self, *_: object) -> None:
         self._end()
+
+    def visit(self, order: Order) -> Self:
+        """Say whom to visit from now on; raises GeneratorError with the reason when that is refused."""
+        for process in self._processes:
+            _tell(process, order.to_json())
+        for process in self._processes:
+            _hear(process, "ready")
+        return self
 
     def step(self, step: StepOrder, on_event: Callable[[str], None] = lambda _: None) -> Generated:
         """Make one stretch of load; `on_event` hears "measuring" and "measured". Raises GeneratorError."""
@@ -116,12 +121,6 @@ def _split(step: StepOrder, processes: int) -> list[StepOrder]:
         for number in range(processes)
         if step.rate_per_s or users[number]
     ]
-
-
-def generate_load(order: Order, step: StepOrder, processes: int = 1) -> Generated:
-    """Make one stretch of load with generators of its own."""
-    with Generators(order, processes) as generators:
-        return generators.step(step)
 
 
 def _start() -> subprocess.Popen[str]:

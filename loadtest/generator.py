@@ -1,10 +1,10 @@
 """One process that makes load: `python -m loadtest.generator`, told what to do on stdin, answers on stdout.
 
-In, one JSON object per line: first the Order, then for each stretch of load a StepOrder, and {"measure_from_s": T} when
-it has settled; the end of stdin ends the process. Out, one per line: {"event": "ready"}, and for each step "settled",
-"measuring", "measured", "done" with the recording; or "refused" with the reason. Times are readings of the monotonic
-clock, which all processes of a machine share. Several generators make one load: each takes its part of the rate, and all
-measure the same stretch of time.
+In, one JSON object per line: an Order whenever another server or other visitors are meant, then for each stretch of load
+a StepOrder, and {"measure_from_s": T} when it has settled; the end of stdin ends the process. Out, one per line: "ready"
+for each Order, and for each step "settled", "measuring", "measured", "done" with the recording; or "refused" with the
+reason. Times are readings of the monotonic clock, which all processes of a machine share. Several generators make one load:
+each takes its part of the rate, and all measure the same stretch of time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def say(event: str, **facts: Any) -> None:
 
 
 class Generator:
-    """Visitors of one server, in steps of different rates; their connections last from step to step."""
+    """Visitors of one server, in steps of different rates; their connections last from step to step, until `close`."""
 
     def __init__(self, order: Order) -> None:
         self._mix = load_users(order.mix)
@@ -64,6 +64,16 @@ class Generator:
         listen(self._environment, self._recorder)
         self._idle: dict[Any, list[Any]] = {}
         self._background = [_stay(order.url, part) for part in order.background]
+
+    def close(self) -> None:
+        """Let everybody go home, and forget them: the next server must not pay for this one's visitors."""
+        for crowd in self._background:
+            crowd.finish(0)
+        for visitor in [visitor for visitors in self._idle.values() for visitor in visitors]:
+            visitor.client.client.close()
+        self._idle.clear()
+        gc.unfreeze()
+        gc.collect()
 
     def step(self, step: StepOrder, orders: Orders) -> None:
         """Warm up, wait for the word, measure, and report."""
@@ -83,6 +93,7 @@ class Generator:
         in_flight = list(_watch(source))
         cpu_s = _cpu_s() - cpu_s
         load.join(timeout=1)
+        load.kill()  # so far behind that it must not reach into the next step; who was not let in is missed (loadtest/run/gates.py)
         say("measured")
         source.finish(step.patience_s)
         say(
@@ -155,24 +166,32 @@ def _refusals() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
+def _generator(order: Order) -> Generator:
+    if order.cpus:
+        psutil.Process().cpu_affinity(list(order.cpus))
+    return Generator(order)
+
+
 def main() -> None:
-    """Read the order and obey it."""
+    """Read orders and obey them."""
     sys.stdout = sys.stderr  # what a scenario prints is not for the process that reads our answers
     sys.path.insert(0, str(Path.cwd()))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536, hard))
     orders: Orders = FileObjectThread(sys.stdin.fileno(), "rb")
-    with _refusals():
-        order = Order.from_json(orders.readline().decode())
-        if order.cpus:
-            psutil.Process().cpu_affinity(list(order.cpus))
-        generator = Generator(order)
-    say("ready")
-    while line := orders.readline():
+    generator: Generator | None = None
+    while line := orders.readline().decode():
         with _refusals():
-            step = StepOrder.from_json(line.decode())
-        generator.step(step, orders)
+            if "url" in json.loads(line):
+                if generator:
+                    generator.close()
+                generator = _generator(Order.from_json(line))
+                say("ready")
+                continue
+            step = StepOrder.from_json(line)
+        if generator:
+            generator.step(step, orders)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from loadtest.knee import Outcome
 from loadtest.recorder import ALL
 from loadtest.records import Candidate, Cell, Manifest, Step, Workload
+from loadtest.scaling import better_than_linear
 
 # Little's law holds exactly over a long time; a sampled mean over seconds is off by less than this.
 LITTLE_TOLERANCE = 0.2
@@ -23,6 +24,7 @@ def contradictions(workload: Workload, cells: Sequence[Cell], manifest: Manifest
         outcomes = [Outcome(step, workload) for step in steps]
         yield from _capacity(workload, candidate, outcomes)
         yield from _little(workload, candidate, outcomes)
+        yield from _linear(candidate, outcomes)
 
 
 def _capacity(workload: Workload, candidate: Candidate, outcomes: list[Outcome]) -> Iterator[str]:
@@ -50,6 +52,21 @@ def _little(workload: Workload, candidate: Candidate, outcomes: list[Outcome]) -
                 f"Little's law expects {expected:.1f}; one of the two measurements is wrong"
             )
             return
+
+
+def ladder(outcomes: Iterable[Outcome]) -> dict[int, float]:
+    """Return visitors without a pause -> right answers a second, from the believed steps of the closed model."""
+    return {o.step.users: o.goodput_per_s for o in outcomes if o.step.purpose == "closed" and not o.step.problems}
+
+
+def _linear(candidate: Candidate, outcomes: list[Outcome]) -> Iterator[str]:
+    climbed = ladder(outcomes)
+    if found := better_than_linear(climbed):
+        fewer, more = found
+        yield (
+            f"{candidate.name} went from {climbed[fewer]:.0f}/s with {fewer} visitors to {climbed[more]:.0f}/s with {more}: "
+            "more than in proportion, which no queue can do; something else changed between the two"
+        )
 
 
 def misdeployments(workload: Workload, cells: Sequence[Cell], manifest: Manifest) -> Iterator[str]:

@@ -12,6 +12,8 @@ from pydantic import ConfigDict
 
 FORMAT = 1
 
+Purpose = Literal["knee", "rate", "closed"]
+Kind = Literal["knee", "rates", "closed"]
 Users = tuple[tuple[str, str, float], ...]  # (locustfile, "" for the kit's own; user class; share)
 
 
@@ -112,8 +114,30 @@ class Limits:
 
 
 @record
+class Pace:
+    """How long what takes, in seconds.
+
+    `steps`: at most so many in a search for a knee; `known_steps`: where an earlier block tells about where it is.
+    `rate_blocks`: in so many blocks the common rates are measured as well.
+    `ladder`: numbers of visitors without a pause, in the first block; empty: none.
+    """
+
+    step_s: float
+    warm_up_s: float
+    warm_up_at_most_s: float
+    between_s: float
+    steps: int
+    known_steps: int
+    rate_blocks: int
+    ladder: tuple[int, ...] = ()
+
+
+@record
 class Manifest:
-    """What was decided before the run. `rates`: shares of the weakest candidate's knee at which all are compared."""
+    """What was decided before the run. `rates`: shares of the weakest candidate's knee at which all are compared.
+
+    `settings`: environment of every server, below the candidates' own. `processes`: of the generator.
+    """
 
     format: int = FORMAT
     run: str
@@ -128,7 +152,9 @@ class Manifest:
     margin: float
     confidence: float
     rates: tuple[float, ...]
-    step_s: float
+    pace: Pace
+    settings: dict[str, str] = field(default_factory=dict)
+    processes: int = 1
     candidates: tuple[Candidate, ...]
     workloads: tuple[Workload, ...]
     limits: Limits
@@ -156,7 +182,7 @@ class Step:
     `problems`: why this step is not believed; empty when it is.
     """
 
-    purpose: Literal["knee", "rate", "closed"]
+    purpose: Purpose
     load: float | None = None
     rate_per_s: float = 0.0
     users: int = 0
@@ -181,7 +207,7 @@ class Cell:
     workload: str
     candidate: str
     block: int
-    kind: Literal["knee", "rates", "closed"]
+    kind: Kind
     attempt: int = 1
     started: str
     proof: dict[str, Any]

@@ -35,8 +35,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path, manifest: Manifest) -> Store:
         """Begin a run; raises RunError when the folder holds something already."""
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(f"{folder} is not empty", "name another folder, or go on with that run (--resume)", 2)
+        require_empty(folder)
         store = cls(folder)
         (folder / CELLS).mkdir(parents=True)
         _write(folder / MANIFEST, _MANIFEST.dump_json(manifest, indent=1))
@@ -79,6 +78,12 @@ class Store:
         path = self.folder / name
         _write(path, text.encode())
         return path
+
+
+def require_empty(folder: Path) -> None:
+    """Raise RunError when a run cannot begin there."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not empty", f"name another folder, or go on with that run: make loadtest RESUME={folder}", 2)
 
 
 def name_of(cell: Cell) -> str:

@@ -13,8 +13,9 @@ import numpy as np
 from loadtest.histogram import Histogram
 from loadtest.inference import FEWEST_BLOCKS, Interval, Verdict, judge, mean_interval, ratio_interval, smallest_difference
 from loadtest.knee import Outcome, knee_of
-from loadtest.plausibility import contradictions, misdeployments
+from loadtest.plausibility import contradictions, ladder, misdeployments
 from loadtest.records import Candidate, Cell, Manifest, Workload
+from loadtest.scaling import Scaling, fit
 
 CURVE = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9999)
 
@@ -52,6 +53,8 @@ class Seen:
     failed: str
     rates: tuple[AtRate, ...]
     search: tuple[tuple[float, float, float, bool], ...]  # (rate, p50, p99, held) of every valid step of the searches
+    ladder: dict[int, float]  # visitors without a pause -> right answers a second; empty: not measured
+    scaling: Scaling | None  # None: too few levels, or the law does not fit
     invalid: tuple[str, ...]
 
 
@@ -139,6 +142,7 @@ def _seen(manifest: Manifest, workload: Workload, candidate: Candidate, cells: l
     knees = {block: knee_of(outcomes, manifest.limits) for block, outcomes in searches.items()}
     found = {block: knee for block, knee in sorted(knees.items()) if knee is not None}
     steps = [outcome for outcomes in searches.values() for outcome in outcomes if not outcome.step.problems]
+    climbed = ladder(Outcome(step, workload) for cell in valid for step in cell.steps)
     search = [(o.step.rate_per_s, o.judged.latency.quantile_ms(0.5), o.p99_ms, o.holds(manifest.limits)) for o in steps]
     return Seen(
         candidate=candidate,
@@ -149,6 +153,8 @@ def _seen(manifest: Manifest, workload: Workload, candidate: Candidate, cells: l
         failed=_failure(workload, found, steps, manifest),
         rates=_rates(workload, valid),
         search=tuple(sorted(search)),
+        ladder=climbed,
+        scaling=fit(climbed),
         invalid=tuple(f"block {cell.block}: {reason}" for cell in cells for reason in cell.invalid),
     )
 

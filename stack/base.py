@@ -74,6 +74,9 @@ class Stack(Protocol):
     def scale(self, service: str, count: int) -> None:
         """Run `count` instances of `service`; returns when the new ones are ready."""
 
+    def restart(self, service: str, env: Mapping[str, str]) -> None:
+        """Replace all instances of `service` by fresh ones, `env` laid over the settings of `up`; returns when these are ready."""
+
     def logs(self, service: str | None = None) -> str:
         """What the services have written so far, each line with the instance that wrote it."""
 

@@ -29,7 +29,8 @@ class ComposeStack:
     def __init__(self, name: str, *, root: Path, settings: Mapping[str, str], overrides: Sequence[Path] = ()) -> None:
         self.name = name
         self._root = root
-        self._settings = dict(settings)
+        self._given = dict(settings)
+        self._settings = self._given
         self._overrides = [path.resolve() for path in overrides]
 
     @property
@@ -72,6 +73,14 @@ class ComposeStack:
             *("up", "--detach", "--no-recreate", "--no-deps", "--no-build", "--wait", "--wait-timeout", str(READY_TIMEOUT_S)),
             *("--scale", f"{service}={count}", service),
         )
+
+    def restart(self, service: str, env: Mapping[str, str]) -> None:
+        self._settings = {**self._given, **env}
+        # Its progress is for nobody: whoever restarts often says so, and a failure is told with the last lines.
+        self._read(
+            "up", "--detach", "--force-recreate", "--no-deps", "--no-build", "--wait", "--wait-timeout", str(READY_TIMEOUT_S), service
+        )
+        self._wait()
 
     def logs(self, service: str | None = None) -> str:
         return self._read("logs", "--no-color", *([service] if service else []))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -45,6 +45,7 @@ class Record:
     status_port: int
     app_ports: tuple[int, ...]
     downstream_port: int | None  # None: LAB_ENABLED was off
+    app_env: Mapping[str, str] = field(default_factory=dict)  # laid over the settings by `restart`
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
@@ -134,6 +135,20 @@ class LocalStack:
             self._supervisor.remove(old, all_programs=[*self._programs(changed), self._gateway(changed)])
             self._save(changed)
 
+    def restart(self, service: str, env: Mapping[str, str]) -> None:
+        if service != "app":
+            raise StackError(f"the local runtime can restart app, not {service}", exit_code=2)
+        record = self._running()
+        self._check_gunicorn(env)
+        old, count = self._programs(record), len(record.app_ports)
+        self._supervisor.remove(old[:count], all_programs=[*old[count:], self._gateway(record)])
+        changed = replace(record, app_env=dict(env))
+        self._save(changed)
+        new = self._programs(changed)
+        self._supervisor.add(new[:count], all_programs=[*new, self._gateway(changed)])
+        self._wait_for_apps(changed.app_ports)
+        self._wait_for("the gateway", changed.gateway_port, ready_path(self._settings))
+
     def logs(self, service: str | None = None) -> str:
         files = self._log_files(service)
         width = max((len(path.stem) for path in files), default=0)
@@ -190,7 +205,7 @@ class LocalStack:
         machine.require_port(HOST, gateway_port)
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=MAX_REPLICAS)
         self._make_folders()
-        self._check_gunicorn()
+        self._check_gunicorn({})
         account = choose_account([self._run, self._root / "app", self._root / "nginx"])
         status, *ports = machine.free_ports(replicas + 2)
         draft = Record(
@@ -242,10 +257,10 @@ class LocalStack:
     def _folders(self) -> list[Path]:
         return [self._run, self._supervisor.logs, *(self._run / name for name in ("nginx", "static", "tmp")), self._data]
 
-    def _check_gunicorn(self) -> None:
+    def _check_gunicorn(self, changes: Mapping[str, str]) -> None:
         answer = subprocess.run(
             [sys.executable, str(self._root / "gunicorn.conf.py")],
-            env=self._settings,
+            env={**self._settings, **changes},
             capture_output=True,
             text=True,
             check=False,
@@ -263,10 +278,14 @@ class LocalStack:
             account.own(path)
 
     def _prepare(self, record: Record) -> None:
-        """Bring the database to the newest schema, and the static files into the folder that nginx serves."""
-        migrate = ["-m", "flask", "--app", self._app_module(), "db", "upgrade"]
-        compile_static = ["-m", "kit_app.staticfiles", str(self._run / "static")]
-        for what, arguments in (("the migrations", migrate), ("compiling the static files", compile_static)):
+        """Bring the database to the newest schema, and the static files into the folder that nginx serves.
+
+        The database of another application than the sample site is that application's own business.
+        """
+        steps = [("compiling the static files", ["-m", "kit_app.staticfiles", str(self._run / "static")])]
+        if self._app_module().startswith("kit_app:"):
+            steps.append(("the migrations", ["-m", "flask", "--app", self._app_module(), "db", "upgrade"]))
+        for what, arguments in steps:
             answer = Account(record.user).run([sys.executable, *arguments], cwd=self._root / "app", env=self._environment(record))
             if answer.returncode:
                 raise StackError(f"{what} failed", details=last_lines(answer.stderr or answer.stdout))
@@ -325,7 +344,7 @@ class LocalStack:
                 f"app-{number}",
                 gunicorn,
                 self._root / "app",
-                {"GUNICORN_BIND": f"{HOST}:{port}"},
+                {**record.app_env, "GUNICORN_BIND": f"{HOST}:{port}"},
                 stop_wait_s=GUNICORN_STOP_S,
             )
             for number, port in enumerate(record.app_ports, 1)

@@ -137,10 +137,14 @@ class Supervisor:
                 rpc.addProcessGroup(program.name)
 
     def remove(self, programs: Sequence[Program], *, all_programs: Sequence[Program]) -> None:
-        """Stop programs and forget them. `all_programs` is what remains."""
+        """Stop programs, all at once, and forget them. `all_programs` is what remains."""
         with self._rpc() as rpc:
             for program in programs:
-                rpc.stopProcess(program.name)
+                # Told to wait, supervisor would look once a second.
+                rpc.stopProcess(program.name, False)
+            names = {program.name for program in programs}
+            patience_s = max(program.stop_wait_s for program in programs) + LEAVE_TIMEOUT_S
+            wait_until(lambda: not any(pid for name, (_, pid) in self.states().items() if name in names), patience_s, "they do not stop")
             self._write(all_programs)
             rpc.reloadConfig()
             for program in programs:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtest.inference import Interval
+from loadtest.records import Manifest
 from loadtest.report.words import count, milliseconds, rate
 from loadtest.verdicts import CURVE, Answer, Seen
 
 # Narrow, so that the text is still readable when a phone scales the drawing down.
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 480, 64, 26, 12, 40
 ROW = 34
+OVERVIEW_WIDTH, OVERVIEW_LEFT, OVERVIEW_RIGHT, OVERVIEW_ROW = 720, 230, 80, 24
 LOG_DECADES = (1, 2, 5)
 MARKERS = ("circle", "square", "triangle", "diamond", "cross", "bar")
 
@@ -103,6 +105,41 @@ def _said(interval: Interval | None, runs: Iterable[float]) -> str:
     return f"{rate(interval.ratio)} [{rate(interval.low)} to {rate(interval.high)}]" if interval else f"runs {', '.join(map(rate, runs))}"
 
 
+def overview(manifest: Manifest, answers: Sequence[Answer]) -> Chart | None:
+    """Every server against the baseline, under every workload: the picture that stands for a whole run."""
+    rows: list[tuple[int, str, Interval | None]] = []
+    for answer in answers:
+        rows.append((-1, answer.workload.title, None))
+        rows += [
+            (number, seen.candidate.name, seen.against_baseline)
+            for number, seen in enumerate(answer.seen)
+            if seen.candidate.name != manifest.baseline and (seen.against_baseline or seen.knees_per_s)
+        ]
+    known = [interval for _, _, interval in rows if interval]
+    if not known:
+        return None
+    says = "; ".join(f"{answer.workload.name}: {answer.sentence}" for answer in answers)
+    title = f"Throughput with p99 within the objective, as multiples of {manifest.baseline}'s"
+    height = TOP + OVERVIEW_ROW * len(rows) + BOTTOM
+    chart = Chart("overview", title, says, height, width=OVERVIEW_WIDTH)
+    low, high = min(1.0, *(one.low for one in known)) * 0.9, max(1.0, *(one.high for one in known)) * 1.1
+    scale = Scale(low, high, OVERVIEW_LEFT, OVERVIEW_WIDTH - OVERVIEW_RIGHT, log=True)
+    _axis_x(chart, scale, f"times the throughput of {manifest.baseline} (lines: {manifest.confidence:.0%} intervals)", height)
+    chart.add("line", x1=scale(1), x2=scale(1), y1=TOP, y2=height - BOTTOM, class_="slo")
+    for row, (number, name, interval) in enumerate(rows):
+        y = TOP + OVERVIEW_ROW * (row + 0.5)
+        if number < 0:
+            chart.add("text", text=name, x=8, y=y + 4, class_="label strong")
+            continue
+        chart.add("text", text=name, x=OVERVIEW_LEFT - 12, y=y + 4, class_="label end")
+        if interval:
+            chart.add("line", x1=scale(interval.low), x2=scale(interval.high), y1=y, y2=y, class_=f"interval stroke{number}")
+            _dots(chart, [(scale(interval.ratio), y)], number, "mark")
+        text = f"{interval.ratio:.2f}" if interval else "cannot tell"
+        chart.add("text", text=text, x=OVERVIEW_WIDTH - OVERVIEW_RIGHT + 8, y=y + 4, class_="tick")
+    return chart
+
+
 def hockey_stick(answer: Answer) -> Chart | None:
     """Offered rate against latency: flat, then steep. The line is the p99, the faint one the median."""
     points = {number: _by_rate(seen) for number, seen in enumerate(answer.seen)}
@@ -175,6 +212,39 @@ def percentiles(answer: Answer) -> Chart | None:
     return chart
 
 
+def ladder(answer: Answer) -> Chart | None:
+    """Visitors without a pause against throughput, with the law that describes it where there is one."""
+    climbed = {number: seen.ladder for number, seen in enumerate(answer.seen) if len(seen.ladder) > 1}
+    if not climbed:
+        return None
+    height = 280
+    words = "; ".join(_scales(answer.seen[number]) for number in climbed)
+    chart = Chart(f"ladder-{answer.workload.name}", "Visitors without a pause, and throughput", f"{words}.", height)
+    flat = [point for levels in climbed.values() for point in levels.items()]
+    x = Scale(1, max(users for users, _ in flat) * 1.1, LEFT, WIDTH - RIGHT, log=True)
+    y = Scale(0, max(rate for _, rate in flat) * 1.1, height - BOTTOM, TOP)
+    _axis_x(chart, x, "visitors at once", height)
+    _axis_y(chart, y, "answers per second")
+    for number, levels in climbed.items():
+        law, users = answer.seen[number].scaling, sorted(levels)
+        if law:
+            places = [users[0] * (users[-1] / users[0]) ** (step / 30) for step in range(31)]
+            _line(chart, [(x(place), y(law.throughput_per_s(place))) for place in places], number, "p99")
+        _dots(chart, [(x(n), y(levels[n])) for n in users], number, "mark")
+    chart.legend = [(number, answer.seen[number].candidate.name) for number in climbed]
+    return chart
+
+
+def _scales(seen: Seen) -> str:
+    best = max(seen.ladder, key=lambda users: seen.ladder[users])
+    text = f"{seen.candidate.name} does most, {rate(seen.ladder[best])}/s, with {best} visitors"
+    if not seen.scaling:
+        return f"{text} (the law of scalability does not describe it)"
+    peak = seen.scaling.peak_users
+    where = f"the most with {count(peak)} visitors" if math.isfinite(peak) else "no fall"
+    return f"{text} (law: {seen.scaling.contention:.1%} one at a time, {where}, R² {seen.scaling.r_squared:.2f})"
+
+
 def bars(answer: Answer, name: str, title: str, unit: str, values: Sequence[float | None]) -> Chart | None:
     """One bar for each candidate."""
     known = [(n, value) for n, value in enumerate(values) if value is not None]
@@ -234,7 +304,7 @@ def _axis_x(chart: Chart, scale: Scale, unit: str, height: int) -> None:
     for value in scale.ticks():
         chart.add("line", x1=scale(value), x2=scale(value), y1=TOP, y2=height - BOTTOM, class_="grid")
         chart.add("text", text=count(value), x=scale(value), y=height - BOTTOM + 16, class_="tick middle")
-    chart.add("text", text=unit, x=(LEFT + WIDTH - RIGHT) / 2, y=height - 6, class_="tick middle")
+    chart.add("text", text=unit, x=(scale.start + scale.end) / 2, y=height - 6, class_="tick middle")
 
 
 def _axis_y(chart: Chart, scale: Scale, unit: str) -> None:

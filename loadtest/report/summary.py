@@ -66,6 +66,8 @@ def _seen(seen: Seen) -> dict[str, Any]:
         "verdict": seen.verdict,
         "failed": seen.failed,
         "invalid": seen.invalid,
+        "ladder_per_s": seen.ladder,
+        "scaling": asdict(seen.scaling) if seen.scaling else None,
         "rates": [_rate(rate) for rate in seen.rates],
     }
 

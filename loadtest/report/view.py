@@ -27,7 +27,7 @@ def environment() -> Environment:
     """Return the template environment: everything is escaped in HTML, and a missing name is an error."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(["html.j2"]),
+        autoescape=select_autoescape(["html.j2", "svg.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -42,6 +42,7 @@ def view(judged: Results) -> dict[str, Any]:
         "manifest": judged.manifest,
         "missing": judged.missing,
         "sections": [_section(answer) for answer in judged.answers],
+        "overview": charts.overview(judged.manifest, judged.answers),
         "heat": _heat(judged),
         "strip": _strip(judged.checks),
         "invalid": [check for check in judged.checks if check.problems],
@@ -57,6 +58,7 @@ def _section(answer: Answer) -> dict[str, Any]:
         charts.throughput(answer),
         charts.hockey_stick(answer),
         charts.percentiles(answer),
+        charts.ladder(answer),
         charts.errors(answer),
         charts.bars(
             answer, "cpu", "CPU time of the server for one request", "milliseconds", [c.cpu_ms_per_request if c else None for c in cost]

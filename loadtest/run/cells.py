@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,27 +16,37 @@ from loadtest.knee import Outcome
 from loadtest.machine import steal_s
 from loadtest.order import Order, StepOrder
 from loadtest.recorder import ALL
-from loadtest.records import Cell, Limits, Manifest, Step, Usage, Workload
+from loadtest.records import Cell, Limits, Manifest, Purpose, Step, Usage, Workload
 from loadtest.run.gates import problems
-from loadtest.run.plan import Place, Profile
-from loadtest.run.search import search
+from loadtest.run.plan import Place
+from loadtest.run.search import KNOWN_SHARE, KNOWN_STRIDE, Bounds, search
 from loadtest.run.servers import Reading, Server, ServerError, Servers
 
 # So many visitors without a pause find about what a server can do; the search begins below that.
-PROBE_USERS, PROBE_SHARE = 32, 0.7
-# Settled before: a short pause is enough between two rates.
-BETWEEN_S = 0.5
+PROBE_USERS, PROBE_SHARE, PROBE_S = 32, 0.7, 1.0
+WINDOW_S = 0.25
+STEP_ATTEMPTS = 2
 OVERLOAD = 1.0
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cells of a run share. `processes`: of the generator."""
+    """What all cells of a run share."""
 
     manifest: Manifest
-    profile: Profile
     servers: Servers
-    processes: int = 1
+    generators: Generators
+
+
+@dataclass(frozen=True)
+class Known:
+    """What earlier cells tell about the present one. `knee_per_s`: of this candidate; None: nothing is known.
+
+    `rates`: share of the weakest knee -> rate (per second).
+    """
+
+    knee_per_s: float | None = None
+    rates: Mapping[float, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,38 +63,51 @@ class _Moment:
 class Bout:
     """One candidate under one workload, started and ready."""
 
-    def __init__(self, bench: Bench, workload: Workload, server: Server, generators: Generators, seed: int) -> None:
-        self._bench, self._workload, self._server, self._generators = bench, workload, server, generators
+    def __init__(self, bench: Bench, workload: Workload, server: Server, seed: int) -> None:
+        self._bench, self._workload, self._server, self._generators = bench, workload, server, bench.generators
         self._seed, self._warm = seed, False
         self.steps: list[Step] = []
 
     def probe(self) -> float:
         """Return about how much the server can do (per second)."""
-        order = StepOrder(
-            users=PROBE_USERS, warm_up_s=BETWEEN_S, warm_up_at_most_s=self._bench.profile.warm_up_at_most_s, measure_s=1.0, window_s=0.25
-        )
-        seen = self._generators.step(order).recording
+        seen = self._generators.step(replace(self._order(), users=PROBE_USERS, measure_s=PROBE_S)).recording
         self._warm = True
         return max(seen.series[ALL].latency.count / seen.duration_s, 1.0)
 
     def measure(self, rate_per_s: float, load: float | None = None) -> Outcome:
-        """Hold a rate for the time of a step, and record it."""
-        profile, limits = self._bench.profile, self._bench.manifest.limits
+        """Hold a rate for the time of a step, and record it; once more when it is not believed.
+
+        A neighbour that takes the machine for a second must not cost a whole cell.
+        """
+        for _ in range(STEP_ATTEMPTS):
+            outcome = self._record(replace(self._order(), rate_per_s=rate_per_s), "knee" if load is None else "rate", load)
+            if not outcome.step.problems:
+                break
+        return outcome
+
+    def climb(self, users: int) -> Outcome:
+        """Let so many visitors without a pause in, and record it."""
+        return self._record(replace(self._order(), users=users), "closed", None)
+
+    def _order(self) -> StepOrder:
+        pace = self._bench.manifest.pace
         self._seed += 1
-        order = StepOrder(
-            rate_per_s=rate_per_s,
+        return StepOrder(
             seed=self._seed,
-            warm_up_s=BETWEEN_S if self._warm else profile.warm_up_s,
-            warm_up_at_most_s=BETWEEN_S if self._warm else profile.warm_up_at_most_s,
-            window_s=min(0.25, profile.warm_up_s),
-            measure_s=profile.step_s,
+            # Settled before: a short pause is enough between two rates.
+            warm_up_s=pace.between_s if self._warm else pace.warm_up_s,
+            warm_up_at_most_s=pace.between_s if self._warm else pace.warm_up_at_most_s,
+            window_s=min(WINDOW_S, pace.between_s),
+            measure_s=pace.step_s,
             patience_s=max(2 * self._workload.slo_ms / 1e3, 1.0),
         )
+
+    def _record(self, order: StepOrder, purpose: Purpose, load: float | None) -> Outcome:
         moments: list[_Moment] = []
         seen = self._generators.step(order, lambda _: moments.append(self._moment()))
         self._warm = True
-        step = self._step(order, seen, moments, load)
-        step = replace(step, problems=problems(step, self._workload, limits))
+        step = replace(self._step(order, seen, moments), purpose=purpose, load=load)
+        step = replace(step, problems=problems(step, self._workload, self._bench.manifest.limits))
         self.steps.append(step)
         return Outcome(step, self._workload)
 
@@ -95,14 +118,14 @@ class Bout:
         own_s = sum(_cpu_s(pid) for pid in self._generators.pids)
         return _Moment(self._server.read(), steal_s(), busy_s, own_s, time.monotonic())
 
-    def _step(self, order: StepOrder, seen: Generated, moments: list[_Moment], load: float | None) -> Step:
+    def _step(self, order: StepOrder, seen: Generated, moments: list[_Moment]) -> Step:
         first, last = moments
         wall_s = last.at_s - first.at_s
         server, gateway = (_used(getattr(first.reading, part), getattr(last.reading, part)) for part in ("server", "gateway"))
         return Step(
-            purpose="knee" if load is None else "rate",
-            load=load,
+            purpose="knee",
             rate_per_s=order.rate_per_s,
+            users=order.users,
             duration_s=order.measure_s,
             warm_up_s=seen.warm_up_s,
             settled=seen.settled,
@@ -116,22 +139,22 @@ class Bout:
         )
 
 
-def measure_cell(bench: Bench, place: Place, rates: dict[float, float] | None, start_per_s: float | None, attempt: int) -> Cell:
-    """Measure one place of the plan. `rates`: share of the weakest knee -> rate. Raises ServerError and GeneratorError."""
+def measure_cell(bench: Bench, place: Place, known: Known, attempt: int) -> Cell:
+    """Measure one place of the plan. Raises ServerError and GeneratorError."""
     manifest, workload = bench.manifest, place.workload
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with _ready(bench, place, attempt) as (bout, proof):
-        if rates is not None:
-            for load, rate in sorted(rates.items()):
-                bout.measure(rate, load)
-        else:
-            start_per_s = start_per_s or bout.probe() * PROBE_SHARE
-            search(bout.measure, start_per_s, manifest.limits, steps=bench.profile.steps, highest_per_s=workload.max_rate_per_s)
+        if place.kind == "knee":
+            search(bout.measure, _bounds(manifest, workload, known, bout), manifest.limits)
+        for load, rate in sorted(known.rates.items()) if place.kind == "rates" else ():
+            bout.measure(rate, load)
+        for users in manifest.pace.ladder if place.kind == "closed" else ():
+            bout.climb(users)
     return Cell(
         workload=workload.name,
         candidate=place.candidate.name,
         block=place.block,
-        kind="knee" if rates is None else "rates",
+        kind=place.kind,
         attempt=attempt,
         started=started,
         proof=proof,
@@ -140,20 +163,32 @@ def measure_cell(bench: Bench, place: Place, rates: dict[float, float] | None, s
     )
 
 
+def _bounds(manifest: Manifest, workload: Workload, known: Known, bout: Bout) -> Bounds:
+    pace, highest = manifest.pace, workload.max_rate_per_s
+    # What is known may be wrong: a search that has not found the knee goes on for as many steps more.
+    most = pace.steps + pace.known_steps
+    if known.knee_per_s:
+        return Bounds(known.knee_per_s * KNOWN_SHARE, highest, pace.known_steps, most, KNOWN_STRIDE)
+    return Bounds(bout.probe() * PROBE_SHARE, highest, pace.steps, most)
+
+
 def invalid_for(steps: list[Step], workload: Workload, limits: Limits) -> tuple[str, ...]:
     """Return why a whole cell is not believed.
 
     A problem above a rate that failed in a step without problems concerns that step alone: the knee is below it. Below,
-    or where no step is sound, it could be the generator's knee that was found.
+    or where no step is sound, it could be the generator's knee that was found. A step that was repeated without a problem
+    has none.
     """
+    sound = {(step.purpose, step.load, step.rate_per_s) for step in steps if not step.problems}
     failed = [
         step.rate_per_s for step in steps if step.purpose == "knee" and not step.problems and not Outcome(step, workload).holds(limits)
     ]
     bound = min(failed, default=float("inf"))
     reasons: list[str] = []
     for step in steps:
-        above = step.load > OVERLOAD if step.load is not None else step.rate_per_s > bound
-        reasons += () if above else step.problems
+        above = step.load > OVERLOAD if step.load is not None else step.rate_per_s > bound or step.purpose == "closed"
+        repeated = (step.purpose, step.load, step.rate_per_s) in sound
+        reasons += () if above or repeated else step.problems
     return tuple(dict.fromkeys(reasons))
 
 
@@ -164,15 +199,16 @@ def _ready(bench: Bench, place: Place, attempt: int) -> Iterator[tuple[Bout, dic
     with bench.servers.start(place.candidate) as server:
         proof = server.proof()
         for name, expected in place.candidate.expect.items():
-            if proof.get(name) != expected:
+            # An application that is not ours says nothing of itself: the class is known from the log, the rest is not.
+            if (name in proof or name == "worker_class") and proof.get(name) != expected:
                 raise ServerError(
                     f"{place.candidate.name} is not what it is called: {name} is {proof.get(name)!r}, expected {expected!r}",
                     "look at its settings in candidates.toml",
                 )
         order = Order(url=server.url, mix=workload.users, background=workload.background, cpus=tuple(bench.servers.cpus))
-        with Generators(order, bench.processes) as generators:
-            # The same moments of arrival for all candidates of a block: one source of difference less.
-            yield Bout(bench, workload, server, generators, seed), proof
+        bench.generators.visit(order)
+        # The same moments of arrival for all candidates of a block: one source of difference less.
+        yield Bout(bench, workload, server, seed), proof
 
 
 def _used(first: Usage, last: Usage) -> Usage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from loadtest.recorder import Recording
@@ -9,6 +10,8 @@ from loadtest.records import Limits, Step, Workload
 
 # Below this load nothing should make a quota bite or a gateway answer in the server's place; at the knee and above it may.
 CALM_LOAD = 0.9
+# Arrivals of a Poisson process are fewer than expected by so many standard deviations once in 30,000 steps.
+POISSON = 4.0
 # A gateway's answer for a server that did not give one: in a comparison it must not pass for the server's own.
 GATEWAY_ERRORS = {"status 502", "status 503", "status 504"}
 
@@ -25,6 +28,9 @@ def _generator(step: Step, workload: Workload, limits: Limits) -> Iterator[str]:
     slip_ms, limit_ms = recording.slip.quantile_ms(0.99), limits.slip_share_of_slo * workload.slo_ms
     if slip_ms > limit_ms:
         yield f"the generator sent {slip_ms:.1f} ms late (p99, limit {limit_ms:g} ms)"
+    due = step.rate_per_s * step.duration_s
+    if recording.offered < due - POISSON * math.sqrt(due) - 1:
+        yield f"the generator got round to {recording.offered} of about {due:.0f} visitors"
     own = {kind for kind in recording.errors if kind.startswith("generator")}
     if own:
         yield f"the generator failed: {', '.join(sorted(own))}"

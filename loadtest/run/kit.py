@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager
 from importlib import metadata
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import psutil
 
@@ -19,13 +20,31 @@ from loadtest.records import Candidate, Usage
 from loadtest.run.cgroups import container_usage
 from loadtest.run.servers import Reading, Server, ServerError
 from stack import Stack, StackError, Unit, open_stack
+from stack.base import last_lines
 from stack.machine import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "flask-kit-loadtest"
+OVERRIDE = ROOT / "loadtest" / "compose.loadtest.yaml"
+SAMPLE_SITE = "kit_app:create_app()"
+# All that differs from a site in production: the laboratory is open, nobody is limited, there is one instance, and one
+# that is replaced does not wait for nginx's idle connections. Then, neutral, what a candidate may set: a .env must not
+# decide what is compared.
+SETTINGS = {
+    "LAB_ENABLED": "1",
+    "LIMITS": "off",
+    "APP_REPLICAS": "1",
+    "GUNICORN_GRACEFUL_TIMEOUT": "1",
+    "GUNICORN_WORKER_CLASS": "sync",
+    "GUNICORN_WORKERS": "",
+    "GUNICORN_THREADS": "",
+    "WEB_CONCURRENCY": "1",
+    "DATABASE_POOL_SIZE": "",
+}
 # A page has something to show, and a second page to go to.
 ENTRIES = 30
 TIMEOUT_S = 30
+GUNICORN_TIMEOUT_S = 30  # as gunicorn.conf.py sets it
 
 
 def check_app(app: str) -> None:
@@ -50,6 +69,7 @@ class KitServer:
     def __init__(self, stack: Stack, settings: Mapping[str, str]) -> None:
         self._stack, self._settings = stack, settings
         self._units = stack.processes()
+        self.read()  # finds out where the counters are; not while something is measured
 
     @property
     def url(self) -> str:
@@ -57,20 +77,30 @@ class KitServer:
 
     @property
     def null_url(self) -> str | None:
-        """The status listener's answer; in containers it is not published."""
+        """The status listener's answer; in containers it is published for the load test alone."""
         if self._stack.runtime != "local":
-            return None
+            return f"http://127.0.0.1:{self._settings['LOADTEST_STATUS_PORT']}/nginx-health"
         return next((url for url in _null_urls(self._stack.nginx_config())), None)
 
     def proof(self) -> dict[str, Any]:
+        known = {"gateway_buffers": True, "timeout_s": float(self._settings.get("GUNICORN_TIMEOUT") or GUNICORN_TIMEOUT_S)}
+        for name, setting in (("slots_per_process", "GUNICORN_THREADS"), ("database_pool_size", "DATABASE_POOL_SIZE")):
+            if self._settings.get(setting):
+                known[name] = int(self._settings[setting])
+        return {**self._said(), **known}
+
+    def _said(self) -> dict[str, Any]:
+        """What the running server says of itself: the laboratory knows, of another application only gunicorn's log."""
+        if self._settings.get("APP_MODULE", SAMPLE_SITE) != SAMPLE_SITE:
+            classes = re.findall(r"Using worker: (\w+)", self._stack.logs("app"))
+            return {"worker_class": classes[-1]} if classes else {}
         try:
             answer = httpx.get(f"{self.url}/lab/process", timeout=TIMEOUT_S)
             answer.raise_for_status()
             said: dict[str, Any] = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise ServerError(f"GET /lab/process: {error}", "the load test needs LAB_ENABLED=1") from None
-        pool = self._settings.get("DATABASE_POOL_SIZE")
-        return {**said, "gateway_buffers": True, **({"database_pool_size": int(pool)} if pool else {})}
+        return said
 
     def read(self) -> Reading:
         usage: dict[str, list[Usage]] = {}
@@ -98,15 +128,20 @@ class KitServer:
 
 
 class KitServers:
-    """Starts the stack anew for each cell."""
+    """The stack, started once; its app is replaced by fresh processes or containers for each cell."""
 
     def __init__(self, runtime: str = "auto", settings: Mapping[str, str] | None = None) -> None:
-        self._settings = {"GATEWAY_PORT": str(free_ports(1)[0]), "LAB_ENABLED": "1", "LIMITS": "off", **(settings or {})}
-        self._started = False
+        gateway, status = free_ports(2)
+        # Whoever names a port wants that one; else any that is free, so that a site on the usual one is left alone.
+        ports = {"GATEWAY_PORT": os.environ.get("GATEWAY_PORT") or str(gateway), "LOADTEST_STATUS_PORT": str(status)}
+        self._settings = {**ports, **SETTINGS, **(settings or {})}
+        self._stack: Stack | None = None
         try:
             self._runtime = open_stack(runtime, name=NAME, env=self._settings).runtime
         except StackError as error:
-            raise ServerError(error.message, error.hint) from None
+            raise ServerError(error.message, error.hint, error.exit_code) from None
+        if self.cpus:
+            self._settings["LOADTEST_APP_CPUSET"] = ",".join(map(str, self._server_cpus))
 
     @property
     def runtime(self) -> str:
@@ -114,7 +149,7 @@ class KitServers:
 
     @property
     def cpus(self) -> Sequence[int]:
-        """The last processor, where there are two: the server is kept off it (see `_pin`)."""
+        """The last processor, where there are two: the server is kept off it."""
         return _cpus()[-1:] if len(_cpus()) > 1 else ()
 
     def versions(self) -> dict[str, str]:
@@ -122,37 +157,46 @@ class KitServers:
 
     @contextmanager
     def start(self, candidate: Candidate) -> Iterator[Server]:
-        settings = {**self._settings, **candidate.settings}
         try:
-            stack = open_stack(self._runtime, name=NAME, env=settings)
-            stack.down(volumes=True)
-            try:
-                self._up(stack)
-                self._pin(stack)
-                server = KitServer(stack, settings)
-                server.fill()
-                yield server
-            finally:
-                stack.down(volumes=True)
+            stack = self._stack or self._up()
+            stack.restart("app", candidate.settings)
+            self._pin(stack)
+            yield KitServer(stack, {**self._settings, **candidate.settings})
         except StackError as error:
-            raise ServerError(f"{candidate.name}: {error.message}", error.hint) from None
+            raise ServerError(f"{candidate.name}: {error.message}", error.hint or last_lines(error.details, 3)) from None
         except httpx.HTTPError as error:
             raise ServerError(f"{candidate.name}: {error}") from None
 
-    def _up(self, stack: Stack) -> None:
-        """Start; what a start says (what differs from Compose) is worth hearing once, not for each cell."""
-        with redirect_stdout(StringIO()) if self._started else nullcontext():
-            stack.up(build=not self._started and self._runtime == "compose")
-        self._started = True
+    def close(self) -> None:
+        """Take everything down; says so when that fails, and leaves the reason of the end to whoever had it first."""
+        if self._stack:
+            try:
+                self._stack.down(volumes=True)
+            except StackError as error:
+                click.echo(f"the servers could not be stopped: {error.message}", err=True)
+            self._stack = None
+
+    def _up(self) -> Stack:
+        overrides = [OVERRIDE] if self._runtime == "compose" else []
+        stack = open_stack(self._runtime, name=NAME, env=self._settings, overrides=overrides)
+        stack.down(volumes=True)  # what a killed run left
+        self._stack = stack
+        stack.up()
+        if self._settings.get("APP_MODULE", SAMPLE_SITE) == SAMPLE_SITE:
+            KitServer(stack, self._settings).fill()
+        return stack
+
+    @property
+    def _server_cpus(self) -> list[int]:
+        return [cpu for cpu in _cpus() if cpu not in self.cpus]
 
     def _pin(self, stack: Stack) -> None:
-        """Keep the server under test on processors of its own, so that the generator cannot take its time."""
+        """Keep the server under test on processors of its own, so that the generator cannot take its time; containers have a cpuset."""
         if stack.runtime != "local" or not self.cpus or not hasattr(psutil.Process(), "cpu_affinity"):
             return
-        others = [cpu for cpu in _cpus() if cpu not in self.cpus]
         for unit in stack.processes():
-            for process in _tree(int(unit.id)):
-                process.cpu_affinity(others if unit.service == "app" else _cpus())
+            for process in _tree(int(unit.id)) if unit.service == "app" else ():
+                process.cpu_affinity(self._server_cpus)
 
 
 def _cpus() -> list[int]:

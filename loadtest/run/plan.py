@@ -4,37 +4,70 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.inference import FEWEST_BLOCKS, blocks_for, smallest_difference
-from loadtest.records import Candidate, Manifest, Workload
+from loadtest.records import Candidate, Kind, Manifest, Pace, Workload
 
 # Spread of a paired log ratio that published set-ups and this kit's own runs show on shared machines; a run measures its own.
 USUAL_SPREAD = 0.06
 DIFFERENCES = (0.05, 0.1, 0.2, 0.3)
+# Until a candidate is ready and proved, about, by runtime: new processes need less than new containers.
+START_S: Mapping[str, float] = {"local": 4.0, "compose": 7.0}
+FIRST_START_S: Mapping[str, float] = {"local": 15.0, "compose": 60.0}
+# Of each step beside its measured time: the word to several generators, the last answers, the record.
+STEP_OVERHEAD_S = 0.6
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How thorough a run is. Times in seconds. `steps`: at most so many in one search for a knee."""
+    """How thorough a run is. `workloads`: empty: all."""
 
     name: str
     gives_verdict: bool
     blocks: int
-    step_s: float
-    warm_up_s: float
-    warm_up_at_most_s: float
-    steps: int
-    rate_blocks: int  # in so many blocks the common rates are measured as well
-    workloads: tuple[str, ...]  # empty: all
-    start_s: float = 8.0  # a guess for the plan: a candidate's start, proof and stop
+    pace: Pace
+    workloads: tuple[str, ...]
 
 
+# quick: more blocks of shorter steps tell more than few long ones, because each run is one sample; five is where the
+# interval of so many pairs stops being hopeless (with three it is four times as wide). The steps are just long enough that
+# a fast workload sends a thousand requests in each.
 PROFILES = {
-    "smoke": Profile("smoke", False, 1, 1.0, 0.5, 1.0, 4, 1, ("json", "wait")),
-    "quick": Profile("quick", True, 4, 2.0, 1.0, 3.0, 4, 1, ("json", "page", "wait", "mixed")),
-    "full": Profile("full", True, 8, 10.0, 3.0, 15.0, 6, 8, ()),
+    profile.name: profile
+    for profile in (
+        Profile(
+            "smoke",
+            gives_verdict=False,
+            blocks=1,
+            pace=Pace(step_s=1.0, warm_up_s=0.5, warm_up_at_most_s=1.0, between_s=0.3, steps=4, known_steps=3, rate_blocks=1),
+            workloads=("json", "wait"),
+        ),
+        Profile(
+            "quick",
+            gives_verdict=True,
+            blocks=5,
+            pace=Pace(step_s=1.6, warm_up_s=0.8, warm_up_at_most_s=2.0, between_s=0.3, steps=5, known_steps=3, rate_blocks=1),
+            workloads=("json", "page", "wait", "mixed"),
+        ),
+        Profile(
+            "full",
+            gives_verdict=True,
+            blocks=8,
+            pace=Pace(
+                step_s=6.0,
+                warm_up_s=2.0,
+                warm_up_at_most_s=8.0,
+                between_s=0.5,
+                steps=5,
+                known_steps=3,
+                rate_blocks=3,
+                ladder=(1, 2, 4, 8, 16, 32, 64),
+            ),
+            workloads=(),
+        ),
+    )
 }
 
 
@@ -45,7 +78,7 @@ class Place:
     block: int
     workload: Workload
     candidate: Candidate
-    kind: str  # "knee", "rates"
+    kind: Kind
 
 
 def order_of(seed: int, blocks: int, candidates: Sequence[Candidate]) -> tuple[tuple[str, ...], ...]:
@@ -55,34 +88,45 @@ def order_of(seed: int, blocks: int, candidates: Sequence[Candidate]) -> tuple[t
     return tuple(tuple(chance.sample(names, len(names))) for _ in range(blocks))
 
 
-def places(manifest: Manifest, profile: Profile) -> Iterator[Place]:
-    """Yield the cells in the order of the run: in each block all knees of a workload, then its common rates."""
+def places(manifest: Manifest) -> Iterator[Place]:
+    """Yield the cells in the order of the run: in each block all knees of a workload, then its common rates, then its ladder."""
     candidates = {candidate.name: candidate for candidate in manifest.candidates}
     for block, names in enumerate(manifest.order):
+        kinds: list[Kind] = ["knee"]
+        kinds += ["rates"] if block < manifest.pace.rate_blocks else []
+        kinds += ["closed"] if block == 0 and manifest.pace.ladder else []
         for workload in manifest.workloads:
-            for kind in ("knee", "rates") if block < profile.rate_blocks else ("knee",):
+            for kind in kinds:
                 for name in names:
                     yield Place(block, workload, candidates[name], kind)
 
 
-def seconds(manifest: Manifest, profile: Profile, place: Place) -> float:
+def seconds(manifest: Manifest, place: Place) -> float:
     """Return how long a cell will take, about."""
-    first_warm_up_s = (profile.warm_up_s + profile.warm_up_at_most_s) / 2
-    steps = profile.steps + 1 if place.kind == "knee" else len(manifest.rates)
-    return profile.start_s + first_warm_up_s + steps * (profile.step_s + 1.0)
+    pace = manifest.pace
+    start_s = START_S.get(manifest.machine.runtime, START_S["compose"]) + (pace.warm_up_s + pace.warm_up_at_most_s) / 2
+    one_s = pace.step_s + pace.between_s + STEP_OVERHEAD_S
+    if place.kind == "knee":
+        # Before the first search there is a probe, about as long as a step.
+        return start_s + one_s * (pace.known_steps if place.block else pace.steps + 1)
+    return start_s + one_s * len(manifest.rates if place.kind == "rates" else pace.ladder)
 
 
-def describe(manifest: Manifest, profile: Profile) -> list[str]:
+def minutes(manifest: Manifest) -> float:
+    """Return how long a run will take, about."""
+    first_s = FIRST_START_S.get(manifest.machine.runtime, FIRST_START_S["compose"])
+    return (first_s + sum(seconds(manifest, place) for place in places(manifest))) / 60
+
+
+def describe(manifest: Manifest) -> list[str]:
     """Return the plan as lines: what, how long, and what difference it can see."""
-    all_places = list(places(manifest, profile))
-    minutes = sum(seconds(manifest, profile, place) for place in all_places) / 60
     lines = [
-        f"profile    {profile.name}, {manifest.blocks} blocks, seed {manifest.seed}",
+        f"profile    {manifest.profile}, {manifest.blocks} blocks, seed {manifest.seed}, runtime {manifest.machine.runtime}",
         f"candidates {', '.join(f'{c.name} ({c.slots or chr(8734)} slots)' for c in manifest.candidates)}",
         f"workloads  {', '.join(f'{w.name} (p99 <= {w.slo_ms:g} ms)' for w in manifest.workloads)}",
-        f"runs       {len(all_places)}, about {math.ceil(minutes)} minutes",
+        f"runs       {len(list(places(manifest)))}, about {math.ceil(minutes(manifest))} minutes",
     ]
-    if not profile.gives_verdict or manifest.blocks < FEWEST_BLOCKS:
+    if not manifest.gives_verdict or manifest.blocks < FEWEST_BLOCKS:
         return [*lines, "verdict    none: it only shows that everything works"]
     comparisons = max(math.comb(len(manifest.candidates), 2), 1)
     sees = smallest_difference(USUAL_SPREAD, manifest.blocks, comparisons=comparisons, margin=manifest.margin)
@@ -90,7 +134,7 @@ def describe(manifest: Manifest, profile: Profile) -> list[str]:
         f"sees       differences of {sees:.0%} or more, four times of five, where runs spread by {USUAL_SPREAD:.0%} as they usually do"
     )
     for difference in DIFFERENCES:
-        if difference < sees and difference > manifest.margin:
+        if manifest.margin < difference < sees:
             blocks = blocks_for(difference, USUAL_SPREAD, comparisons=comparisons, margin=manifest.margin)
             lines.append(
                 f"           {difference:.0%} would need {blocks} blocks" if blocks else f"           {difference:.0%} is out of reach"

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from loadtest.generation import GeneratorError, Generators
 from loadtest.knee import Outcome, knee_of
 from loadtest.order import Order, StepOrder
 from loadtest.recorder import ALL
-from loadtest.records import Calibration, Cell, Manifest, Workload
-from loadtest.run.cells import Bench, measure_cell
+from loadtest.records import Calibration, Cell, Manifest, Pace, Workload
+from loadtest.run.cells import WINDOW_S, Bench, Known, measure_cell
 from loadtest.run.plan import Place, places, seconds
 from loadtest.run.servers import Servers
 from loadtest.store import Store
 
 ATTEMPTS = 2
-# Around the knee of earlier blocks: below it, so that the first step holds and the search goes up.
-RESTART_SHARE = 0.85
-CALIBRATION_RATES = (100.0, 500.0, 2000.0)
-CALIBRATION_S = 2.0
+# The last is what one process must be able to make: a figure for this machine, in every report.
+CALIBRATION_RATES = (100.0, 500.0, 2000.0, 5000.0)
 
 Say = Callable[[str], None]
 
@@ -36,10 +34,10 @@ class Progress:
 
 def run(bench: Bench, store: Store, on_progress: Callable[[Progress], None], say: Say) -> None:
     """Measure what is missing of a plan. Raises ServerError and GeneratorError; what was measured is kept."""
-    plan = list(places(bench.manifest, bench.profile))
+    plan = list(places(bench.manifest))
     cells = {_key(cell): cell for cell in sorted(store.cells(), key=lambda cell: cell.attempt)}
     for number, place in enumerate(plan):
-        left_s = sum(seconds(bench.manifest, bench.profile, later) for later in plan[number:])
+        left_s = sum(seconds(bench.manifest, later) for later in plan[number:])
         doing = f"block {place.block + 1} of {bench.manifest.blocks}: {place.workload.name}, {place.candidate.name}, {place.kind}"
         on_progress(Progress(number, len(plan), left_s, doing))
         key = (place.workload.name, place.candidate.name, place.block, place.kind)
@@ -52,10 +50,9 @@ def run(bench: Bench, store: Store, on_progress: Callable[[Progress], None], say
 
 
 def _measure(bench: Bench, store: Store, place: Place, before: list[Cell], *, attempt: int, say: Say) -> Cell:
-    rates = common_rates(bench.manifest, place.workload, before) if place.kind == "rates" else None
-    start = known_knee(bench.manifest, place, before)
+    known = Known(known_knee(bench.manifest, place, before), common_rates(bench.manifest, place.workload, before))
     while True:
-        cell = measure_cell(bench, place, rates, start and start * RESTART_SHARE, attempt)
+        cell = measure_cell(bench, place, known, attempt)
         store.save(cell)
         if not cell.invalid:
             return cell
@@ -82,7 +79,7 @@ def known_knee(manifest: Manifest, place: Place, cells: Iterable[Cell]) -> float
 
 
 def _knee(manifest: Manifest, workload: Workload, cell: Cell) -> float | None:
-    if cell.workload != workload.name or cell.kind != "knee":
+    if cell.workload != workload.name or cell.kind != "knee" or cell.invalid:
         return None
     return knee_of((Outcome(step, workload) for step in cell.steps), manifest.limits)
 
@@ -91,22 +88,39 @@ def _key(cell: Cell) -> tuple[str, str, int, str]:
     return cell.workload, cell.candidate, cell.block, cell.kind
 
 
-def calibrate(servers: Servers, manifest: Manifest, processes: int, say: Say) -> tuple[Calibration, ...]:
+def calibrate(
+    servers: Servers, manifest: Manifest, generators: Generators, say: Say, rates: Sequence[float] = CALIBRATION_RATES
+) -> tuple[Calibration, ...]:
     """Measure the generator itself, against the gateway's own answer: what it shows there, no server can be blamed for."""
     with servers.start(manifest.candidates[0]) as server:
         if server.null_url is None:
             say("The gateway has no answer of its own here: what the generator adds is not known.")
             return ()
-        order = Order(url=server.null_url, mix=(("", "Null", 1.0),), cpus=tuple(servers.cpus))
-        with Generators(order, processes) as generators:
-            return tuple(_calibration(generators, rate) for rate in CALIBRATION_RATES)
+        generators.visit(Order(url=server.null_url, mix=(("", "Null", 1.0),), cpus=tuple(servers.cpus)))
+        entries: list[Calibration] = []
+        for rate in rates:
+            entry = _calibration(generators, rate, manifest.pace)
+            if entry is None:
+                say(f"The generator cannot make {rate:g} requests/s here.")
+                break
+            entries.append(entry)
+        return tuple(entries)
 
 
-def _calibration(generators: Generators, rate_per_s: float) -> Calibration:
-    seen = generators.step(StepOrder(rate_per_s=rate_per_s, warm_up_s=0.5, warm_up_at_most_s=1.5, window_s=0.25, measure_s=CALIBRATION_S))
+def _calibration(generators: Generators, rate_per_s: float, pace: Pace) -> Calibration | None:
+    order = StepOrder(
+        rate_per_s=rate_per_s,
+        warm_up_s=pace.warm_up_s,
+        warm_up_at_most_s=pace.warm_up_at_most_s,
+        window_s=min(WINDOW_S, pace.between_s),
+        measure_s=pace.step_s,
+    )
+    seen = generators.step(order)
     latency = seen.recording.series[ALL].latency
-    if not latency.count:
+    if not latency.count and seen.recording.errors:
         raise GeneratorError(f"the gateway's own answer failed: {', '.join(seen.recording.errors)}")
+    if not latency.count:
+        return None
     p50_ms, p99_ms = latency.quantiles_ms((0.5, 0.99))
     return Calibration(
         rate_per_s=rate_per_s,

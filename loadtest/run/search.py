@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from loadtest.knee import Outcome
 from loadtest.records import Limits
@@ -11,32 +13,42 @@ from loadtest.records import Limits
 STRIDE = 1.4
 NEAR = 1.1
 LOWEST_PER_S = 1.0
+# Where an earlier run tells about where the knee is: from a little below it, in smaller steps.
+KNOWN_SHARE, KNOWN_STRIDE = 0.92, 1.2
 
 
-def search(measure: Callable[[float], Outcome], start_per_s: float, limits: Limits, *, steps: int, highest_per_s: float) -> list[Outcome]:
-    """Measure at most `steps` rates around the knee, beginning at `start_per_s`; returns them in the order measured."""
+@dataclass(frozen=True)
+class Bounds:
+    """How far a search may go. `steps`: so many at most when the knee lies between two of them, else `most_steps`."""
+
+    start_per_s: float
+    highest_per_s: float
+    steps: int
+    most_steps: int
+    stride: float = STRIDE
+
+
+def search(measure: Callable[[float], Outcome], bounds: Bounds, limits: Limits) -> list[Outcome]:
+    """Measure rates around the knee; returns them in the order measured."""
     seen: list[Outcome] = []
-    held, failed = 0.0, float("inf")
-    rate = min(max(start_per_s, LOWEST_PER_S), highest_per_s)
-    while len(seen) < steps:
+    held, failed = 0.0, math.inf
+    rate: float | None = min(max(bounds.start_per_s, LOWEST_PER_S), bounds.highest_per_s)
+    while rate is not None and len(seen) < (bounds.steps if held and failed < math.inf else bounds.most_steps):
         outcome = measure(rate)
         seen.append(outcome)
         if outcome.holds(limits):
             held = max(held, rate)
         else:
             failed = min(failed, rate)
-        following = _next(held, failed, highest_per_s)
-        if following is None:
-            break
-        rate = following
+        rate = _next(held, failed, bounds)
     return seen
 
 
-def _next(held: float, failed: float, highest_per_s: float) -> float | None:
-    if held >= highest_per_s or failed <= LOWEST_PER_S:
+def _next(held: float, failed: float, bounds: Bounds) -> float | None:
+    if held >= bounds.highest_per_s or failed <= LOWEST_PER_S:
         return None
-    if failed == float("inf"):
-        return min(held * STRIDE, highest_per_s)
+    if failed == math.inf:
+        return min(held * bounds.stride, bounds.highest_per_s)
     if held == 0.0:
-        return max(failed / STRIDE**2, LOWEST_PER_S)  # far above the knee the queue says little; come from below
-    return None if failed / held <= NEAR else float((held * failed) ** 0.5)
+        return max(failed / bounds.stride**2, LOWEST_PER_S)  # far above the knee the queue says little; come from below
+    return None if failed / held <= NEAR else math.sqrt(held * failed)

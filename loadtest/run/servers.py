@@ -13,9 +13,9 @@ from loadtest.records import Candidate, Usage
 class ServerError(Exception):
     """A server that cannot be started, went away, or is not what it is called. `hint`: what would be right."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", exit_code: int = 1) -> None:
         super().__init__(message)
-        self.message, self.hint = message, hint
+        self.message, self.hint, self.exit_code = message, hint, exit_code
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,7 @@ class Servers(Protocol):
         """Versions of what is under test."""
 
     def start(self, candidate: Candidate) -> AbstractContextManager[Server]:
-        """Start a candidate in fresh processes; they end with the context. Raises ServerError."""
+        """Start a candidate in fresh processes, which end with the context or with the next start. Raises ServerError."""
+
+    def close(self) -> None:
+        """End whatever still runs."""

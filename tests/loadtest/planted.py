@@ -13,11 +13,14 @@ from typing import Any
 
 import httpx
 
-from loadtest.records import Candidate, Limits, Manifest, Usage, Workload
+from loadtest.generation import Generators
+from loadtest.records import Candidate, Limits, Manifest, Pace, Usage, Workload
 from loadtest.run.cells import Bench
 from loadtest.run.kit import process_usage
-from loadtest.run.plan import Profile, order_of
+from loadtest.run.plan import order_of
+from loadtest.run.runner import Progress, run
 from loadtest.run.servers import Reading, Server, ServerError
+from loadtest.store import Store
 from tests.loadtest.synthetic import manifest
 
 HERE = Path(__file__).parent
@@ -52,6 +55,9 @@ class PlantedServers:
     def versions(self) -> dict[str, str]:
         return {}
 
+    def close(self) -> None:
+        """Each start ended its own."""
+
     @contextmanager
     def start(self, candidate: Candidate) -> Iterator[Server]:
         self.starts.append(candidate.name)
@@ -84,20 +90,23 @@ def workload(user: str = "Visitor", slo_ms: float = 400.0) -> Workload:
     return Workload(name="planted", title="t", question="q", users=((VISITORS, user, 1.0),), judged="hello", slo_ms=slo_ms)
 
 
-def plan(candidates: Sequence[Candidate], work: Workload | None = None, blocks: int = 1, **changes: Any) -> tuple[Manifest, Profile]:
+def plan(candidates: Sequence[Candidate], work: Workload | None = None, blocks: int = 1, **changes: Any) -> Manifest:
     """Return a plan of short steps; `changes`: of the manifest."""
-    profile = Profile("planted", True, blocks, 0.6, 0.2, 0.4, 3, 1, (), start_s=1.0)
-    made = manifest(("sync",), ("hello",), blocks=blocks, step_s=0.6, limits=TOLERANT, **changes)
-    made = replace(
+    pace = Pace(step_s=0.6, warm_up_s=0.2, warm_up_at_most_s=0.4, between_s=0.2, steps=3, known_steps=3, rate_blocks=1)
+    made = manifest(("sync",), ("hello",), blocks=blocks, pace=pace, limits=TOLERANT, rates=(0.5, 1.2), **changes)
+    return replace(
         made,
         candidates=tuple(candidates),
         workloads=(work or workload(),),
         baseline=candidates[0].name,
         order=order_of(1, blocks, candidates),
-        rates=(0.5, 1.2),
     )
-    return made, profile
 
 
-def bench(servers: PlantedServers, made: Manifest, profile: Profile) -> Bench:
-    return Bench(made, profile, servers)
+def measure(folder: Path, servers: PlantedServers, made: Manifest, generators: Generators) -> tuple[Store, list[Progress], list[str]]:
+    """Run a plan, or what is left of it; returns its files, its progress and what it said."""
+    store = Store(folder) if folder.exists() else Store.create(folder, made)
+    progress: list[Progress] = []
+    said: list[str] = []
+    run(Bench(store.manifest(), servers, generators), store, progress.append, said.append)
+    return store, progress, said

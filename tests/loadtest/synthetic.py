@@ -13,6 +13,7 @@ from loadtest.catalogue import load_candidates, load_workloads
 from loadtest.histogram import Histogram
 from loadtest.recorder import ALL, Recording, Series
 from loadtest.records import Calibration, Candidate, Cell, Limits, Machine, Manifest, Noise, Step, Usage, Workload
+from loadtest.run.plan import PROFILES
 from loadtest.store import Store
 
 MACHINE = Machine(
@@ -47,7 +48,7 @@ def manifest(candidates: tuple[str, ...], workloads: tuple[str, ...], **changes:
         margin=0.05,
         confidence=0.95,
         rates=(0.5, 0.7, 0.9, 1.2),
-        step_s=STEP_S,
+        pace=replace(PROFILES["full"].pace, step_s=STEP_S),
         candidates=tuple(known[name] for name in candidates),
         workloads=tuple(works[name] for name in workloads),
         limits=Limits(),

@@ -31,6 +31,8 @@ def test_the_kits_own_files_are_right() -> None:
         ("slo_ms = 100", 'slo_ms = "fast"', ":9: slo_ms = 'fast'", "is a number"),
         ("slo_ms = 100", "slo_ms = -1", ":9: slo_ms is -1", "above 0"),
         ("slo_ms = 100", "slo_ms = nan", ":9: slo_ms is nan", "above 0"),
+        ("slo_ms = 100", 'slo_ms = 100\nmax_rate_per_s = "many"', ":10: max_rate_per_s = 'many'", "is a number"),
+        ("slo_ms = 100", "slo_ms = 100\nmax_rate_per_s = inf", ":10: max_rate_per_s is inf", "above 0"),
         ("slo_ms = 100", "slo = 100", ":9: 'slo' is unknown", "the nearest is 'slo_ms'"),
         ("judged = ", "judged ", ":8|line 8", "right is TOML"),
         ('judged = "json"', "", ":3: judged is missing", "a text in quotes"),

@@ -1,6 +1,7 @@
 """The command line: every mistake is one clear line and an exit code, before anything is started."""
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,14 +11,15 @@ from typing import Any
 import pytest
 
 from loadtest.difference import compare, lines, obstacles
+from loadtest.store import Store
 from loadtest.verdicts import results
 from tests.loadtest.synthetic import manifest, run, stored
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def loadtest(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+def loadtest(*arguments: str | Path, cwd: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **settings}
     return subprocess.run(
         [sys.executable, "-m", "loadtest", *map(str, arguments)],
         capture_output=True,
@@ -44,10 +46,20 @@ def locustfile(tmp_path: Path) -> Path:
         (["run", "--slo", "fast"], "'fast' is not a valid float", 2),
         (["run", "--slo", "-5"], "-5", 2),
         (["run", "--blocks", "0"], "0 is not in the range", 2),
-        (["run", "--app", "nothing_of_that_name:app"], "nothing_of_that_name:app cannot be imported: ModuleNotFoundError", 1),
-        (["run", "--app", "json:nothing"], "json:nothing cannot be imported", 1),
+        (
+            ["run", "--app", "nothing_of_that_name:app", "--scenario", "VISITORS"],
+            "nothing_of_that_name:app cannot be imported: ModuleNotFoundError",
+            1,
+        ),
+        (["run", "--app", "json:nothing", "--scenario", "VISITORS"], "json:nothing cannot be imported", 1),
+        (["run", "--app", "json:dumps"], "the workloads are those of the sample site", 2),
+        (["run", "--app", "json:dumps", "--scenario", "LOCUSTFILE", "--runtime", "compose"], "defines no user", 1),
+        (["run", "--from-access-log", "LOCUSTFILE"], "holds no GET request that can be repeated", 2),
+        (["run", "--from-access-log", "/nowhere"], "/nowhere cannot be read", 2),
         (["run", "--scenario", "LOCUSTFILE"], "defines no user", 1),
         (["run", "--resume", "EMPTY"], "is empty", 2),
+        (["run", "--resume", "CUT"], "is not complete", 1),
+        (["run", "--resume", "FOREIGN"], "was begun on another machine (Synthetic processor)", 2),
         (["report", "EMPTY"], "is empty", 2),
         (["report", "/nowhere"], "there is no run /nowhere", 2),
         (["report", "/"], "is not a run of this load test", 2),
@@ -55,12 +67,28 @@ def locustfile(tmp_path: Path) -> Path:
 )
 def test_a_mistake_is_one_clear_line(tmp_path: Path, locustfile: Path, arguments: list[str], message: str, code: int) -> None:
     (tmp_path / "empty").mkdir()
-    named = {"LOCUSTFILE": str(locustfile), "EMPTY": str(tmp_path / "empty")}
+    for name in ("foreign", "cut"):
+        plan = manifest(("sync",), ("json",), blocks=1)
+        stored(tmp_path / name, plan, run(plan, {}))
+    (tmp_path / "cut" / "cells" / "json.sync.knee.b00.a1.json").write_text('{"format": 1, "work')
+    named = {name.upper(): str(tmp_path / name) for name in ("empty", "foreign", "cut")}
+    named |= {"LOCUSTFILE": str(locustfile), "VISITORS": str(ROOT / "tests" / "loadtest" / "visitors.py")}
     answer = loadtest(*[named.get(argument, argument) for argument in arguments])
 
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
     assert answer.returncode == code
+
+
+def test_a_taken_port_is_named_before_anything_is_measured(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = loadtest("run", "--runtime", "local", "--out", tmp_path / "run", GATEWAY_PORT=str(port))
+
+    assert f"port {port} of 127.0.0.1 is taken" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.returncode == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_plan_starts_nothing(tmp_path: Path) -> None:
@@ -77,7 +105,7 @@ def test_a_report_is_drawn_from_a_saved_run(tmp_path: Path) -> None:
     stored(tmp_path / "run", plan, run(plan, {}))
 
     assert loadtest("report", tmp_path / "run").stdout.split() == [
-        str(tmp_path / "run" / name) for name in ("report.html", "report.md", "summary.json")
+        str(tmp_path / "run" / name) for name in ("report.html", "report.md", "summary.json", "overview.svg")
     ]
 
 
@@ -120,3 +148,22 @@ def test_runs_that_cannot_be_compared_say_why(changes: dict[str, Any], reason: s
     }
 
     assert any(reason in obstacle for obstacle in obstacles(plan, replace(plan, **parts)))
+
+
+@pytest.mark.runtimes("local")
+@pytest.mark.timeout(200)
+def test_an_application_that_is_not_ours_is_compared_with_its_own_visitors(tmp_path: Path, runtime: str) -> None:
+    foreign = ROOT / "tests" / "loadtest" / "foreign"
+    question = ["--profile", "smoke", "--candidates", "gthread", "--app", "shop:app", "--scenario", str(foreign / "shoppers.py")]
+    answer = loadtest("run", *question, "--runtime", runtime, "--out", tmp_path / "run", PYTHONPATH=f"{foreign}:{ROOT}", HEALTH_PATH="/up")
+    cells = Store(tmp_path / "run").cells()
+
+    assert answer.returncode == 0, answer.stderr
+    assert "own: No verdict" in answer.stdout
+    assert {cell.kind for cell in cells} >= {"knee"}
+    assert all(cell.proof["worker_class"] == "gthread" for cell in cells)
+    # What the shop was asked for, and nothing else.
+    names = {name for cell in cells for step in cell.steps for name in step.recording["series"]}
+    assert names == {"all", "/", "/tea"}
+    kinds = {kind for cell in cells for step in cell.steps for kind in step.recording["errors"]}
+    assert not {kind for kind in kinds if kind.startswith(("wrong answer", "status 4"))}

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from loadtest.generation import Generated, GeneratorError, Generators, generate_load
+from loadtest.generation import Generated, GeneratorError, Generators
 from loadtest.order import Mix, Order, StepOrder
 from loadtest.recorder import ALL
 from loadtest.schedule import poisson_arrivals
@@ -34,7 +34,7 @@ def quick_server() -> Iterator[str]:
         yield url
 
 
-def load(url: str, user: str = "Visitor", mix: Mix = (), processes: int = 1, **changes: object) -> Generated:
+def load(generators: Generators, url: str, user: str = "Visitor", **changes: object) -> Generated:
     """Measure for five seconds at 200/s, or as `changes` say."""
     settings: dict[str, object] = {
         "rate_per_s": float(RATE_PER_S),
@@ -44,8 +44,8 @@ def load(url: str, user: str = "Visitor", mix: Mix = (), processes: int = 1, **c
         "measure_s": MEASURE_S,
         "patience_s": 10.0,
     }
-    order = Order(url=url, mix=mix or ((VISITORS, user, 1.0),))
-    return generate_load(order, StepOrder(**settings | changes), processes)  # type: ignore[arg-type]
+    order = Order(url=url, mix=((VISITORS, user, 1.0),))
+    return generators.visit(order).step(StepOrder(**settings | changes))  # type: ignore[arg-type]
 
 
 def due_moments_s(generated: Generated) -> np.ndarray:
@@ -61,9 +61,9 @@ def p99_ms(waits_s: np.ndarray) -> float:
 
 
 @pytest.mark.timeout(120)
-def test_a_stall_of_two_seconds_reads_as_the_schedule_says() -> None:
+def test_a_stall_of_two_seconds_reads_as_the_schedule_says(generators: Generators) -> None:
     with running(STALL_AT) as url:
-        generated = load(url, "DueVisitor")
+        generated = load(generators, url, "DueVisitor")
         record = httpx.get(f"{url}/record").json()
     recording, due_s = generated.recording, due_moments_s(generated)
     measured_ms = recording.series[ALL].latency.quantile_ms(0.99)
@@ -100,25 +100,25 @@ def test_locusts_constant_throughput_does_not_see_that_stall(tmp_path: Path) -> 
     assert np.quantile(times_ms, 0.99) < STALL_S * 1000 / 4  # and the p99 says nothing of it; the truth is nearly 2 s
 
 
-def test_every_arrival_is_accounted_for(quick_server: str) -> None:
-    recording = load(quick_server, measure_s=2.0).recording
+def test_every_arrival_is_accounted_for(quick_server: str, generators: Generators) -> None:
+    recording = load(generators, quick_server, measure_s=2.0).recording
 
     assert recording.offered == recording.series[ALL].latency.count + recording.dropped
     assert recording.offered == recording.slip.count
     assert recording.offered == pytest.approx(2 * RATE_PER_S, abs=4 * (2 * RATE_PER_S) ** 0.5)
 
 
-def test_arrivals_beyond_the_bound_are_dropped_and_counted() -> None:
+def test_arrivals_beyond_the_bound_are_dropped_and_counted(generators: Generators) -> None:
     with running(STALL_AT) as url:
-        recording = load(url, max_in_flight=50, measure_s=5.0).recording
+        recording = load(generators, url, max_in_flight=50, measure_s=5.0).recording
 
     assert recording.dropped > 100  # 400 are due in the stall, 50 are let in
     assert recording.offered == recording.series[ALL].latency.count + recording.dropped
 
 
-def test_requests_without_an_answer_at_the_end_are_failures() -> None:
+def test_requests_without_an_answer_at_the_end_are_failures(generators: Generators) -> None:
     with running(RATE_PER_S * 3) as url:
-        recording = load(url, measure_s=3.0, patience_s=0.0).recording
+        recording = load(generators, url, measure_s=3.0, patience_s=0.0).recording
 
     assert recording.unfinished > 50
     assert {"no answer at the end": recording.unfinished} == recording.errors
@@ -126,32 +126,33 @@ def test_requests_without_an_answer_at_the_end_are_failures() -> None:
 
 
 def test_several_generators_share_the_rate(quick_server: str) -> None:
-    recording = load(quick_server, processes=2, measure_s=2.0).recording
+    with Generators(2) as two:
+        recording = load(two, quick_server, measure_s=2.0).recording
 
     assert recording.offered == pytest.approx(2 * RATE_PER_S, abs=4 * (2 * RATE_PER_S) ** 0.5)
 
 
-def test_a_second_request_counts_from_its_send(quick_server: str) -> None:
-    recording = load(quick_server, "ThoughtfulVisitor", measure_s=1.0).recording
+def test_a_second_request_counts_from_its_send(quick_server: str, generators: Generators) -> None:
+    recording = load(generators, quick_server, "ThoughtfulVisitor", measure_s=1.0).recording
 
     assert recording.series["first"].latency.count == recording.series["second"].latency.count == recording.offered
     assert recording.slip.count == recording.offered
 
 
-def test_a_fault_of_the_scenario_is_counted(quick_server: str) -> None:
-    recording = load(quick_server, "BrokenVisitor", measure_s=1.0).recording
+def test_a_fault_of_the_scenario_is_counted(quick_server: str, generators: Generators) -> None:
+    recording = load(generators, quick_server, "BrokenVisitor", measure_s=1.0).recording
 
     assert recording.errors["BrokenVisitor raised RuntimeError: not today"] == recording.offered
 
 
-def test_a_server_that_is_away_gives_errors_by_kind(free_port: int) -> None:
-    recording = load(f"http://127.0.0.1:{free_port}", measure_s=1.0).recording
+def test_a_server_that_is_away_gives_errors_by_kind(free_port: int, generators: Generators) -> None:
+    recording = load(generators, f"http://127.0.0.1:{free_port}", measure_s=1.0).recording
 
     assert {"refused": recording.offered} == recording.errors
 
 
-def test_a_wrong_body_is_an_error(quick_server: str) -> None:
-    recording = load(quick_server + "/record?", measure_s=1.0).recording
+def test_a_wrong_body_is_an_error(quick_server: str, generators: Generators) -> None:
+    recording = load(generators, quick_server + "/record?", measure_s=1.0).recording
 
     assert {"wrong answer: body": recording.offered} == recording.errors
 
@@ -165,8 +166,8 @@ def test_a_wrong_body_is_an_error(quick_server: str) -> None:
     ],
 )
 def test_a_wrong_scenario_is_refused_in_one_line(mix: Mix, reason: str) -> None:
-    with pytest.raises(GeneratorError, match=reason):
-        load("http://127.0.0.1:1", mix=mix)
+    with Generators() as refusing, pytest.raises(GeneratorError, match=reason):
+        refusing.visit(Order(url="http://127.0.0.1:1", mix=mix))
 
 
 @pytest.mark.parametrize(
@@ -182,34 +183,33 @@ def test_a_locustfile_that_does_not_serve_is_refused_in_one_line(tmp_path: Path,
     locustfile = tmp_path / "locustfile.py"
     locustfile.write_text(source)
 
-    with pytest.raises(GeneratorError, match=reason):
-        load("http://127.0.0.1:1", mix=((str(locustfile), "*", 1.0),))
+    with Generators() as refusing, pytest.raises(GeneratorError, match=reason):
+        refusing.visit(Order(url="http://127.0.0.1:1", mix=((str(locustfile), "*", 1.0),)))
 
 
-def test_the_closed_model_goes_as_fast_as_the_server(quick_server: str) -> None:
-    recording = load(quick_server, rate_per_s=0.0, users=2, measure_s=1.0).recording
+def test_the_closed_model_goes_as_fast_as_the_server(quick_server: str, generators: Generators) -> None:
+    recording = load(generators, quick_server, rate_per_s=0.0, users=2, measure_s=1.0).recording
 
     assert recording.errors == {}
     assert recording.series[ALL].latency.count == recording.offered > 100
 
 
-def test_a_generator_makes_several_steps(quick_server: str) -> None:
-    with Generators(Order(url=quick_server, mix=((VISITORS, "Visitor", 1.0),))) as generators:
-        slow, fast = (
-            generators.step(StepOrder(rate_per_s=rate, warm_up_s=0.2, warm_up_at_most_s=0.2, window_s=0.1, measure_s=2.0)).recording
-            for rate in (50.0, 200.0)
-        )
+def test_a_generator_makes_several_steps(quick_server: str, generators: Generators) -> None:
+    generators.visit(Order(url=quick_server, mix=((VISITORS, "Visitor", 1.0),)))
+    slow, fast = (
+        generators.step(StepOrder(rate_per_s=rate, warm_up_s=0.2, warm_up_at_most_s=0.2, window_s=0.1, measure_s=2.0)).recording
+        for rate in (50.0, 200.0)
+    )
 
     assert slow.errors == fast.errors == {}
     assert slow.offered == pytest.approx(100, abs=40)
     assert fast.offered == fast.series[ALL].latency.count == pytest.approx(400, abs=80)
 
 
-def test_background_visitors_are_there_and_not_counted(quick_server: str) -> None:
+def test_background_visitors_are_there_and_not_counted(quick_server: str, generators: Generators) -> None:
     order = Order(url=quick_server, mix=((VISITORS, "Visitor", 1.0),), background=((VISITORS, "ThoughtfulVisitor", 2.0),))
-    recording = generate_load(
-        order, StepOrder(rate_per_s=20.0, warm_up_s=0.2, warm_up_at_most_s=0.2, window_s=0.1, measure_s=1.0)
-    ).recording
+    step = StepOrder(rate_per_s=20.0, warm_up_s=0.2, warm_up_at_most_s=0.2, window_s=0.1, measure_s=1.0)
+    recording = generators.visit(order).step(step).recording
 
     assert recording.series.keys() == {ALL, "hello"}
     assert len(httpx.get(f"{quick_server}/record").json()["answered"]) > 2 * recording.offered

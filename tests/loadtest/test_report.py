@@ -118,6 +118,17 @@ def test_the_three_files_say_the_same(html: str, folder: Path) -> None:
     assert f"{ratio:.2f} times [{low:.2f} to {high:.2f}]" in html
 
 
+def test_the_picture_stands_alone(folder: Path) -> None:
+    picture = (folder / "overview.svg").read_text(encoding="utf-8")
+    outline = Outline(picture)
+
+    assert outline.open == []
+    assert set(outline.references) <= set(outline.ids)
+    assert outline.pictures[0]["role"] == "img"
+    assert not re.search(r"url\(|@import|href", picture)
+    assert "times the throughput of sync" in picture
+
+
 def test_it_is_drawn_again_the_same(folder: Path) -> None:
     before = [(folder / name).read_text(encoding="utf-8") for name in FILES]
     began_s = time.process_time()

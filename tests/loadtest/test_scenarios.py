@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loadtest.generation import Generated, generate_load
+from loadtest.generation import Generated, Generators
 from loadtest.order import Order, StepOrder
 from stack import Stack
 from tests.loadtest.servers import NEVER, running
@@ -26,24 +26,24 @@ REQUESTS = {
 LAB = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
 
 
-def visit(url: str, scenario: str, seconds: float = 1.0) -> Generated:
+def visit(generators: Generators, url: str, scenario: str, seconds: float = 1.0) -> Generated:
     """Let about ten visitors a second arrive, and do what they came for to the end."""
     step = StepOrder(rate_per_s=10.0, warm_up_s=0, warm_up_at_most_s=0, window_s=0.1, measure_s=seconds, patience_s=60)
-    return generate_load(Order(url=url, mix=(("", scenario, 1.0),)), step)
+    return generators.visit(Order(url=url, mix=(("", scenario, 1.0),))).step(step)
 
 
 @LAB
 @pytest.mark.runtimes("local")
 @pytest.mark.parametrize("scenario", REQUESTS)
-def test_a_scenario_gets_what_it_asks_for(stack: Stack, scenario: str) -> None:
-    recording = visit(stack.url, scenario).recording
+def test_a_scenario_gets_what_it_asks_for(stack: Stack, generators: Generators, scenario: str) -> None:
+    recording = visit(generators, stack.url, scenario).recording
 
     assert recording.errors == {}
     assert recording.series.keys() - {"all"} <= REQUESTS[scenario]
     assert recording.series["all"].latency.count > 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def wrong_server() -> Iterator[str]:
     """Answers everything with status 200 and a body that no scenario asked for."""
     with running(NEVER) as url:
@@ -51,8 +51,8 @@ def wrong_server() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("scenario", REQUESTS)
-def test_a_scenario_refuses_a_wrong_answer(wrong_server: str, scenario: str) -> None:
-    recording = visit(wrong_server + "/record?", scenario, seconds=0.3).recording
+def test_a_scenario_refuses_a_wrong_answer(wrong_server: str, generators: Generators, scenario: str) -> None:
+    recording = visit(generators, wrong_server + "/record?", scenario, seconds=0.3).recording
 
     assert recording.series["all"].latency.count == 0
     assert sum(recording.errors.values()) > 0
