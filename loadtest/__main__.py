@@ -153,6 +153,16 @@ def report(folder: Path) -> None:
 
 
 @main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def pack(folder: Path) -> None:
+    """Put the cells of a run into one file, for keeping; report and diff read it as before."""
+    with _plainly():
+        store = Store(folder)
+        store.manifest()
+        click.echo(store.pack())
+
+
+@main.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 def diff(first: Path, second: Path) -> None:

@@ -1,9 +1,13 @@
-"""Runs on disk: `<folder>/manifest.json` and `<folder>/cells/*.json`, each file written whole or not at all."""
+"""Runs on disk: `<folder>/manifest.json` and `<folder>/cells/*.json` (or `cells.zip`), each file written whole or not at all."""
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import tempfile
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,8 @@ from loadtest.recorder import Recording
 from loadtest.records import FORMAT, Cell, Manifest
 
 MANIFEST = "manifest.json"
-CELLS = "cells"
+CELLS, PACKED = "cells", "cells.zip"
+PACKED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows: the same cells make the same file
 _MANIFEST: TypeAdapter[Manifest] = TypeAdapter(Manifest)
 _CELL: TypeAdapter[Cell] = TypeAdapter(Cell)
 
@@ -55,23 +60,46 @@ class Store:
     def save(self, cell: Cell) -> Path:
         """Write a cell; another attempt at the same cell gets a file of its own."""
         path = self.folder / CELLS / f"{name_of(cell)}.json"
+        path.parent.mkdir(exist_ok=True)  # a packed run has none
         _write(path, _CELL.dump_json(cell))
         return path
 
     def cells(self) -> list[Cell]:
         """Read all cells, in the order of their names."""
-        folder = self.folder / CELLS
-        left = sorted(folder.glob(".*.partial"))
+        left = sorted((self.folder / CELLS).glob(".*.partial"))
         if left:
-            raise RunError(f"{left[0]} was never finished", f"delete it, then go on: --resume {self.folder}")
+            raise RunError(f"{left[0]} was never finished", f"delete it, then go on: make loadtest RESUME={self.folder}")
         cells: list[Cell] = []
-        for path in sorted(folder.glob("*.json")):
-            cell: Cell = _read(path, _CELL)
+        for path, text in sorted(self._files()):
+            cell: Cell = _parsed(path, text, _CELL)
             if path.stem != name_of(cell):
                 raise RunError(f"{path} holds {name_of(cell)}", "right is a file whose name and content agree")
             _check_recordings(path, cell)
             cells.append(cell)
         return cells
+
+    def pack(self) -> Path:
+        """Put all cells into one file, a third as large: for a run that is kept beside the code. It is read as before."""
+        self.cells()  # what cannot be read is not packed
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for path, text in sorted(self._files()):
+                archive.writestr(zipfile.ZipInfo(path.name, PACKED_DATE), text, zipfile.ZIP_DEFLATED, 9)
+        path = self.folder / PACKED
+        _write(path, packed.getvalue())
+        shutil.rmtree(self.folder / CELLS, ignore_errors=True)
+        return path
+
+    def _files(self) -> Iterator[tuple[Path, bytes]]:
+        """Yield (path, content) of all cells, packed or not."""
+        packed = self.folder / PACKED
+        if packed.is_file():
+            try:
+                with zipfile.ZipFile(packed) as archive:
+                    yield from ((packed / name, archive.read(name)) for name in archive.namelist())
+            except (zipfile.BadZipFile, OSError) as error:
+                raise RunError(f"{packed} cannot be read ({error})", "it is cut off, or no archive") from None
+        yield from ((path, path.read_bytes()) for path in (self.folder / CELLS).glob("*.json"))
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the report beside the records."""
@@ -96,7 +124,7 @@ def _check_recordings(path: Path, cell: Cell) -> None:
         for step in cell.steps:
             Recording.from_json(step.recording)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} holds a recording that cannot be read ({error})", "delete it, then go on with --resume") from None
+        raise RunError(f"{path} holds a recording that cannot be read ({error})", "delete it, then go on: make loadtest RESUME=…") from None
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -111,13 +139,17 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _read(path: Path, adapter: TypeAdapter[Any]) -> Any:
+    return _parsed(path, path.read_bytes(), adapter)
+
+
+def _parsed(path: Path, text: bytes, adapter: TypeAdapter[Any]) -> Any:
     try:
-        thing = adapter.validate_json(path.read_bytes())
+        thing = adapter.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "json_invalid":
-            raise RunError(f"{path} is not complete: {first['msg']}", "delete it, then go on with --resume") from None
+            raise RunError(f"{path} is not complete: {first['msg']}", "delete it, then go on: make loadtest RESUME=…") from None
         raise RunError(f"{path}: {where}: {first['msg']}", "it was written by another version, or by hand") from None
     if thing.format != FORMAT:
         raise RunError(f"{path} has format {thing.format}; this version reads {FORMAT}", "use the version that wrote it")

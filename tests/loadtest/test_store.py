@@ -26,6 +26,18 @@ def test_a_run_is_read_back_as_it_was_written(folder: Path) -> None:
     assert Store(folder).cells() == sorted(run(plan, {}), key=lambda c: (c.workload, c.candidate, c.kind))
 
 
+def test_a_packed_run_is_read_as_before(folder: Path) -> None:
+    before, large = Store(folder).cells(), sum(path.stat().st_size for path in (folder / "cells").iterdir())
+    packed = Store(folder).pack()
+
+    assert Store(folder).cells() == before
+    assert not (folder / "cells").exists()
+    assert packed.stat().st_size < large / 2
+    packed.write_bytes(packed.read_bytes()[:-100])
+    with pytest.raises(RunError, match=r"cells.zip cannot be read"):
+        Store(folder).cells()
+
+
 def _cut(folder: Path) -> None:
     path = folder / "cells" / "json.sync.knee.b00.a1.json"
     path.write_text(path.read_text()[:200])

@@ -118,7 +118,11 @@ def test_a_misdeployment_is_named(proof: dict[str, object], note: str) -> None:
 
 
 def test_a_sound_run_has_no_notes() -> None:
+    plan = manifest(THREE, WAIT)
+    proof = PROOF | {"gevent_patched": True, "database_driver": {"name": "pysqlite", "cooperative": False}}
+
     assert answer().notes == ()
+    assert answer([replace(c, proof=proof) for c in run(plan, FAST)]).notes == ()
 
 
 def test_more_than_the_slots_allow_is_a_contradiction() -> None:
