@@ -7,6 +7,7 @@ runs once for each runtime. Tests with the same settings share one stack, starte
 A runtime that this machine does not have is reported as not run, with the reason; with CI=true that is a failure.
 """
 
+import hashlib
 import os
 import shutil
 import signal
@@ -64,7 +65,13 @@ def unavailable() -> Mapping[str, str]:
 
 
 def pytest_configure() -> None:
-    """Take down the stacks after `kill` as after Ctrl-C; otherwise they would outlive the tests."""
+    """Take down the stacks after `kill` as after Ctrl-C; otherwise they would outlive the tests.
+
+    Images get names of this clone, so that its tests replace neither those of a stack in use nor those of another clone.
+    """
+    clone = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
+    for service in ("app", "gateway"):
+        os.environ.setdefault(f"{service.upper()}_IMAGE", f"flask-kit-{service}:test-{clone}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -1,6 +1,7 @@
 """What the containers really are, asked from inside a running stack. Negative twins: a container without the setting."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ from tests.clients import wait_until
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env()]
 RUNNING = ("gateway", "app", "database")
 EVERY = (*RUNNING, "migrate", "secrets")
-IMAGE = "flask-kit-app"
 
 
 @pytest.fixture
@@ -45,7 +45,10 @@ def app_image(stack: Stack) -> Callable[..., "subprocess.CompletedProcess[str]"]
 
     def run(options: list[str], command: list[str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            ["docker", "run", "--rm", "--network", "none", *options, IMAGE, *command], capture_output=True, text=True, check=False
+            ["docker", "run", "--rm", "--network", "none", *options, os.environ["APP_IMAGE"], *command],
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run
