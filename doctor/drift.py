@@ -18,6 +18,7 @@ OF_THE_MACHINE = frozenset(
         "listen", "load_module", "pid", "user", "worker_processes", "worker_connections", "worker_rlimit_nofile", "resolver",
         "error_log", "access_log", "alias", "root", "client_body_temp_path", "proxy_temp_path", "fastcgi_temp_path",
         "scgi_temp_path", "uwsgi_temp_path", "brotli", "brotli_static", "brotli_comp_level", "brotli_min_length", "brotli_types",
+        "modsecurity_rules_file",
     }
 )  # fmt: skip
 # gunicorn settings that hold paths, or what the container's network decides.

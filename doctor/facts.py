@@ -88,9 +88,15 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Waf:
-    """The largest request body, in bytes, that the web application firewall lets through."""
+    """What the web application firewall reads of one request: bytes of a body, of one without files, and values.
+
+    `uploads_apart`: larger forms with files pass it by another way, so `body_limit` refuses none of them.
+    """
 
     body_limit: Setting[int]
+    no_files_limit: Setting[int] | None = None
+    arguments: Setting[int] | None = None
+    uploads_apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

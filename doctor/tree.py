@@ -63,6 +63,12 @@ def scopes(root: Node, name: str) -> Iterator[Scope]:
     return (scope for scope in _all_blocks((root,)) if scope.here.name == name)
 
 
+def behind_the_edge(scope: Scope) -> bool:
+    """Whether a place is in a server that only this nginx itself can reach (every listener is a unix socket)."""
+    listeners = [node.args[0] for block in scope.blocks if block.name == "server" for node in block.all("listen")]
+    return bool(listeners) and all(address.startswith("unix:") for address in listeners)
+
+
 def proxied(root: Node) -> tuple[Scope, ...]:
     """Every block that hands requests on (it holds a `proxy_pass`)."""
     return tuple(scope for scope in _all_blocks((root,)) if scope.here.all("proxy_pass"))

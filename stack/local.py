@@ -170,8 +170,7 @@ class LocalStack:
 
     def nginx_config(self) -> str:
         record = self._running()
-        gateway = self._gateway(record)
-        answer = Account(record.user).run([*gateway.argv, "-T"], cwd=gateway.cwd, env=self._settings)
+        answer = Account(record.user).run([*self._nginx(record), "-T"], cwd=self._run, env=self._settings)
         if answer.returncode:
             raise StackError("nginx does not accept its configuration", details=last_lines(answer.stderr))
         return answer.stdout
@@ -357,9 +356,12 @@ class LocalStack:
         return Program("downstream", argv, self._root / "app", env, stop_wait_s=DOWNSTREAM_STOP_S)
 
     def _gateway(self, record: Record) -> Program:
-        # Without -e nginx complains at start that it may not write to its compiled-in log file.
-        argv = [record.nginx, "-e", "stderr", "-c", str(self._run / "conf" / "nginx.conf")]
+        argv = ["/bin/sh", str(self._root / "nginx" / "start"), record.nginx, str(self._run / "conf" / "nginx.conf")]
         return Program("gateway", argv, self._run, stop_signal="QUIT", stop_wait_s=NGINX_STOP_S)
+
+    def _nginx(self, record: Record) -> list[str]:
+        # Without -e nginx complains at start that it may not write to its compiled-in log file.
+        return [record.nginx, "-e", "stderr", "-c", str(self._run / "conf" / "nginx.conf")]
 
     # --- waiting
 

@@ -23,7 +23,13 @@ from stack.base import StackError, last_lines
 MORE_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/opt/homebrew/bin"
 # What provides a command: Debian's packages, and Homebrew's where it has them. postgres, chromium and shellcheck are for the tests.
 PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "nginx": (("nginx", "libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static"), ("nginx",)),
+    "nginx": (
+        (
+            *("nginx", "libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static"),
+            *("libnginx-mod-http-modsecurity", "modsecurity-crs", "jq"),
+        ),
+        ("nginx",),
+    ),
     "envsubst": (("gettext-base",), ("gettext",)),  # what nginx/render fills its templates with
     "postgres": (("postgresql",), ("postgresql",)),
     "chromium": (("chromium",), ("chromium",)),

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from doctor.facts import Facts, Nginx, Service, need
-from doctor.tree import Node, Scope, proxied
+from doctor.tree import Node, Scope, behind_the_edge, proxied
 from doctor.values import NotKnown, Origin, Setting
 
 
@@ -97,6 +97,11 @@ def handing_on(nginx: Nginx) -> tuple[Scope, ...]:
     return found
 
 
+def at_the_edge(nginx: Nginx) -> tuple[Scope, ...]:
+    """Those of them that clients reach, not the ones behind the hop to the firewall."""
+    return tuple(scope for scope in handing_on(nginx) if not behind_the_edge(scope))
+
+
 def worst(
     nginx: Nginx,
     name: str,
@@ -105,9 +110,10 @@ def worst(
     show: Callable[[Any], str],
     *,
     pick: Callable[..., Setting[Any]] = min,
+    places: Callable[[Nginx], tuple[Scope, ...]] = handing_on,
 ) -> Setting[Any]:
     """The smallest (or by `pick=max` the largest) value of a directive over all places that proxy."""
-    settings = [directive(scope, name, default, read, show) for scope in handing_on(nginx)]
+    settings = [directive(scope, name, default, read, show) for scope in places(nginx)]
     return pick(settings, key=lambda setting: setting.value)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from doctor.facts import Facts, Nginx, need
-from doctor.rules.base import Judgement, Rule, broken, directive, from_node, handing_on, not_applicable, ok, warn
+from doctor.rules.base import Judgement, Rule, at_the_edge, broken, directive, from_node, handing_on, not_applicable, ok, warn
 from doctor.tree import Node, Scope, scopes
 from doctor.units import Version, seconds, show_seconds, show_version
 from doctor.values import NotKnown, Origin, Setting
@@ -69,7 +69,7 @@ def _needs(tree: Node) -> Iterator[tuple[Node, Version]]:
 
 
 def _buffering(facts: Facts) -> Judgement:
-    places = handing_on(need(facts.nginx))
+    places = at_the_edge(need(facts.nginx))
     for scope in places:
         for name in ("proxy_request_buffering", "proxy_buffering"):
             setting = directive(scope, name, "on", str)

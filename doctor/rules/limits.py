@@ -3,7 +3,7 @@
 from typing import Any
 
 from doctor.facts import Facts, Gunicorn, Nginx, Waf, need
-from doctor.rules.base import Judgement, Rule, broken, directive, from_node, handing_on, ok, warn, worst
+from doctor.rules.base import Judgement, Rule, at_the_edge, broken, directive, from_node, handing_on, ok, warn, worst
 from doctor.tree import Scope
 from doctor.units import show_bytes, show_version, size_bytes
 from doctor.values import Origin, Setting
@@ -37,14 +37,28 @@ def _with_firewall(facts: Facts, agreed: Judgement) -> Judgement:
     if not isinstance(facts.waf, Waf):
         return agreed
     limit, body = facts.waf.body_limit, agreed.values[-1]
+    if facts.waf.uploads_apart:
+        return _with_uploads_apart(facts.waf, agreed)
     if limit.value < body.value:
         return broken(f"the WAF stops at {limit.shown}, Flask takes {body.shown}", *agreed.values, limit)
     return ok(f"{agreed.says}, the WAF takes {limit.shown}", *agreed.values, limit)
 
 
+def _with_uploads_apart(waf: Waf, agreed: Judgement) -> Judgement:
+    """Forms with files above the WAF's limit go another way; what else it cannot read is refused by its own rules."""
+    inspected = [setting for setting in (waf.body_limit, waf.no_files_limit, waf.arguments) if setting is not None]
+    small, values = waf.no_files_limit, waf.arguments
+    if small is None or values is None:
+        return broken("the WAF has no bound for bodies without files, or for their values", *agreed.values, *inspected)
+    if small.value > waf.body_limit.value:
+        return broken(f"the WAF reads {small.shown} without files, but only {waf.body_limit.shown} of any", *agreed.values, *inspected)
+    says = f"forms with files, other bodies up to {small.shown} and {values.shown} values: more is refused by the WAF"
+    return ok(f"{agreed.says} for {says}", *agreed.values, *inspected)
+
+
 def _largest_buffer(nginx: Nginx) -> Setting[int]:
     """The size of one `large_client_header_buffers` buffer: no line of a request header can be longer."""
-    settings = [_buffer(scope) for scope in handing_on(nginx)]
+    settings = [_buffer(scope) for scope in at_the_edge(nginx)]
     return max(settings, key=lambda setting: setting.value)
 
 
@@ -81,7 +95,7 @@ def _gunicorn_bytes(facts: Facts, name: str) -> Setting[int]:
 def _count(facts: Facts) -> Judgement:
     nginx = need(facts.nginx)
     limit = need(facts.gunicorn).get("limit_request_fields")
-    allowed = worst(nginx, "max_headers", "1000", int, str, pick=max)
+    allowed = worst(nginx, "max_headers", "1000", int, str, pick=max, places=at_the_edge)
     version = nginx.version
     if not allowed.editable and version is not None and version.value < HAS_MAX_HEADERS:
         return warn(

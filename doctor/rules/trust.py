@@ -31,8 +31,9 @@ def _trusted_proxies(facts: Facts) -> Judgement:
     nginx = need(facts.nginx)
     asked = setting_of(nginx.environment, "TRUSTED_PROXIES")
     wanted = _networks(asked.value.replace(",", " ").split())
-    real_ip = [node for node in nginx.tree.walk() if node.name == "set_real_ip_from"]
-    believed = _networks(node.args[0] for node in real_ip if not node.args[0].startswith("unix:"))
+    # A unix socket is this nginx itself, on its way to the firewall.
+    real_ip = [node for node in nginx.tree.walk() if node.name == "set_real_ip_from" and not node.args[0].startswith("unix:")]
+    believed = _networks(node.args[0] for node in real_ip)
     proto = _https_from(nginx.tree)
     values = (asked, *(from_node(node, node.args[0]) for node in real_ip), *proto)
     if _too_wide(wanted | believed | _networks(v.value for v in proto)):

@@ -10,8 +10,8 @@ from tests.doctor.conftest import MakeKit
 pytestmark = pytest.mark.usefixtures("compose_plugin")
 
 CONF, COMPOSE, SLOW = "gunicorn.conf.py", "docker-compose.yml", "nginx/conf.d/20-slow-clients.conf.template"
-PROXY, SITE, MAIN = "nginx/snippets/proxy-to-app.conf", "nginx/snippets/site.conf", "nginx/nginx.conf.template"
-RETRIES = "nginx/snippets/retries.conf"
+PROXY, SITE, MAIN = "nginx/snippets/proxy-to-app.conf", "nginx/snippets/site.conf.template", "nginx/nginx.conf.template"
+RETRIES, HOP = "nginx/snippets/retries.conf", "nginx/snippets/way-to-waf.conf.template"
 UPSTREAM, CLIENT = "nginx/conf.d/40-upstream.conf.template", "nginx/conf.d/15-client.conf.template"
 
 
@@ -105,8 +105,8 @@ CASES = (
         {"proxy_buffering": "off"}, {SLOW},
     ),
     Case(
-        "buffering", PROXY, directive("proxy_pass"), "proxy_pass http://app;\nproxy_request_buffering off;",
-        {"proxy_request_buffering": "off"}, {PROXY},
+        "buffering", HOP, directive("proxy_pass"), "proxy_pass http://waf;\nproxy_request_buffering off;",
+        {"proxy_request_buffering": "off"}, {HOP},
     ),
     Case(
         "retries", RETRIES, r"proxy_next_upstream error timeout;", "proxy_next_upstream error timeout non_idempotent;",

@@ -32,7 +32,7 @@ def statuses(stack: Stack) -> Counter[int]:
 
 @pytest.mark.timeout(LIMIT_S + 60)
 @pytest.mark.runtimes("compose")
-@pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="0", LOG_FORMAT="json")
+@pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="0", LOG_FORMAT="json", WAF_MODE="Off")
 def test_nothing_breaks(stack: Stack, tmp_path: Path) -> None:
     workers = stack.logs("app").count("Booting worker")
     fuzzer = subprocess.run(

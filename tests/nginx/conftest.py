@@ -39,3 +39,9 @@ def _listening(process: "subprocess.Popen[bytes]", log: Path) -> bool:
 def gateway(shared_gateways: Gateways, echo_backend: str) -> Gateway:
     """A gateway with the default settings (LIMITS=off) in front of the echo backend."""
     return shared_gateways(echo_backend)
+
+
+@pytest.fixture(scope="session")
+def gateway_without_waf(shared_gateways: Gateways, echo_backend: str) -> Gateway:
+    """The same for requests that the firewall would refuse, for their odd looks or their size."""
+    return shared_gateways(echo_backend, {"WAF_MODE": "Off"})

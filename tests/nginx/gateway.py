@@ -161,9 +161,11 @@ class Gateway:
             return read_answer(connection)
 
     def request(self, method: str, path: str, *headers: str, body: bytes = b"", host: str = "localhost") -> Answer:
-        """Send a well-formed request on a connection of its own, headers written as "Name: value"."""
+        """Send a well-formed request on a connection of its own, headers written as "Name: value"; a body is a form unless they say so."""
         length = [f"Content-Length: {len(body)}"] if body or method in {"POST", "PUT", "PATCH"} else []
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *length, *headers]
+        named = any(header.lower().startswith("content-type:") for header in headers)
+        kind = ["Content-Type: application/x-www-form-urlencoded"] if body and not named else []
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *length, *kind, *headers]
         return self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def get(self, path: str, *headers: str, host: str = "localhost") -> Answer:

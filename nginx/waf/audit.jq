@@ -1,0 +1,24 @@
+# One line for each request that the firewall refused, or would have refused, out of ModSecurity's audit lines (run by nginx/start).
+# Of what the client sent it keeps method, path and query (the access log has them too) and the names of the values that matched, never the
+# values: `match` and `data` quote bodies, cookies and Authorization. A name that is no plain name may be a piece of a body: it is not kept.
+def plain_name: if test("^[A-Za-z0-9_.:/-]{1,80}$") then . else sub(":.*"; ":…") end;
+def variable:
+    ((.details.match | capture("against variable `(?<name>[^'`]*)'"; "n") | .name)
+     // (.details.data | capture("found within (?<name>[A-Z_]+(:[^:]*)?): "; "n") | .name) // "") | plain_name;
+def decides: .details.ruleId | test("^(949110|949111|10[0-9]{3}|20000[0-9])$") and . != "200005";
+
+fromjson? | .transaction
+| select(.messages | any(decides))
+| (.messages | map(select(decides))) as $decisions
+| {
+    waf: (if .producer.secrules_engine == "Enabled" then "refused" else "would refuse" end),
+    time: (.time_stamp | strptime("%a %b %e %H:%M:%S %Y") | todate),
+    request_id: .unique_id,
+    client: .client_ip,
+    method: .request.method,
+    uri: .request.uri,
+    status: .response.http_code,
+    score: ([$decisions[] | .message | capture("Score: (?<n>[0-9]+)") | .n | tonumber] | max),
+    rules: [.messages[] | select(.details.ruleId | startswith("949") | not)
+            | {id: (.details.ruleId | tonumber), message, variable: variable}] | unique
+  }
