@@ -105,7 +105,7 @@ class Limits:
 
     generator_cpu_share: float = 0.7
     slip_share_of_slo: float = 0.1
-    steal_share: float = 0.02
+    steal_share: float = 0.05  # as much as the margin: a virtual machine is never without any
     throttled_share: float = 0.02
     gateway_cpu_share: float = 0.7
     others_cpu_share: float = 0.25

@@ -139,7 +139,6 @@ class LocalStack:
         if service != "app":
             raise StackError(f"the local runtime can restart app, not {service}", exit_code=2)
         record = self._running()
-        self._check_gunicorn(env)
         old, count = self._programs(record), len(record.app_ports)
         self._supervisor.remove(old[:count], all_programs=[*old[count:], self._gateway(record)])
         changed = replace(record, app_env=dict(env))
@@ -204,7 +203,7 @@ class LocalStack:
         machine.require_port(HOST, gateway_port)
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=MAX_REPLICAS)
         self._make_folders()
-        self._check_gunicorn({})
+        self._check_gunicorn()
         account = choose_account([self._run, self._root / "app", self._root / "nginx"])
         status, *ports = machine.free_ports(replicas + 2)
         draft = Record(
@@ -256,10 +255,10 @@ class LocalStack:
     def _folders(self) -> list[Path]:
         return [self._run, self._supervisor.logs, *(self._run / name for name in ("nginx", "static", "tmp")), self._data]
 
-    def _check_gunicorn(self, changes: Mapping[str, str]) -> None:
+    def _check_gunicorn(self) -> None:
         answer = subprocess.run(
             [sys.executable, str(self._root / "gunicorn.conf.py")],
-            env={**self._settings, **changes},
+            env=self._settings,
             capture_output=True,
             text=True,
             check=False,

@@ -26,6 +26,7 @@ from loadtest.run.servers import Reading, Server, ServerError, Servers
 PROBE_USERS, PROBE_SHARE, PROBE_S = 32, 0.7, 1.0
 WINDOW_S = 0.25
 STEP_ATTEMPTS = 2
+FEWEST_REQUESTS, LONGEST_STEP = 100, 2.0
 OVERLOAD = 1.0
 
 
@@ -80,10 +81,16 @@ class Bout:
         A neighbour that takes the machine for a second must not cost a whole cell.
         """
         for _ in range(STEP_ATTEMPTS):
-            outcome = self._record(replace(self._order(), rate_per_s=rate_per_s), "knee" if load is None else "rate", load)
+            order = replace(self._order(), rate_per_s=rate_per_s, measure_s=self._long_enough_s(rate_per_s))
+            outcome = self._record(order, "knee" if load is None else "rate", load)
             if not outcome.step.problems:
                 break
         return outcome
+
+    def _long_enough_s(self, rate_per_s: float) -> float:
+        """A p99 needs a hundred requests; where they come so slowly that it would take too long, it is a maximum of fewer."""
+        step_s = self._bench.manifest.pace.step_s
+        return min(max(step_s, FEWEST_REQUESTS / rate_per_s), LONGEST_STEP * step_s)
 
     def climb(self, users: int) -> Outcome:
         """Let so many visitors without a pause in, and record it."""

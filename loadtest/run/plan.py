@@ -17,7 +17,7 @@ DIFFERENCES = (0.05, 0.1, 0.2, 0.3)
 START_S: Mapping[str, float] = {"local": 4.0, "compose": 7.0}
 FIRST_START_S: Mapping[str, float] = {"local": 15.0, "compose": 60.0}
 # Of each step beside its measured time: the word to several generators, the last answers, the record.
-STEP_OVERHEAD_S = 0.6
+STEP_OVERHEAD_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class Profile:
 
 
 # quick: more blocks of shorter steps tell more than few long ones, because each run is one sample; five is where the
-# interval of so many pairs stops being hopeless (with three it is four times as wide). The steps are just long enough that
-# a fast workload sends a thousand requests in each.
+# interval of so many pairs stops being hopeless (with three it is four times as wide).
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -48,7 +47,7 @@ PROFILES = {
             "quick",
             gives_verdict=True,
             blocks=5,
-            pace=Pace(step_s=1.6, warm_up_s=0.8, warm_up_at_most_s=2.0, between_s=0.3, steps=5, known_steps=3, rate_blocks=1),
+            pace=Pace(step_s=1.2, warm_up_s=0.75, warm_up_at_most_s=1.5, between_s=0.25, steps=4, known_steps=3, rate_blocks=1),
             workloads=("json", "page", "wait", "mixed"),
         ),
         Profile(

@@ -37,7 +37,7 @@ def test_a_quiet_machine_gives_valid_steps() -> None:
         (recorded(quiet(), offered=800), "the generator got round to 800 of about 1000 visitors"),
         (recorded(quiet(), offered=0), "the generator got round to 0 of about 1000 visitors"),
         (recorded(quiet(), errors={"generator: no ports left": 3}), "the generator failed: generator: no ports left"),
-        (quiet(steal_share=0.03), "the host took 3.0% of the processors"),
+        (quiet(steal_share=0.06), "the host took 6.0% of the processors"),
         (quiet(others_cpu_share=0.3), "other programs used 0.30 cores"),
         (quiet(gateway=Usage(cpu_s=8.0)), "the gateway used 80% of a core"),
         (quiet(server=Usage(throttled_s=0.5)), "a quota stopped the server for 5.0% of the time"),
