@@ -8,6 +8,7 @@ DOWN = $(PYTHON_IN_VENV) -m stack down
 LOGS = $(PYTHON_IN_VENV) -m stack logs --follow
 STATUS = $(PYTHON_IN_VENV) -m stack status
 DOCTOR = $(PYTHON_IN_VENV) -m doctor
+WAF_LOGS = $(PYTHON_IN_VENV) -m stack logs gateway
 NEEDS = venv
 include deploy.mk
 

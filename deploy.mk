@@ -5,6 +5,7 @@ DOWN ?= docker compose down
 LOGS ?= docker compose logs --follow --tail 100
 STATUS ?= docker compose ps
 DOCTOR ?= doctor/run
+WAF_LOGS ?= docker compose logs --no-color --no-log-prefix gateway
 
 .DEFAULT_GOAL := help
 
@@ -31,6 +32,10 @@ status: $(NEEDS) ## Say what runs
 .PHONY: doctor
 doctor: $(NEEDS) ## Check that all configuration files and the running stack agree
 	@$(DOCTOR)
+
+.PHONY: waf-report
+waf-report: $(NEEDS) ## List by rule what the firewall refused, with the line that lets it pass (LOG=file: of a kept log)
+	@$(if $(LOG),nginx/waf/report.py $(LOG),log=$$($(WAF_LOGS)) && printf '%s\n' "$$log" | nginx/waf/report.py)
 
 .PHONY: rollout
 rollout: ## Replace the app's containers one after the other, without a gap
