@@ -18,6 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from xdist.remote import Producer  # type: ignore[import-untyped]  # it has no types
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from stack import Stack, StackError, open_stack
 from stack.base import read_settings
@@ -33,6 +35,8 @@ RUNTIMES = ("local", "compose")
 LIVE_STACKS = 3
 # The end of a log is enough to see what went wrong; complete ones would bury the failure.
 REPORT_LINES = 80
+# Folders whose tests share no stack with others.
+OWN_STACKS = {"rollout"}
 
 MEASURED = "measured"
 
@@ -88,24 +92,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("runtime", names, indirect=True, scope="session")
 
 
+class Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """Which tests run in one process when there are several (tests/run has them in CI).
+
+    The stacks of one runtime are shared, so their tests stay together; the others by their folder.
+    (The `loadgroup` of pytest-xdist 3.8.0 does nothing with pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.split("/")[1]
+        parameters = nodeid.partition("[")[2].rstrip("]").split("-")
+        for runtime in RUNTIMES:
+            if runtime in parameters and folder not in OWN_STACKS:
+                return f"stacks {runtime}"
+        return folder
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """Share the tests out by `Groups`."""
+    return Groups(config, log)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests belong into one process when there are several (tests/run does so in CI).
-
-    The stacks of one runtime are shared, so their tests stay together and in order; the others by their folder. Stacks
-    go first: they take longest, and much of that is waiting.
-    """
-    groups = {item: _group(item) for item in items}
-    items.sort(key=lambda item: not groups[item].startswith("stacks"))
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _group(item: pytest.Item) -> str:
-    callspec = getattr(item, "callspec", None)
-    if callspec and "runtime" in callspec.params:
-        return f"stacks {callspec.params['runtime']}"
-    return item.path.relative_to(ROOT / "tests").parts[0]
+    """Put the tests of stacks first: they take longest, and much of that is waiting."""
+    items.sort(key=lambda item: "runtime" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
