@@ -20,6 +20,15 @@ test: venv-test ## Run linters and tests, all that this machine can show (ARGS="
 lint: venv-test ## Check the sources, the rendered configuration and the images' recipes
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" tests/lint
 
+.PHONY: dev-certificate
+dev-certificate: ## Make a self-signed certificate for development in tls/ (NAMES="localhost 127.0.0.1"), for TLS_DIR=./tls
+	@mkdir -p tls && nginx/certificate make tls $(or $(NAMES),localhost 127.0.0.1 [::1]) && chmod 644 tls/privkey.pem
+
+.PHONY: tls-scan
+tls-scan: venv-test ## Hold the TLS variant against testssl.sh: no finding above LOW (about 2 minutes)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m stack install testssl
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m pytest -m bench tests/tls/test_scan.py
+
 .PHONY: eject
 eject: ## Copy what a project needs: make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--help"]
 	@requirements/venv eject

@@ -17,6 +17,7 @@ from stack.waiting import answers_ok, ready_path, wait_until
 # The order in which a request meets them; services that are not named here come last.
 ORDER = ("gateway", "app", "downstream", "database")
 GATEWAY_PORT_IN_CONTAINER = "8080"
+TLS_PORT_IN_CONTAINER = "8443"
 # The address of a published port that listens on every interface is not one to connect to.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared with, never bound
 
@@ -35,11 +36,14 @@ class ComposeStack:
 
     @property
     def url(self) -> str:
-        published = self._read("port", "gateway", GATEWAY_PORT_IN_CONTAINER).strip().splitlines()
+        # With compose.tls.yaml the plain port only leads to the other one.
+        secure = self._capture("port", "gateway", TLS_PORT_IN_CONTAINER)
+        scheme = "http" if secure.returncode else "https"
+        published = (secure.stdout if scheme == "https" else self._read("port", "gateway", GATEWAY_PORT_IN_CONTAINER)).strip().splitlines()
         if not published:
             raise StackError(f"the stack {self.name} publishes no port", hint="run make up")
         host, _, port = published[0].rpartition(":")
-        return f"http://{WILDCARDS.get(host, host)}:{port}"
+        return f"{scheme}://{WILDCARDS.get(host, host)}:{port}"
 
     @property
     def replicas(self) -> int:

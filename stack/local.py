@@ -298,6 +298,8 @@ class LocalStack:
             "STATIC_ROOT": str(self._run / "static"),
             "NGINX_PREFIX": str(self._run / "nginx"),
             "NGINX_BINARY": record.nginx,
+            "TLS": "off",
+            "TLS_HTTP3": "off",
             "PATH": f"{self._settings.get('PATH', os.defpath)}:{machine.MORE_FOLDERS}",
         }
         argv = ["/bin/sh", str(self._root / "nginx" / "render"), str(self._run / "conf")]

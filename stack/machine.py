@@ -21,7 +21,7 @@ from stack.base import StackError, last_lines
 
 # Debian leaves the sbin folders out of an ordinary user's PATH; Homebrew's is missing in shells that did not read its profile.
 MORE_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/opt/homebrew/bin"
-# What provides a command: Debian's packages, and Homebrew's where it has them. postgres, chromium and shellcheck are for the tests.
+# What provides a command: Debian's packages, and Homebrew's where it has them. All after envsubst are for the tests.
 PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nginx": (
         (
@@ -34,6 +34,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "postgres": (("postgresql",), ("postgresql",)),
     "chromium": (("chromium",), ("chromium",)),
     "shellcheck": (("shellcheck",), ("shellcheck",)),
+    "openssl": (("openssl",), ("openssl@3",)),
+    "testssl": (("testssl.sh",), ("testssl",)),
 }
 COMMANDS = ("nginx", "envsubst")  # what the local runtime needs
 # In this order; Debian has both, macOS has the last two.

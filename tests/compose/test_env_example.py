@@ -8,6 +8,7 @@ import pytest
 
 from tests.compose.conftest import ROOT, Ask, Read
 
+TLS = ("compose.tls.yaml",)
 LINES = (ROOT / ".env.example").read_text().splitlines()
 DOCUMENTED = {match[1]: match[2] for line in LINES if (match := re.fullmatch(r"#?([A-Z_]+)=(.*)", line))}
 
@@ -27,8 +28,9 @@ def test_each_setting_has_its_sentence() -> None:
     assert alone == []
 
 
-def test_every_variable_of_the_compose_file_is_documented(ask: Ask) -> None:
-    used = {line.split()[0] for line in ask("config", "--variables").stdout.splitlines()[1:]}
+@pytest.mark.parametrize("variants", [(), TLS])
+def test_every_variable_of_the_compose_file_is_documented(ask: Ask, variants: tuple[str, ...]) -> None:
+    used = {line.split()[0] for line in ask("config", "--variables", variants=variants).stdout.splitlines()[1:]}
 
     assert used - DOCUMENTED.keys() == set()
 
@@ -41,17 +43,18 @@ def test_every_setting_that_passes_from_a_shell_is_documented(read: Read) -> Non
 
 
 def test_what_is_documented_is_used() -> None:
-    sources = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", "gunicorn.conf.py", "app/probe.py"))
+    sources = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", *TLS, "gunicorn.conf.py", "app/probe.py"))
     sources += (ROOT / "app/kit_app/settings.py").read_text().upper()
 
     assert [name for name in DOCUMENTED if name not in sources and not name.startswith("GUNICORN_")] == []
 
 
-def test_the_defaults_are_those_of_the_compose_file(read: Read) -> None:
+@pytest.mark.parametrize("variants", [(), TLS])
+def test_the_defaults_are_those_of_the_compose_file(read: Read, variants: tuple[str, ...]) -> None:
     # The other two read their own defaults: gunicorn.conf.py (below) and nginx/render.
-    given = {name: value for name, value in DOCUMENTED.items() if value and not name.startswith(("GUNICORN_", "NGINX_"))}
+    given = {name: value for name, value in DOCUMENTED.items() if value and not name.startswith(("GUNICORN_", "NGINX_", "WAF_"))}
 
-    assert read(env=given) == read()
+    assert read(env=given, variants=variants) == read(variants=variants)
 
 
 def test_the_defaults_of_gunicorn_are_those_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:

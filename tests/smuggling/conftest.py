@@ -29,5 +29,14 @@ def recorder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def gateway(shared_gateways: Gateways, recorder: Recorder) -> Gateway:
-    """The gateway in front of it, with one worker: so the connections to gunicorn are shared by all clients, and one desync meets them."""
-    return shared_gateways(recorder.address, {"NGINX_WORKER_PROCESSES": "1"})
+    """The gateway in front of it, with one worker: so the connections to gunicorn are shared by all clients, and one desync meets them.
+
+    Without the firewall, which would refuse half of what is tried before it could do harm.
+    """
+    return shared_gateways(recorder.address, {"NGINX_WORKER_PROCESSES": "1", "WAF_MODE": "Off"})
+
+
+@pytest.fixture(scope="session")
+def guarded(shared_gateways: Gateways, recorder: Recorder) -> Gateway:
+    """The same with the firewall's block between."""
+    return shared_gateways(recorder.address, {"NGINX_WORKER_PROCESSES": "1", "WAF_MODE": "On"})

@@ -6,6 +6,7 @@ the application's own record says what arrived. What the canary and the record w
 
 import json
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,8 @@ from tests.smuggling.corpus import CORPUS, EITHER, SERVED, SMUGGLED, UNFINISHED,
 from tests.smuggling.lax import LaxServer
 from tests.smuggling.wire import Line, Recorder, Witness, paths, revealing
 
-# How nginx and gunicorn say no; 0 is nginx's page without a header, for HTTP/0.9. Not 404: that would be an answer.
-REFUSALS = {0, 400, 405, 408, 411, 413, 414, 421, 431, 501, 505}
+# How nginx, the firewall and gunicorn say no; 0 is nginx's page without a header, for HTTP/0.9. Not 404: that would be an answer.
+REFUSALS = {0, 400, 403, 405, 408, 411, 413, 414, 415, 421, 431, 501, 505}
 
 
 BY_NAME = {case.name: case for group in CORPUS.values() for case in group}
@@ -43,6 +44,15 @@ def test_one_clean_answer_and_nobody_is_mixed_up(gateway: Gateway, recorder: Rec
     for case in CORPUS[group]:
         with subtests.test(case.name):
             examine(gateway.port, recorder, case)
+
+
+@pytest.mark.parametrize("group", CORPUS)
+def test_the_hop_to_the_firewall_opens_no_other_way(guarded: Gateway, recorder: Recorder, group: str, subtests: pytest.Subtests) -> None:
+    """What would be served may be refused by its rules; nothing else changes."""
+    for case in CORPUS[group]:
+        lenient = replace(case, fate=EITHER) if case.fate is SERVED else case
+        with subtests.test(case.name):
+            examine(guarded.port, recorder, lenient)
 
 
 def examine(port: int, witness: Witness, case: Case) -> None:
@@ -106,7 +116,7 @@ def test_a_server_that_prefers_chunks_to_the_length_mixes_answers_up() -> None:
 
 def test_the_gateway_keeps_that_request_from_such_a_server(start_gateway: Gateways) -> None:
     with LaxServer(prefers_chunks=True) as lax:
-        gateway = start_gateway(f"{HOST}:{lax.port}", {"NGINX_WORKER_PROCESSES": "1"})
+        gateway = start_gateway(f"{HOST}:{lax.port}", {"NGINX_WORKER_PROCESSES": "1", "WAF_MODE": "Off"})
         with Line(gateway.port) as line:
             line.say(BY_NAME["cl-te"].wire)
             answer = line.hear()
@@ -119,7 +129,7 @@ def test_the_gateway_keeps_that_request_from_such_a_server(start_gateway: Gatewa
 def test_a_server_that_ignores_the_body_of_a_get_is_seen_behind_the_gateway(start_gateway: Gateways) -> None:
     """What nginx passes on is right and still carried out twice: only the record of what arrived tells."""
     with LaxServer(reads_body_of_get=False) as lax:
-        gateway = start_gateway(f"{HOST}:{lax.port}", {"NGINX_WORKER_PROCESSES": "1"})
+        gateway = start_gateway(f"{HOST}:{lax.port}", {"NGINX_WORKER_PROCESSES": "1", "WAF_MODE": "Off"})
         with Line(gateway.port) as line:
             line.say(BY_NAME["cl-on-get"].wire.replace(b"0\r\n\r\n" + SMUGGLED, SMUGGLED + b"0\r\n\r\n"))
             line.hear()

@@ -71,7 +71,7 @@ REFUSED = [
 @pytest.fixture(scope="session")
 def telling(shared_gateways: Gateways, recorder: Recorder) -> Gateway:
     """A gateway that also tells the application which path it chose by."""
-    return shared_gateways(recorder.address, {}, [TELL_URI])
+    return shared_gateways(recorder.address, {"WAF_MODE": "Off"}, [TELL_URI])
 
 
 def ask(gateway: Gateway, target: str) -> int:
@@ -103,14 +103,38 @@ def test_a_path_that_they_would_see_differently_is_refused(telling: Gateway, rec
     for target in REFUSED:
         with subtests.test(target):
             assert ask(telling, target) == 400
+            # The gateway's own page, as for every other refusal.
+            assert telling.get(target).values("x-request-id") != []
 
     assert recorder.since(mark) == []
 
 
 def test_without_the_guard_nginx_decides_for_another_path(start_gateway: Gateways, recorder: Recorder) -> None:
-    gateway = start_gateway(recorder.address, {}, [TELL_URI, *CARELESS])
+    gateway = start_gateway(recorder.address, {"WAF_MODE": "Off"}, [TELL_URI, *CARELESS])
     mark = recorder.mark()
 
     assert ask(gateway, "/page/x/../../healthz") == 200
     assert ask(gateway, "//healthz") == 200
     assert seen(recorder.since(mark)) == [("/healthz", "/page/x/../../healthz"), ("/healthz", "//healthz")]
+
+
+ATTACK = "/page/<script>alert(1)</script>"
+
+
+def test_no_path_leads_around_the_firewall(start_gateway: Gateways, recorder: Recorder) -> None:
+    gateway = start_gateway(recorder.address, {"WAF_MODE": "On"})
+    mark = recorder.mark()
+
+    assert ask(gateway, ATTACK) == 403
+    assert ask(gateway, f"{ATTACK}/../../../healthz") == 400
+    assert recorder.since(mark) == []
+
+
+def test_without_the_guard_one_does(start_gateway: Gateways, recorder: Recorder) -> None:
+    """Health is asked without the firewall: nginx takes this for it, and the application sees the attack."""
+    gateway = start_gateway(recorder.address, {"WAF_MODE": "On"}, CARELESS)
+    mark = recorder.mark()
+
+    assert ask(gateway, ATTACK) == 403
+    assert ask(gateway, f"{ATTACK}/../../../healthz") == 200
+    assert [record["path"] for record in recorder.since(mark)] == [f"{ATTACK}/../../../healthz"]
