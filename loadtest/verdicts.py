@@ -312,9 +312,18 @@ def _per_request(cpu_s: Sequence[float | None], requests: int) -> float | None:
     return sum(known) / requests * 1e3 if requests and len(known) == len(cpu_s) else None
 
 
+def floor(manifest: Manifest) -> float | None:
+    """Return the p99 (milliseconds) that the generator shows at rates it can make itself; None: it was not calibrated."""
+    limits = manifest.limits
+    able = [
+        e for e in manifest.calibration if e.generator_cpu_share <= limits.generator_cpu_share and e.achieved_share >= limits.achieved_share
+    ]
+    return max((entry.p99_ms for entry in able), default=None)
+
+
 def _below_floor(manifest: Manifest, seen: Sequence[Seen]) -> tuple[str, ...]:
     """Name the rates at which candidates differ by less than the generator itself adds: no verdict on those."""
-    floor_ms = max((entry.p99_ms for entry in manifest.calibration), default=0.0)
+    floor_ms = floor(manifest) or 0.0
     loads: dict[float, list[float]] = defaultdict(list)
     for one in seen:
         for rate in one.rates:

@@ -97,7 +97,7 @@ def manifest_of(wishes: dict[str, Any], candidates: Sequence[Candidate], workloa
     return Manifest(
         run=f"{now:%Y%m%d-%H%M%S}-{profile.name}-{seed}",
         created=now.isoformat(timespec="seconds"),
-        command=_command({**wishes, "seed": seed, "runtime": servers.runtime}),
+        command=command_of({**wishes, "seed": seed, "runtime": servers.runtime}),
         profile=profile.name,
         gives_verdict=profile.gives_verdict,
         seed=seed,
@@ -117,11 +117,15 @@ def manifest_of(wishes: dict[str, Any], candidates: Sequence[Candidate], workloa
     )
 
 
-def _command(wishes: dict[str, Any]) -> str:
+def command_of(wishes: dict[str, Any]) -> str:
     """Return the command that asks the same again."""
     variables = [f"{name.upper()}={shlex.quote(str(wishes[name]))}" for name in VARIABLES if wishes[name]]
-    words = [word for name in OPTIONS if wishes[name] not in {None, (), 1} for word in (f"--{name.replace('_', '-')}", _text(wishes[name]))]
+    words = [word for name in OPTIONS if _asked(name, wishes[name]) for word in (f"--{name.replace('_', '-')}", _text(wishes[name]))]
     return " ".join(["make loadtest", *variables, f"ARGS={shlex.quote(shlex.join(words))}"])
+
+
+def _asked(name: str, value: Any) -> bool:
+    return value not in {None, ()} and (name, value) != ("processes", 1)
 
 
 def _text(value: Any) -> str:

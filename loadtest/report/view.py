@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from loadtest.inference import Verdict
 from loadtest.report import charts
-from loadtest.report.words import count, milliseconds, percent, rate, ratio
-from loadtest.verdicts import Answer, AtRate, Check, Results, Seen
+from loadtest.report.words import count, milliseconds, percent, rate, ratio, reasons
+from loadtest.verdicts import Answer, AtRate, Check, Results, Seen, floor
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 VERDICTS = {
@@ -32,7 +32,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"count": count, "rate": rate, "milliseconds": milliseconds, "ratio": ratio, "percent": percent}
+    made.filters |= {"reasons": reasons, "count": count, "rate": rate, "milliseconds": milliseconds, "ratio": ratio, "percent": percent}
     return made
 
 
@@ -47,7 +47,7 @@ def view(judged: Results) -> dict[str, Any]:
         "strip": _strip(judged.checks),
         "invalid": [check for check in judged.checks if check.problems],
         "verdict_words": VERDICTS,
-        "floor_ms": max((entry.p99_ms for entry in judged.manifest.calibration), default=None),
+        "floor_ms": floor(judged.manifest),
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 
 from loadtest.inference import Interval
 
@@ -38,3 +40,11 @@ def ratio(interval: Interval) -> str:
 def percent(share: float) -> str:
     """Return a share as per cent: 0 %, 0.02 %, 12 %."""
     return f"{count(share * 100)} %"
+
+
+def reasons(problems: Iterable[str]) -> str:
+    """Return problems in one line: those that differ in their figures only stand there once, with how many there are."""
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kinds.setdefault(re.sub(r"[0-9.]+", "", problem), []).append(problem)
+    return "; ".join(f"{texts[0]}{f' and {len(texts) - 1} more like this' if len(texts) > 1 else ''}" for texts in kinds.values())

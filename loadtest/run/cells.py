@@ -71,7 +71,9 @@ class Bout:
 
     def probe(self) -> float:
         """Return about how much the server can do (per second)."""
-        seen = self._generators.step(replace(self._order(), users=PROBE_USERS, measure_s=PROBE_S)).recording
+        seen = self._generators.step(
+            replace(self._order(), users=PROBE_USERS, measure_s=min(self._bench.manifest.pace.step_s, PROBE_S))
+        ).recording
         self._warm = True
         return max(seen.series[ALL].latency.count / seen.duration_s, 1.0)
 

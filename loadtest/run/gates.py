@@ -21,6 +21,11 @@ def problems(step: Step, workload: Workload, limits: Limits) -> tuple[str, ...]:
     return (*_generator(step, workload, limits), *_machine(step, limits), *_stand_ins(step))
 
 
+def fewest_due(expected: float) -> float:
+    """Return how many arrivals there are at least where so many are expected."""
+    return max(expected - POISSON * math.sqrt(expected) - 1, 0.0)
+
+
 def _generator(step: Step, workload: Workload, limits: Limits) -> Iterator[str]:
     if step.generator_cpu_share > limits.generator_cpu_share:
         yield f"the generator used {step.generator_cpu_share:.0%} of a core (limit {limits.generator_cpu_share:.0%})"
@@ -29,7 +34,7 @@ def _generator(step: Step, workload: Workload, limits: Limits) -> Iterator[str]:
     if slip_ms > limit_ms:
         yield f"the generator sent {slip_ms:.1f} ms late (p99, limit {limit_ms:g} ms)"
     due = step.rate_per_s * step.duration_s
-    if recording.offered < due - POISSON * math.sqrt(due) - 1:
+    if recording.offered < fewest_due(due):
         yield f"the generator got round to {recording.offered} of about {due:.0f} visitors"
     own = {kind for kind in recording.errors if kind.startswith("generator")}
     if own:

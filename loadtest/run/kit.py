@@ -27,8 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "flask-kit-loadtest"
 OVERRIDE = ROOT / "loadtest" / "compose.loadtest.yaml"
 SAMPLE_SITE = "kit_app:create_app()"
-# All that differs from a site in production: the laboratory is open, nobody is limited, there is one instance, and one
-# that is replaced does not wait for nginx's idle connections. Then, neutral, what a candidate may set: a .env must not
+# All that differs from a site in production: the laboratory is open, nobody is limited, no firewall reads along (it would
+# cost the same for all, and hide the differences), there is one instance, and one that is replaced does not wait for
+# nginx's idle connections. Then, neutral, what a candidate may set: a .env must not
 # decide what is compared.
 SETTINGS = {
     "LAB_ENABLED": "1",

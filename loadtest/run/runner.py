@@ -10,7 +10,9 @@ from loadtest.knee import Outcome, knee_of
 from loadtest.order import Order, StepOrder
 from loadtest.recorder import ALL
 from loadtest.records import Calibration, Cell, Manifest, Pace, Workload
+from loadtest.report.words import reasons
 from loadtest.run.cells import WINDOW_S, Bench, Known, measure_cell
+from loadtest.run.gates import fewest_due
 from loadtest.run.plan import Place, places, seconds
 from loadtest.run.servers import Servers
 from loadtest.store import Store
@@ -57,7 +59,7 @@ def _measure(bench: Bench, store: Store, place: Place, before: list[Cell], *, at
         if not cell.invalid:
             return cell
         again = "measured again" if attempt < ATTEMPTS else "left out"
-        say(f"INVALID, {again}: {place.workload.name}, {place.candidate.name}, {place.kind}: {'; '.join(cell.invalid)}")
+        say(f"INVALID, {again}: {place.workload.name}, {place.candidate.name}, {place.kind}: {reasons(cell.invalid)}")
         if attempt >= ATTEMPTS:
             return cell
         attempt += 1
@@ -122,11 +124,12 @@ def _calibration(generators: Generators, rate_per_s: float, pace: Pace) -> Calib
     if not latency.count:
         return None
     p50_ms, p99_ms = latency.quantiles_ms((0.5, 0.99))
+    due = fewest_due(order.rate_per_s * order.measure_s)
     return Calibration(
         rate_per_s=rate_per_s,
         p50_ms=p50_ms,
         p99_ms=p99_ms,
         slip_p99_ms=seen.recording.slip.quantile_ms(0.99),
         generator_cpu_share=seen.cpu_share,
-        achieved_share=latency.count / max(seen.recording.offered, 1),
+        achieved_share=latency.count / max(seen.recording.offered, due),
     )

@@ -92,7 +92,7 @@ def workload(user: str = "Visitor", slo_ms: float = 400.0) -> Workload:
 
 def plan(candidates: Sequence[Candidate], work: Workload | None = None, blocks: int = 1, **changes: Any) -> Manifest:
     """Return a plan of short steps; `changes`: of the manifest."""
-    pace = Pace(step_s=0.6, warm_up_s=0.2, warm_up_at_most_s=0.4, between_s=0.2, steps=3, known_steps=3, rate_blocks=1)
+    pace = Pace(step_s=0.4, warm_up_s=0.2, warm_up_at_most_s=0.2, between_s=0.1, steps=3, known_steps=2, rate_blocks=1)
     made = manifest(("sync",), ("hello",), blocks=blocks, pace=pace, limits=TOLERANT, rates=(0.5, 1.2), **changes)
     return replace(
         made,

@@ -13,6 +13,7 @@ import pytest
 from loadtest.difference import compare, lines, obstacles
 from loadtest.store import Store
 from loadtest.verdicts import results
+from loadtest.wishes import OPTIONS, VARIABLES, command_of
 from tests.loadtest.synthetic import manifest, run, stored
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,12 +93,20 @@ def test_a_taken_port_is_named_before_anything_is_measured(tmp_path: Path) -> No
 
 
 def test_the_plan_starts_nothing(tmp_path: Path) -> None:
-    answer = loadtest("run", "--plan", "--seed", "7", "--out", tmp_path / "run")
+    answer = loadtest("run", "--plan", "--runtime", "local", "--seed", "7", "--out", tmp_path / "run")
 
     assert answer.returncode == 0
     assert "seed 7" in answer.stdout
+    assert "runtime local" in answer.stdout
     assert "minutes" in answer.stdout
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_in_a_report_asks_the_same_again() -> None:
+    wishes: dict[str, Any] = dict.fromkeys((*VARIABLES, *OPTIONS)) | {"profile": "quick", "runtime": "local", "workloads": ()}
+    wishes |= {"seed": 1, "blocks": 1, "processes": 1, "slo": 50.0, "candidates": ("sync", "gevent")}
+
+    assert command_of(wishes) == ("make loadtest PROFILE=quick RUNTIME=local ARGS='--seed 1 --candidates sync,gevent --slo 50 --blocks 1'")
 
 
 def test_a_report_is_drawn_from_a_saved_run(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ VOID = {"meta", "link", "br"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A full run with everything that can go wrong in it."""
-    plan = manifest(ALL, WORKLOADS, blocks=4)
+    plan = manifest(ALL, WORKLOADS, blocks=3)
     cells = run(plan, TRUTH)
     chance = np.random.default_rng(1)
     work, candidate = plan.workloads[0], plan.candidates[3]

@@ -23,7 +23,7 @@ REQUESTS = {
     "SlowClient": {"slow upload", "slow download"},
     "Journey": {"read", "page on", "sign"},
 }
-LAB = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
+LAB = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", WAF_MODE="Off")
 
 
 def visit(generators: Generators, url: str, scenario: str, seconds: float = 1.0) -> Generated:

@@ -8,7 +8,7 @@ import pytest
 from loadtest.inference import Verdict
 from loadtest.knee import Outcome, knee_of
 from loadtest.records import Cell, Limits
-from loadtest.verdicts import Answer, between, results
+from loadtest.verdicts import Answer, between, floor, results
 from tests.loadtest.synthetic import PROOF, cell, manifest, run, step
 
 THREE = ("sync", "gthread", "gevent")
@@ -137,6 +137,16 @@ def test_littles_law_is_checked() -> None:
     cells = [replace(c, steps=tuple(replace(s, in_flight_mean=s.in_flight_mean * 3 + 10) for s in c.steps)) for c in run(plan, FAST)]
 
     assert any("Little's law" in note for note in answer(cells).notes)
+
+
+def test_the_floor_is_what_the_generator_shows_at_rates_it_can_make() -> None:
+    plan = manifest(THREE, WAIT)
+    able = plan.calibration[0]
+    hot = replace(able, rate_per_s=5000.0, p99_ms=900.0, generator_cpu_share=0.95)
+    late = replace(able, rate_per_s=9000.0, p99_ms=800.0, achieved_share=0.4)
+
+    assert floor(replace(plan, calibration=(able, hot, late))) == able.p99_ms
+    assert floor(replace(plan, calibration=(hot,))) is None
 
 
 @pytest.mark.parametrize("capacity", [50.0, 330.0, 800.0])
