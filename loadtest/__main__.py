@@ -81,6 +81,7 @@ def run(**wishes: Any) -> None:
         if wishes["app"]:
             check_app(wishes["app"])
         servers = KitServers(runtime_of(wishes), settings_of(wishes))
+        click.echo(f"Runtime: {servers.runtime}, because {servers.reason}.")
         manifest = manifest_of(wishes, candidates, workloads, servers)
         click.echo("\n".join(describe(manifest)))
         if not wishes["only_plan"]:

@@ -19,8 +19,8 @@ import psutil
 from loadtest.records import Candidate, Usage
 from loadtest.run.cgroups import container_usage
 from loadtest.run.servers import Reading, Server, ServerError
-from stack import Stack, StackError, Unit, open_stack
-from stack.base import last_lines
+from stack import Stack, StackError, Unit, choose, open_stack
+from stack.base import last_lines, read_settings
 from stack.machine import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +131,7 @@ class KitServer:
 
 
 class KitServers:
-    """The stack, started once; its app is replaced by fresh processes or containers for each cell."""
+    """The stack, started once; its app is replaced by fresh processes or containers for each cell. `reason`: for the runtime."""
 
     def __init__(self, runtime: str = "auto", settings: Mapping[str, str] | None = None) -> None:
         gateway, status = free_ports(2)
@@ -140,9 +140,10 @@ class KitServers:
         self._settings = {**ports, **SETTINGS, **(settings or {})}
         self._stack: Stack | None = None
         try:
-            self._runtime = open_stack(runtime, name=NAME, env=self._settings).runtime
+            choice = choose(runtime, name=NAME, root=ROOT, settings=read_settings(ROOT, self._settings))
         except StackError as error:
             raise ServerError(error.message, error.hint, error.exit_code) from None
+        self._runtime, self.reason = choice
         if self.cpus:
             self._settings["LOADTEST_APP_CPUSET"] = ",".join(map(str, self._server_cpus))
 
