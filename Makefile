@@ -29,6 +29,19 @@ tls-scan: venv-test ## Hold the TLS variant against testssl.sh: no finding above
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m stack install testssl
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m pytest -m bench tests/tls/test_scan.py
 
+.PHONY: sbom
+sbom: venv-test ## List what the images consist of, in sbom/ (CycloneDX for Python, Debian's packages)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" supply/sbom
+
+.PHONY: audit
+audit: venv-test ## Hold the locked Python packages against known holes; exit code 2 when nothing could be compared
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" supply/audit
+
+.PHONY: lint-images
+lint-images: venv-test ## Check the Dockerfiles with checkov (docs/updates.md says what is left out, and why)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" uvx --quiet checkov==3.3.30 --compact --quiet --framework dockerfile \
+		--file app/Dockerfile nginx/Dockerfile acme/Dockerfile --skip-check CKV_DOCKER_2,CKV_DOCKER_7
+
 .PHONY: eject
 eject: ## Copy what a project needs: make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--help"]
 	@requirements/venv eject
@@ -62,7 +75,7 @@ trial: venv-test ## Try the load test itself on servers whose truth is planted, 
 
 .PHONY: lock
 lock: venv-test ## Lock the dependencies of pyproject.toml anew
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the virtual environment and the caches (the data of stacks stays)
