@@ -9,6 +9,7 @@ LOGS = $(PYTHON_IN_VENV) -m stack logs --follow
 STATUS = $(PYTHON_IN_VENV) -m stack status
 DOCTOR = $(PYTHON_IN_VENV) -m doctor
 WAF_LOGS = $(PYTHON_IN_VENV) -m stack logs gateway
+ROLLOUT = $(PYTHON_IN_VENV) -m stack rollout
 NEEDS = venv
 include deploy.mk
 
@@ -72,6 +73,22 @@ loadtest-ui: venv-loadtest ## Run the load test's scenarios by hand, in Locust's
 .PHONY: trial
 trial: venv-test ## Try the load test itself on servers whose truth is planted, in its long form (ARGS="--runs 20")
 	@.venv/bin/python -m tests.loadtest.trial $(ARGS)
+
+.PHONY: rollback
+rollback: venv ## Go back to the version that the last rollout replaced
+	@$(PYTHON_IN_VENV) -m stack rollback
+
+.PHONY: chaos
+chaos: venv-test ## Inject faults under load, and draw what they cost [ARGS="--plan"] (docs/faults.md)
+	@$(PYTHON_IN_VENV) -m reliability chaos $(ARGS)
+
+.PHONY: backup
+backup: venv ## Write the database to a file, while the site runs [FILE=...]
+	@$(PYTHON_IN_VENV) -m stack backup $(FILE)
+
+.PHONY: restore
+restore: venv ## Put the database back to what a backup holds: make restore FILE=... [ARGS=--yes]
+	@$(PYTHON_IN_VENV) -m stack restore $(ARGS) "$(FILE)"
 
 .PHONY: lock
 lock: venv-test ## Lock the dependencies of pyproject.toml anew

@@ -6,6 +6,8 @@ LOGS ?= docker compose logs --follow --tail 100
 STATUS ?= docker compose ps
 DOCTOR ?= doctor/run
 WAF_LOGS ?= docker compose logs --no-color --no-log-prefix gateway
+# All containers at once, and no way back by itself: `make rollout` of the kit does better (docs/releases.md).
+ROLLOUT ?= docker compose up --detach --wait --build
 
 .DEFAULT_GOAL := help
 
@@ -33,10 +35,11 @@ status: $(NEEDS) ## Say what runs
 doctor: $(NEEDS) ## Check that all configuration files and the running stack agree
 	@$(DOCTOR)
 
+# ARGS: a new container's image (--image NAME), --plan, gateway; `make rollout ARGS=--help` names all.
 .PHONY: waf-report
 waf-report: $(NEEDS) ## List by rule what the firewall refused, with the line that lets it pass (LOG=file: of a kept log)
 	@$(if $(LOG),nginx/waf/report.py $(LOG),log=$$($(WAF_LOGS)) && printf '%s\n' "$$log" | nginx/waf/report.py)
 
 .PHONY: rollout
-rollout: ## Replace the app's containers one after the other, without a gap
-	@echo "make rollout is not built yet" >&2; exit 2
+rollout: $(NEEDS) ## Replace the app's containers by a new version, without a gap [ARGS="--plan"]
+	@$(ROLLOUT) $(ARGS)

@@ -5,14 +5,17 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from stack import REPOSITORY, Stack, StackError, choose, open_stack
+from stack.backup import backup, restore
 from stack.base import DEFAULT_NAME, Unit, read_settings
+from stack.compose import ComposeStack
 from stack.local import LocalStack
 from stack.machine import PACKAGES, require_commands
+from stack.rollout import Rollout, Wish, previous_of, roll_gateway
 
 
 class Commands(click.Group):
@@ -118,6 +121,65 @@ def scale(stack: Stack, service: str, count: int) -> None:
     """Run COUNT instances of SERVICE."""
     stack.scale(service, count)
     click.echo(_table(stack.processes()))
+
+
+@main.command()
+@click.argument("service", type=click.Choice(["app", "gateway"]), default="app")
+@click.option("--image", default="", help="An image that is on this machine, instead of one built from the sources.")
+@click.option("--at-once", default=1, show_default=True, type=click.IntRange(min=1), help="So many containers in one step.")
+@click.option("--ready", "ready_s", default=60, show_default=True, type=click.IntRange(min=1), help="Seconds for a new one to be healthy.")
+@click.option("--migrate/--no-migrate", default=True, show_default=True, help="Bring the database's tables up to date first.")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and stop.")
+@click.pass_obj
+def rollout(stack: Stack, /, service: str, *, only_plan: bool, **wishes: Any) -> None:
+    """Replace the app's containers (or the gateway's) by a new version, without a gap; a bad one is taken back."""
+    compose, wish = _compose(stack), Wish(**wishes)
+    if service == "gateway":
+        if wish.image or only_plan:
+            raise click.UsageError("--image and --plan are for the app; the gateway is built from nginx/ and replaced in one step")
+        roll_gateway(compose, ready_s=wish.ready_s)
+        return
+    release = Rollout(compose, wish)
+    click.echo("\n".join(release.plan()))
+    if not only_plan:
+        release.run()
+
+
+@main.command()
+@click.pass_obj
+def rollback(stack: Stack) -> None:
+    """Go back to the version that the last rollout replaced; the database stays as it is."""
+    compose = _compose(stack)
+    previous = previous_of(compose.setting("APP_IMAGE") or "flask-kit-app", compose.name)
+    Rollout(compose, Wish(image=previous, migrate=False)).run()
+
+
+@main.command("backup")
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def back_up(stack: Stack, file: Path | None) -> None:
+    """Write the database to FILE (default: a new one in backups/), while the site runs."""
+    written = backup(_compose(stack), file)
+    click.echo(f"{written} ({written.stat().st_size} bytes)")
+
+
+@main.command("restore")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def put_back(stack: Stack, /, file: Path, *, yes: bool) -> None:
+    """Put the database back to what FILE holds; what was written since is gone."""
+    compose = _compose(stack)
+    if not yes:
+        click.confirm(f"Replace the database of {stack.name} by {file}? What was written since is gone.", abort=True)
+    restore(compose, file)
+    click.echo(f"The database holds what {file} held.")
+
+
+def _compose(stack: Stack) -> ComposeStack:
+    if isinstance(stack, ComposeStack):
+        return stack
+    raise StackError("this is for containers; the local runtime has none", hint="start Docker, and: RUNTIME=compose make up", exit_code=2)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import IO, Any
 
 import click
 from dotenv import dotenv_values
@@ -105,6 +105,40 @@ class ComposeStack:
         return [_unit(row, self._addresses(row["ID"])) for row in self._all() if row["State"] == "running"]
 
     containers = processes
+
+    def units(self) -> list[Unit]:
+        """Every container of the stack, those that have ended too."""
+        return [_unit(row, "") for row in self._all()]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What the stack was opened with, over `.env` and the environment."""
+        return self._settings
+
+    @property
+    def root(self) -> Path:
+        """The folder of docker-compose.yml."""
+        return self._root
+
+    def setting(self, name: str) -> str:
+        """Return one setting, "" when it has none."""
+        return self._settings.get(name, "").strip()
+
+    def compose(self, *arguments: str) -> CompletedProcess[str]:
+        """Run `docker compose` on this stack; never raises for its exit code."""
+        return self._capture(*arguments)
+
+    def pipe(self, *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> CompletedProcess[bytes]:
+        """Run `docker compose` on this stack between two files; never raises for its exit code."""
+        return subprocess.run(
+            self._command(*arguments),
+            cwd=self._root,
+            env=self._settings,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=stdout or subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
 
     def _wait(self) -> None:
         """Healthy containers are not yet a request that passes through all of them."""

@@ -1,0 +1,205 @@
+"""The faults: how each is made and undone in a Compose stack, and what a user must expect of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from stack import StackError, Unit
+from stack.compose import ComposeStack
+
+Act = Callable[[ComposeStack], None]
+
+# A worker of gunicorn, seen from inside its container: the first child of process 1.
+_FIRST_WORKER = 'kill -{signal} "$(cut -d" " -f1 /proc/1/task/1/children)"'
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault. `lasts_s`: from `begin` to `end`; 0: it ends by itself, and then there is no `end`."""
+
+    name: str
+    title: str
+    expect: str
+    begin: Act
+    end: Act | None = None
+    lasts_s: float = 0.0
+    after_s: float = 10.0  # how long it is watched afterwards
+
+
+def docker(*arguments: str) -> str:
+    """Run a docker command and return what it prints."""
+    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise StackError(f"docker {arguments[0]} failed", details=answer.stderr)
+    return answer.stdout.strip()
+
+
+def units(stack: ComposeStack, service: str) -> list[Unit]:
+    """Return the containers of one service, those that have ended too."""
+    return [unit for unit in stack.units() if unit.service == service]
+
+
+def signal_all(container: str, number: signal.Signals) -> None:
+    """Stop, continue or kill every process of a container; the engine's `pause` gives up where cgroup v1 is slow to freeze."""
+    for pid in docker("top", container, "-o", "pid").split()[1:]:
+        with suppress(ProcessLookupError):
+            try:
+                os.kill(int(pid), number)
+            except PermissionError:
+                raise StackError("only root may signal the processes of a container", hint="run this as root") from None
+
+
+def _inside(service: str, script: str) -> Act:
+    def act(stack: ComposeStack) -> None:
+        docker("exec", units(stack, service)[0].id, "sh", "-c", script)
+
+    return act
+
+
+def _main_process(service: str, *, every: bool = False) -> Act:
+    """Kill process 1 from outside, as the kernel does when memory is short: then the engine's restart policy counts."""
+
+    def act(stack: ComposeStack) -> None:
+        for unit in units(stack, service)[: None if every else 1]:
+            pid = int(docker("inspect", "--format", "{{.State.Pid}}", unit.id))
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:
+                raise StackError("only root may kill a container's main process", hint="run this as root") from None
+
+    return act
+
+
+def _signals(service: str, number: signal.Signals) -> Act:
+    return lambda stack: signal_all(units(stack, service)[0].id, number)
+
+
+def _engine(service: str, *command: str) -> Act:
+    def act(stack: ComposeStack) -> None:
+        docker(*command, units(stack, service)[0].id)
+
+    return act
+
+
+def _power_cut(stack: ComposeStack) -> None:
+    """Everything at once, without a word of warning."""
+    docker("kill", *(unit.id for unit in stack.processes()))
+
+
+def _power_back(stack: ComposeStack) -> None:
+    for service in ("database", "app", "gateway"):
+        docker("start", *(unit.id for unit in units(stack, service)))
+
+
+def _dns(rule: str) -> Act:
+    """Drop what a container asks of Docker's DNS, by the packet filter of its own network."""
+
+    def act(stack: ComposeStack) -> None:
+        pid = docker("inspect", "--format", "{{.State.Pid}}", units(stack, "gateway")[0].id)
+        command = ["nsenter", "--target", pid, "--net", "iptables", rule, "OUTPUT", "--destination", "127.0.0.11", "--jump", "DROP"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            raise StackError("the container's DNS cannot be cut off here", hint="it needs root and iptables", details=answer.stderr)
+
+    return act
+
+
+_FILL = "for folder in proxy body; do dd if=/dev/zero of=/run/nginx/$folder/filler bs=1M 2>/dev/null; done; true"
+
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        Fault("nothing", "Nothing at all", "no failure: what the load costs by itself", lambda _: None, lasts_s=5),
+        Fault(
+            "kill-worker", "A gunicorn worker is killed (-9)", "requests in work on it", _inside("app", _FIRST_WORKER.format(signal="KILL"))
+        ),
+        Fault("kill-container", "An app container's main process is killed (-9)", "requests in work on it", _main_process("app")),
+        Fault(
+            "kill-apps",
+            "All app containers are killed at once",
+            "requests until the first is up again",
+            _main_process("app", every=True),
+            after_s=20,
+        ),
+        Fault(
+            "freeze-container",
+            "An app container freezes for 15 s: it accepts and never answers",
+            "POST requests that were sent to it before it was noticed, and those in work",
+            _signals("app", signal.SIGSTOP),
+            _signals("app", signal.SIGCONT),
+            lasts_s=15,
+            after_s=30,
+        ),
+        Fault(
+            "hang-worker",
+            "A gunicorn worker hangs (gunicorn kills it after its timeout, 30 s)",
+            "requests that were given to it",
+            _inside("app", _FIRST_WORKER.format(signal="STOP")),
+            after_s=45,
+        ),
+        Fault(
+            "no-memory",
+            "An app container reaches its memory limit: the kernel kills its workers for 5 s",
+            "requests in work on them",
+            _engine("app", "update", "--memory=48m", "--memory-swap=48m"),
+            _engine("app", "update", "--memory=512m", "--memory-swap=1g"),
+            lasts_s=5,
+            after_s=20,
+        ),
+        Fault("restart-database", "The database restarts", "503 for what needs it", _engine("database", "restart"), after_s=20),
+        Fault(
+            "database-away",
+            "The database is away for 10 s",
+            "503 for what needs it, nothing else",
+            _engine("database", "stop"),
+            _engine("database", "start"),
+            lasts_s=10,
+            after_s=15,
+        ),
+        Fault(
+            "freeze-database",
+            "The database freezes for 10 s",
+            "503 for what needs it, nothing else",
+            _signals("database", signal.SIGSTOP),
+            _signals("database", signal.SIGCONT),
+            lasts_s=10,
+            after_s=15,
+        ),
+        Fault(
+            "full-disk",
+            "nginx's temporary file systems are full for 10 s",
+            "none of these small requests",
+            _inside("gateway", _FILL),
+            _inside("gateway", "rm -f /run/nginx/proxy/filler /run/nginx/body/filler"),
+            lasts_s=10,
+        ),
+        Fault(
+            "no-dns",
+            "The gateway's DNS is gone for 10 s",
+            "none: the last addresses stay in use",
+            _dns("--insert"),
+            _dns("--delete"),
+            lasts_s=10,
+        ),
+        Fault(
+            "kill-nginx-worker",
+            "An nginx worker is killed (-9)",
+            "requests in work on it",
+            _inside("gateway", _FIRST_WORKER.format(signal="KILL")),
+        ),
+        Fault(
+            "power-cut",
+            "Everything is killed at once, and started again 5 s later",
+            "everything until it is up again; every acknowledged write is there",
+            _power_cut,
+            _power_back,
+            lasts_s=5,
+            after_s=30,
+        ),
+    )
+}

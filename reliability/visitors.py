@@ -1,0 +1,111 @@
+"""Visitors that are strict: a new connection for each request, and nothing is ever repeated.
+
+Locust's own client sends a GET again when its connection breaks, which would hide the very failures that are counted here.
+The schedule, the bound and the clock are the load test's (loadtest.open_model).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import uuid
+from contextlib import closing
+from http import HTTPStatus
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlsplit
+
+from locust import FastHttpUser, task
+from locust.env import Environment
+
+# Longer than the gateway waits for the app (35 s): a request fails because the server says so.
+PATIENCE_S = 40.0
+
+
+class Write(NamedTuple):
+    """One line of the ledger: what was sent and what came back. `status` 0: no answer, and `error` says why."""
+
+    key: str
+    status: int
+    error: str
+
+
+class _Answer(NamedTuple):
+    status_code: int
+    text: str
+
+
+class Strict(FastHttpUser):
+    """A visitor whose requests end in an answer or in an error, counted either way."""
+
+    abstract = True
+    host = "http://127.0.0.1:8080"
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        parts = urlsplit(self.host or "")
+        self._address = (parts.hostname or "", parts.port)
+
+    def send(
+        self, method: str, path: str, name: str, *, status: int = HTTPStatus.OK, body: bytes | None = None, **headers: str
+    ) -> tuple[int, str]:
+        """Send one request and report it; returns (status, error), with status 0 when there was no answer."""
+        context = self.context()
+        started_s = time.perf_counter()
+        answer = _Answer(0, "")
+        error: Exception | None = None
+        with closing(http.client.HTTPConnection(*self._address, timeout=PATIENCE_S)) as connection:
+            try:
+                connection.request(method, path, body, {"Host": "localhost", "Connection": "close", **headers})
+                received = connection.getresponse()
+                answer = _Answer(received.status, received.read().decode(errors="replace"))
+                if answer.status_code != status:
+                    error = http.client.HTTPException(f"status {answer.status_code} instead of {status}")
+            except (OSError, http.client.HTTPException) as failure:
+                error, answer = failure, _Answer(0, "")  # half an answer is none
+        self.environment.events.request.fire(
+            request_type=method,
+            name=name,
+            response_time=(time.perf_counter() - started_s) * 1e3,
+            response_length=len(answer.text),
+            exception=error,
+            context=context,
+            response=answer,
+        )
+        return answer.status_code, "" if error is None else f"{type(error).__name__}: {error}"
+
+
+class Reader(Strict):
+    """Reads what needs the database."""
+
+    @task
+    def read(self) -> None:
+        """GET /api/entries."""
+        self.send("GET", "/api/entries?limit=5", "GET")
+
+
+class Writer(Strict):
+    """Writes an entry with a key of its own, which is also its text: the ledger finds both in the database."""
+
+    name: ClassVar[str] = "ledger"
+    ledger: ClassVar[list[Write]] = []
+
+    @task
+    def write(self) -> None:
+        """POST /api/entries with an Idempotency-Key."""
+        key = uuid.uuid4().hex
+        body = json.dumps({"name": self.name, "message": key}).encode()
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        self.ledger.append(Write(key, *self.send("POST", "/api/entries", "POST", status=HTTPStatus.CREATED, body=body, **headers)))
+
+
+class Static(Strict):
+    """Reads what needs no database: it goes on while the database is away."""
+
+    @task
+    def read(self) -> None:
+        """GET /healthz, answered by a gunicorn worker."""
+        self.send("GET", "/healthz", "GET without database")
+
+
+KINDS: dict[str, Any] = {"reader": Reader, "writer": Writer, "static": Static}

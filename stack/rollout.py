@@ -1,0 +1,273 @@
+"""Replace the app's containers by those of another image, one after the other, without a gap.
+
+For each step: new containers beside the old ones, until they are healthy and nginx has sent requests to them; only then is an
+old one stopped, and it drains (gunicorn.conf.py, section 8). A release that does not get that far is taken back: what
+was not replaced yet never stopped serving.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from stack.base import StackError, Unit, last_lines
+from stack.compose import ComposeStack
+from stack.waiting import alive_path, answers_ok, wait_until
+
+LOG_LINES = 15
+# Between two probes that make nginx use a new container: below the budget of one client (20 requests/s).
+PROBE_S = 0.2
+# nginx asks DNS every 2 s. Much longer means that it does not ask at all.
+KNOWN_S = 30.0
+# For a container of the old version to be healthy again: there is nothing to fall back to after that.
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for. `image`: name or id, "" for the one to build; `ready_s`: until a new container is healthy."""
+
+    image: str = ""
+    at_once: int = 1
+    ready_s: float = 60.0
+    migrate: bool = True
+
+
+class Rollout:
+    """A release of the app in one Compose stack that runs. Raises StackError after it has taken the release back."""
+
+    def __init__(self, stack: ComposeStack, wish: Wish, say: Callable[[str], None] = click.echo) -> None:
+        self._stack = stack
+        self._wish = wish
+        self._say = say
+        # The name under which the Compose file knows the app's image: the release is what this name points to.
+        self._tag = stack.setting("APP_IMAGE") or "flask-kit-app"
+        self._old = self._app()
+        self._serving: list[Unit] = []  # new ones that have replaced an old one
+        if not self._old:
+            raise StackError(f"{stack.name} has no app container that runs", hint="run make up first")
+        self._old_image = _inspect(self._old[0].id, "{{.Image}}")
+        if wish.image:
+            _image_id(wish.image)
+
+    @property
+    def previous(self) -> str:
+        """The name that keeps the image that was replaced, for `rollback`."""
+        return previous_of(self._tag, self._stack.name)
+
+    def plan(self) -> list[str]:
+        """Say what would be done."""
+        count, at_once = len(self._old), min(self._wish.at_once, len(self._old))
+        return [
+            f"image: {self._wish.image or f'built anew as {self._tag}'}; the present one is kept as {self.previous}",
+            "database: flask db upgrade, from the new image" if self._wish.migrate else "database: left as it is",
+            f"{count} containers, {at_once} at a time: start a new one, wait until it is healthy (at most {self._wish.ready_s:g} s)",
+            f"  and nginx sends it requests (at most {KNOWN_S:g} s), then stop an old one, which finishes what it has",
+            "a new container that does not get ready: all of them are removed, and the old ones go on",
+        ]
+
+    def run(self) -> None:
+        """Do it."""
+        with _alone(self._stack):
+            new_image = self._new_image()
+            _tag(self._old_image, self.previous)
+            _tag(new_image, self._tag)
+            try:
+                self._migrate()
+                self._replace(self._old)
+            except BaseException as error:
+                self._take_back()
+                if isinstance(error, StackError):
+                    hint = "the release was taken back; the old version went on serving"
+                    raise StackError(error.message, hint=hint, details=error.details) from None
+                raise
+        self._say(f"Released {new_image.removeprefix('sha256:')[:12]}; `make rollback` goes back to {self.previous}.")
+
+    def _new_image(self) -> str:
+        if not self._wish.image:
+            self._say(f"Building {self._tag} ...")
+            # When that fails the tag still points to what runs.
+            _compose(self._stack, "the image cannot be built; nothing was changed", "build", "app")
+        return _image_id(self._wish.image or self._tag)
+
+    def _migrate(self) -> None:
+        if not self._wish.migrate:
+            return
+        self._say("Migrating the database (it must suit the old version as well: expand now, contract in a later release) ...")
+        _compose(self._stack, "the migration failed", "run", "--rm", "--no-deps", "--no-TTY", "migrate")
+
+    def _replace(self, leaving: Sequence[Unit]) -> None:
+        """Put new containers of the present image in the place of `leaving`."""
+        left = list(leaving)
+        while left:
+            step, left = left[: self._wish.at_once], left[self._wish.at_once :]
+            fresh = self._start(len(step))
+            self._say(f"Healthy and known to nginx: {_names(fresh)}. Draining {_names(step)} ...")
+            began = time.monotonic()
+            _each(["docker", "stop"], step)
+            _each(["docker", "rm"], step)
+            self._serving += fresh
+            self._say(f"  gone after {time.monotonic() - began:.1f} s")
+
+    def _start(self, count: int) -> list[Unit]:
+        """Start so many more containers; return them when they are ready and nginx sends them requests."""
+        before = {unit.id for unit in self._app()}
+        self._say(f"Starting {count} beside {len(before)} ...")
+        answer = self._stack.compose(
+            *("up", "--detach", "--no-recreate", "--no-deps", "--no-build", "--scale", f"app={len(before) + count}", "app")
+        )
+        fresh = [unit for unit in self._app(every_state=True) if unit.id not in before]
+        if answer.returncode or len(fresh) != count:
+            raise StackError("the new containers cannot be started", details=last_lines(answer.stderr))
+        self._until(lambda: all(_is_healthy(unit) for unit in fresh), fresh, self._wish.ready_s, "healthy")
+        since = datetime.now(UTC).isoformat()
+        self._until(lambda: self._known(fresh, since), fresh, KNOWN_S, "known to nginx")
+        return fresh
+
+    def _until(self, condition: Callable[[], bool], units: Sequence[Unit], timeout_s: float, what: str) -> None:
+        try:
+            wait_until(condition, timeout_s, f"the new containers are not {what}")
+        except StackError as error:
+            raise StackError(error.message, details="\n".join(_last_words(unit) for unit in units)) from None
+
+    def _known(self, units: Sequence[Unit], since: str) -> bool:
+        """Ask once through the gateway; say whether its log shows a request to each of the containers since then."""
+        answers_ok(self._stack.url + alive_path(self._stack.settings), self._stack.settings)
+        time.sleep(PROBE_S)
+        log = self._stack.compose("logs", "--no-log-prefix", "--since", since, "gateway").stdout
+        return all(any(f'"{address}:' in log or f" {address}:" in log for address in _addresses(unit)) for unit in units)
+
+    def _take_back(self) -> None:
+        """Leave as many containers of the old image as there were."""
+        self._say("Taking it back ...")
+        _tag(self._old_image, self._tag)
+        known = {unit.id for unit in (*self._old, *self._serving)}
+        unwanted = [unit for unit in self._app(every_state=True) if unit.id not in known]
+        # Stopped first: nginx may have sent it requests, which it finishes when it can.
+        _each(["docker", "stop"], unwanted)
+        _each(["docker", "rm"], unwanted)
+        # What has replaced an old one serves until its successor of the old image does. That one has been healthy before.
+        self._wish = replace(self._wish, ready_s=max(self._wish.ready_s, PATIENCE_S))
+        try:
+            self._replace(list(self._serving))
+        except StackError as error:
+            hint = "the release could not be taken back completely: `make status`, then `make rollback`"
+            raise StackError(error.message, hint=hint, details=error.details) from None
+
+    def _app(self, *, every_state: bool = False) -> list[Unit]:
+        units = self._stack.units() if every_state else self._stack.processes()
+        return [unit for unit in units if unit.service == "app"]
+
+
+def roll_gateway(stack: ComposeStack, *, ready_s: float, say: Callable[[str], None] = click.echo) -> None:
+    """Replace the gateway. It alone holds the published port, so between the old and the new one connections are refused."""
+    tag = stack.setting("GATEWAY_IMAGE") or "flask-kit-gateway"
+    old = [unit for unit in stack.processes() if unit.service == "gateway"]
+    if not old:
+        raise StackError(f"{stack.name} has no gateway that runs", hint="run make up first")
+    old_image = _inspect(old[0].id, "{{.Image}}")
+    with _alone(stack):
+        say(f"Building {tag} ...")
+        _compose(stack, "the image cannot be built; nothing was changed", "build", "gateway")
+        began = time.monotonic()
+        try:
+            say("Checking the new configuration with the new nginx ...")
+            _compose(stack, "nginx does not accept it", "run", "--rm", "--no-deps", "--no-TTY", "gateway", "nginx", "-t")
+            say("Stopping the old gateway, which finishes what it has, and starting the new one ...")
+            began = time.monotonic()
+            _compose(stack, "the new gateway cannot be started", "up", "--detach", "--no-deps", "--no-build", "gateway")
+            url = stack.url + alive_path(stack.settings)
+            wait_until(lambda: answers_ok(url, stack.settings), ready_s, "the new gateway does not answer")
+        except StackError as error:
+            _tag(old_image, tag)
+            _compose(stack, "the old gateway cannot be started", "up", "--detach", "--no-deps", "--no-build", "gateway")
+            raise StackError(error.message, hint="the old gateway serves", details=error.details) from None
+        say(f"The new gateway answers, {time.monotonic() - began:.1f} s after the old one was told to stop.")
+
+
+def _compose(stack: ComposeStack, failure: str, *arguments: str) -> None:
+    """Run `docker compose`; raise `failure` when it fails."""
+    answer = stack.compose(*arguments)
+    if answer.returncode:
+        raise StackError(failure, details=last_lines(answer.stderr or answer.stdout))
+
+
+def previous_of(tag: str, name: str) -> str:
+    """Return the name that keeps the image that a rollout of stack `name` replaced."""
+    repository, colon, version = tag.rpartition(":")
+    return f"{repository if colon and '/' not in version else tag}:before-{name}"
+
+
+@contextmanager
+def _alone(stack: ComposeStack) -> Iterator[None]:
+    """Hold the lock of this stack's rollouts."""
+    folder = Path(stack.root) / ".run"
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{stack.name}.rollout").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"another rollout of {stack.name} is on its way", hint="wait until it has ended") from None
+        yield
+
+
+def _docker(*arguments: str) -> str:
+    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise StackError(f"docker {arguments[0]} failed", details=last_lines(answer.stderr))
+    return answer.stdout.strip()
+
+
+def _each(command: Sequence[str], units: Sequence[Unit]) -> None:
+    if units:
+        _docker(*command[1:], *(unit.id for unit in units))
+
+
+def _inspect(container: str, template: str) -> str:
+    return _docker("inspect", "--format", template, container)
+
+
+def _image_id(name: str) -> str:
+    try:
+        return _docker("image", "inspect", "--format", "{{.Id}}", name)
+    except StackError:
+        raise StackError(f"there is no image {name} on this machine", hint=f"docker pull {name}, or docker image ls", exit_code=2) from None
+
+
+def _tag(image: str, name: str) -> None:
+    _docker("tag", image, name)
+
+
+def _is_healthy(unit: Unit) -> bool:
+    """Say whether a container is healthy; raise when it has ended, or the engine gave it up."""
+    state = _inspect(unit.id, "{{.State.Status}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.Status}}{{end}}").split()
+    if state[0] not in {"created", "running"} or state[1] != "0":
+        raise StackError("a new container ended by itself")
+    if state[-1] == "unhealthy":
+        raise StackError("a new container fails its health check")
+    return state[-1] == "healthy"
+
+
+def _addresses(unit: Unit) -> list[str]:
+    return _inspect(unit.id, "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}").split()
+
+
+def _names(units: Sequence[Unit]) -> str:
+    return ", ".join(unit.id[:12] for unit in units)
+
+
+def _last_words(unit: Unit) -> str:
+    """What a container wrote last, and why its health check fails."""
+    with suppress(StackError):
+        answer = subprocess.run(["docker", "logs", "--tail", str(LOG_LINES), unit.id], capture_output=True, text=True, check=False)
+        probe = _inspect(unit.id, "{{if .State.Health}}{{range .State.Health.Log}}{{.Output}}{{end}}{{end}}")
+        return "\n".join(filter(None, [f"{unit.id[:12]}:", last_lines(answer.stdout + answer.stderr), last_lines(probe, 2)]))
+    return f"{unit.id[:12]} is gone"

@@ -1,0 +1,144 @@
+"""What the figures of a fault are worked out from: ledger, timeline and report, without a stack."""
+
+import math
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from reliability import report
+from reliability.__main__ import main
+from reliability.ledger import reconcile
+from reliability.load import Request
+from reliability.timeline import effect, p99, seconds
+
+WRITES = [("a", 201, ""), ("b", 201, ""), ("c", 502, "status 502"), ("d", 0, "TimeoutError"), ("e", 201, "")]
+
+
+def test_the_ledger_tells_lost_doubled_and_unknown_writes() -> None:
+    balance = reconcile(WRITES, {"a": 1, "b": 2, "d": 1, "from another run": 1})
+
+    assert (balance.sent, balance.acknowledged) == (5, 3)
+    assert balance.lost == ("e",)
+    assert balance.doubled == ("b",)
+    assert balance.stored_unknown == ("d",)
+    assert not balance.holds
+
+
+def test_a_write_without_an_answer_breaks_nothing_whether_it_was_stored_or_not() -> None:
+    assert reconcile(WRITES, {"a": 1, "b": 1, "e": 1}).holds
+    assert reconcile(WRITES, {"a": 1, "b": 1, "e": 1, "c": 1, "d": 1}).holds
+
+
+def test_a_stored_failure_that_is_there_twice_is_found() -> None:
+    assert reconcile(WRITES, {"a": 1, "b": 1, "e": 1, "d": 2}).doubled == ("d",)
+
+
+REQUESTS = [
+    Request("GET", 10.2, 10.3, ""),
+    Request("GET", 10.9, 11.0, ""),
+    Request("POST", 12.1, 14.1, "status 502"),
+    Request("POST", 12.5, 12.6, ""),
+    Request("GET", 13.9, 14.0, "timeout"),
+]
+
+
+def test_each_second_counts_what_was_due_in_it() -> None:
+    rows = seconds(REQUESTS, 10.0, 14.0)
+
+    assert [(row.right, row.errors) for row in rows] == [(2, {}), (0, {}), (1, {"status 502": 1}), (0, {"timeout": 1})]
+    assert math.isnan(rows[1].p99_s)
+    assert rows[2].p99_s == pytest.approx(2.0)
+
+
+def test_the_effect_counts_from_the_beginning_of_the_fault() -> None:
+    seen = effect(REQUESTS, 12.0)
+
+    assert seen.failed == {"POST status 502": 1, "GET timeout": 1}
+    assert seen.first_failure_s == pytest.approx(0.1)
+    assert seen.last_failure_s == pytest.approx(1.9)
+    assert seen.p99_before_s == pytest.approx(0.1)
+    assert seen.slowest_s == pytest.approx(2.0)
+
+
+def test_the_percentile_is_the_nearest_rank() -> None:
+    assert p99([float(n) for n in range(1, 101)]) == 99
+    assert p99([1.0]) == 1
+
+
+def record(title: str = "A worker is killed <-9>") -> dict[str, Any]:
+    """One fault as chaos writes it."""
+    return {
+        "worker_class": "gthread",
+        "fault": "kill-worker",
+        "title": title,
+        "expect": "requests in work",
+        "said": "2 of 5 requests failed",
+        "began_s": 2.0,
+        "ended_s": 3.0,
+        "seconds": [asdict(row) for row in seconds(REQUESTS, 10.0, 14.0)],
+        "effect": asdict(effect(REQUESTS, 12.0)),
+        "ledger": {**asdict(reconcile(WRITES, {"a": 1, "b": 1, "e": 1})), "holds": True},
+        "operator": ["gateway-1 | <script>alert(1)</script>"],
+    }
+
+
+class Page(HTMLParser):
+    """The elements of a page, its ids, and whatever it would fetch from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.named: list[str] = []
+        self.fetched: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in {"aria-labelledby", "aria-describedby"}:
+                self.named += (value or "").split()
+            if name in {"src", "href"} and not (value or "").startswith(("#", "data:")):
+                self.fetched.append(value or "")
+
+
+def test_the_report_is_one_offline_file_whose_charts_have_words(tmp_path: Path) -> None:
+    html, markdown = report.write([record()], tmp_path, "python -m reliability chaos", "2 cores")
+    page = Page(html.read_text())
+
+    assert page.tags.count("svg") == page.tags.count("desc") == 2
+    assert page.fetched == []
+    assert len(set(page.ids)) == len(page.ids)
+    assert set(page.named) <= set(page.ids)
+    assert "script" not in page.tags
+    assert "2 of 5 requests failed. Failures: 1 POST status 502, 1 GET timeout." in html.read_text()
+    assert "| gthread | A worker is killed <-9> | 5 | 2 | 1 | 1.9 s |" in markdown.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--fault", "no-such-fault"), "'no-such-fault' is not one of"),
+        (("--class", "eventlet"), "'eventlet' is not one of"),
+        (("--rate", "0"), "0.0 is not in the range"),
+        (("--replicas", "many"), "'many' is not a valid integer"),
+    ],
+)
+def test_a_wrong_wish_is_refused(arguments: tuple[str, ...], says: str) -> None:
+    answer = CliRunner().invoke(main, ["chaos", *arguments])
+
+    assert answer.exit_code == 2
+    assert says in answer.output
+
+
+def test_a_plan_starts_nothing() -> None:
+    answer = CliRunner().invoke(main, ["chaos", "--plan", "--class", "sync", "--fault", "nothing", "--fault", "power-cut"])
+
+    assert answer.exit_code == 0
+    assert "2 faults, 1 worker classes, 200 requests/s: about" in answer.output

@@ -1,0 +1,128 @@
+"""A new version takes over under load: nothing acknowledged is lost or doubled; a bad one is taken back by itself and says why."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from reliability.ledger import reconcile, stored_writes
+from reliability.load import Load, Outcome
+from stack import Stack
+from stack.compose import ComposeStack
+from stack.machine import free_ports
+from tests.conftest import ROOT, Stacks
+from tests.surgery import docker, unit_list
+
+pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.xdist_group("rollout")]
+
+# What a busy machine of two cores carries beside the start of containers.
+RATE_PER_S = 3
+
+
+class Site:
+    """A stack of this file's own, because a rollout moves the name of its image."""
+
+    def __init__(self, stacks: Stacks, runtime: str) -> None:
+        self.image = f"kit-test-rollout-{os.getpid()}"
+        self.settings = {"LIMITS": "off", "APP_REPLICAS": "2", "APP_IMAGE": self.image, "GATEWAY_PORT": str(free_ports(1)[0])}
+        built = ComposeStack("unused", root=ROOT, settings=self.environment).compose("build", "app")
+        assert built.returncode == 0, built.stderr
+        self.stack: Stack = stacks.get(runtime, self.settings)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, **self.settings}
+
+    def version(self, setting: str) -> str:
+        """Make another version of the image, with one more environment variable."""
+        name = f"{self.image}:{setting.partition('=')[0].lower()}"
+        recipe = f"FROM {self.image}\nENV {setting}\n"
+        subprocess.run(["docker", "build", "--quiet", "--tag", name, "-"], input=recipe, text=True, check=True, capture_output=True)
+        return name
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m stack` on it."""
+        command = [sys.executable, "-m", "stack", "--runtime", "compose", "--name", self.stack.name, *arguments]
+        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
+
+    def images(self) -> list[str]:
+        """The images that the app's containers run, one for each."""
+        return [docker("inspect", "--format", "{{.Image}}", unit.id).strip() for unit in unit_list(self.stack, "app")]
+
+
+@pytest.fixture(scope="module")
+def site(stacks: Stacks, runtime: str) -> Iterator[Site]:
+    """Two app containers; the same stack for all tests of this file."""
+    site = Site(stacks, runtime)
+    yield site
+    site.stack.down(volumes=True)
+    docker("image", "rm", *docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={site.image}").split())
+
+
+def id_of(image: str) -> str:
+    return docker("image", "inspect", "--format", "{{.Id}}", image).strip()
+
+
+def account(site: Site, seen: Outcome, note: Callable[[str], None]) -> None:
+    """Nothing acknowledged is lost, nothing is there twice. How many requests failed depends on the machine, and is noted."""
+    balance = reconcile(seen.writes, stored_writes(site.stack))
+    note(f"release under {RATE_PER_S} requests/s: {dict(Counter(request.error for request in seen.failed))} failed; {balance}")
+    assert balance.holds, str(balance)
+    assert balance.acknowledged > 0
+
+
+def test_a_release_and_the_way_back_lose_no_write(site: Site, tmp_path: Path, note: Callable[[str], None]) -> None:
+    old, new = site.images(), id_of(site.version("RELEASE=2"))
+    with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load:
+        released = site.command("rollout", "--image", site.version("RELEASE=2"), "--at-once", "2", "--ready", "200")
+        assert released.returncode == 0, released.stderr
+        assert site.images() == [new, new]
+        back = site.command("rollback")
+        assert back.returncode == 0, back.stderr
+    assert site.images() == old
+    account(site, load.result(), note)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [("GUNICORN_NO_SUCH_SETTING=1", "has no setting 'no_such_setting'"), ("PROBE_TIMEOUT=soon", "could not convert string to float")],
+    ids=["does not start", "fails its health check"],
+)
+def test_a_bad_release_is_taken_back_and_says_why(site: Site, tmp_path: Path, setting: str, says: str, note: Callable[[str], None]) -> None:
+    before = [unit.id for unit in unit_list(site.stack, "app")]
+    with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load:
+        answer = site.command("rollout", "--image", site.version(setting), "--ready", "30", "--no-migrate")
+    assert answer.returncode == 1
+    assert says in answer.stderr
+    assert "the old version went on serving" in answer.stderr
+    assert [unit.id for unit in unit_list(site.stack, "app")] == before
+    assert id_of(site.image) == site.images()[0]
+    account(site, load.result(), note)
+
+
+def test_a_plan_changes_nothing(site: Site) -> None:
+    before = [unit.id for unit in unit_list(site.stack, "app")]
+    answer = site.command("rollout", "--plan")
+    assert answer.returncode == 0
+    assert "2 containers, 1 at a time" in answer.stdout
+    assert [unit.id for unit in unit_list(site.stack, "app")] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--image", "no-such-image"), "there is no image no-such-image on this machine"),
+        (("--at-once", "0"), "0 is not in the range"),
+        (("database",), "'database' is not one of 'app', 'gateway'"),
+        (("gateway", "--plan"), "--image and --plan are for the app"),
+    ],
+)
+def test_a_wrong_wish_is_refused(site: Site, arguments: tuple[str, ...], says: str) -> None:
+    answer = site.command("rollout", *arguments)
+    assert answer.returncode == 2
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
