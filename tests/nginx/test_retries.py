@@ -84,13 +84,13 @@ def test_reading_is_tried_again(start_gateway: Gateways, method: str) -> None:
     assert broken.seen
 
 
-def test_no_request_meets_more_than_four_servers(start_gateway: Gateways) -> None:
+def test_no_request_meets_more_than_five_servers(start_gateway: Gateways) -> None:
     """A request that kills its worker does not visit every container."""
     with ExitStack() as exits:
         backends = [exits.enter_context(RawBackend(hang_up)) for _ in range(6)]
         assert start_gateway([backend.address for backend in backends]).get("/poison").status == 502
 
-    assert targets(*backends) == Counter({"/poison": 4})
+    assert targets(*backends) == Counter({"/poison": 5})
 
 
 # --- Requests that never arrived
@@ -130,10 +130,10 @@ def test_refused_connection_would_be_an_error_without_retries(start_gateway: Gat
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_three_of_five_may_leave_at_once(start_gateway: Gateways, method: str) -> None:
-    """As `--scale app=5` followed by `--scale app=2` does."""
+def test_four_of_six_may_leave_at_once(start_gateway: Gateways, method: str) -> None:
+    """As `--scale app=6` followed by `--scale app=2` does."""
     with ExitStack() as exits:
-        gone = [exits.enter_context(Refusing()).address for _ in range(3)]
+        gone = [exits.enter_context(Refusing()).address for _ in range(4)]
         stay = [exits.enter_context(RawBackend(answer)) for _ in range(2)]
         gateway = start_gateway([*gone, *(backend.address for backend in stay)])
         statuses = [gateway.request(method, f"/{number}").status for number in range(30)]
@@ -143,8 +143,8 @@ def test_three_of_five_may_leave_at_once(start_gateway: Gateways, method: str) -
 
 
 def test_three_could_not_with_two_tries(start_gateway: Gateways) -> None:
-    """The twin: why there are four tries."""
-    edit = Edit("snippets/retries.conf", r"proxy_next_upstream_tries 4;", "proxy_next_upstream_tries 2;")
+    """The twin: why there are five tries."""
+    edit = Edit("snippets/retries.conf", r"proxy_next_upstream_tries 5;", "proxy_next_upstream_tries 2;")
     with ExitStack() as exits:
         gone = [exits.enter_context(Refusing()).address for _ in range(3)]
         stay = exits.enter_context(RawBackend(answer))
