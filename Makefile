@@ -90,6 +90,10 @@ backup: venv ## Write the database to a file, while the site runs [FILE=...]
 restore: venv ## Put the database back to what a backup holds: make restore FILE=... [ARGS=--yes]
 	@$(PYTHON_IN_VENV) -m stack restore $(ARGS) "$(FILE)"
 
+.PHONY: bench-waf
+bench-waf: venv-test ## Measure what the firewall costs nginx, on this machine
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m tests.waf.bench
+
 .PHONY: lock
 lock: venv-test ## Lock the dependencies of pyproject.toml anew
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock $(ARGS)
