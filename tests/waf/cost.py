@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.clients import wait_until
 from tests.nginx.gateway import Gateway
 from tests.waf.corpus import FORM, JSON, Request
 
@@ -14,13 +15,19 @@ ONE_WORKER = {"NGINX_WORKER_PROCESSES": "1"}
 
 def worker_of(gateway: Gateway) -> psutil.Process:
     """The worker of a gateway with one; the master's title names its configuration file, in a container too."""
-    (master,) = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if "master process" in (title := " ".join(process.info["cmdline"] or [])) and f"{gateway.folder}/" in title
-    ]
-    (worker,) = [child for child in master.children() if "worker process" in " ".join(child.cmdline())]
+
+    def found() -> list[psutil.Process]:
+        # A worker that has just been made still bears its master's title, and has no children.
+        masters = [process for process in psutil.process_iter(["cmdline"]) if _is_master(process, gateway)]
+        return [child for master in masters for child in master.children() if "worker process" in " ".join(child.cmdline())]
+
+    (worker,) = wait_until(found, "nginx has its worker")
     return worker
+
+
+def _is_master(process: psutil.Process, gateway: Gateway) -> bool:
+    title = " ".join(process.info["cmdline"] or [])
+    return "master process" in title and f"{gateway.folder}/" in title
 
 
 def cpu_ms(worker: psutil.Process) -> float:
