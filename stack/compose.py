@@ -36,10 +36,10 @@ class ComposeStack:
 
     @property
     def url(self) -> str:
-        # With compose.tls.yaml the plain port only leads to the other one.
-        secure = self._capture("port", "gateway", TLS_PORT_IN_CONTAINER)
-        scheme = "http" if secure.returncode else "https"
-        published = (secure.stdout if scheme == "https" else self._read("port", "gateway", GATEWAY_PORT_IN_CONTAINER)).strip().splitlines()
+        # With compose.tls.yaml the plain port only leads to the other one. A port that the image names and nobody publishes is ":0".
+        secure = [line for line in self._capture("port", "gateway", TLS_PORT_IN_CONTAINER).stdout.split() if not line.endswith(":0")]
+        scheme = "https" if secure else "http"
+        published = secure or self._read("port", "gateway", GATEWAY_PORT_IN_CONTAINER).split()
         if not published:
             raise StackError(f"the stack {self.name} publishes no port", hint="run make up")
         host, _, port = published[0].rpartition(":")
