@@ -20,7 +20,7 @@ REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1000"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 # The three operations share them unevenly, and each phase adds some of its own: this many for each reach the number above.
 EXAMPLES = REQUESTS // 2
-# Making a request up costs about 0.1 s of CPU; a busy machine needs several times that.
+# Making a request up costs about 0.03 s of CPU; a busy machine needs several times that.
 LIMIT_S = max(300, REQUESTS // 2)
 
 
