@@ -24,4 +24,4 @@ def make_kit(tmp_path_factory: pytest.TempPathFactory) -> MakeKit:
 
     Not in `tmp_path`: the name of a test is long, and the path of a socket in the copy may have 103 bytes.
     """
-    return lambda *, app=False: Kit(tmp_path_factory.mktemp("kit") / "kit", app=app)
+    return lambda *, app=False: Kit(tmp_path_factory.mktemp("k") / "kit", app=app)

@@ -92,7 +92,7 @@ def own_stack(make_kit: MakeKit, unavailable: Mapping[str, str], not_run: Callab
     if unavailable["local"]:
         not_run(f"runtime local: {unavailable['local']}")
     kit = make_kit(app=True)
-    stack = open_stack("local", name="kit-doctor", root=kit.root, env={"GATEWAY_PORT": str(free_ports(1)[0])})
+    stack = open_stack("local", name="own", root=kit.root, env={"GATEWAY_PORT": str(free_ports(1)[0])})
     stack.up()
     yield kit, stack
     stack.down(volumes=True)

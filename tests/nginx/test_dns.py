@@ -87,7 +87,7 @@ def dns(vanished: str) -> Iterator[Dns]:
 
 def start(start_gateway: Gateways, dns: Dns, backend: RawBackend, *edits: Edit) -> Gateway:
     port = backend.address.rpartition(":")[2]
-    gateway = start_gateway(f"app.test:{port}", {"RESOLVER": dns.address}, [PATIENT, *edits])
+    gateway = start_gateway(f"app.test:{port}", {"RESOLVER": dns.address, "WAF_MODE": "Off"}, [PATIENT, *edits])
     wait_until(lambda: dns.asked, "nginx has asked for the servers")
     wait_until(lambda: gateway.get("/first", "X-Request-ID: begun-1", host="no.such.host").status == 421, "nginx serves")
     return gateway
