@@ -18,13 +18,43 @@ class Seen:
     body: bytes
 
 
-@dataclass(slots=True)
-class RawBackend:
+class QuietServer(socketserver.ThreadingTCPServer):
+    """A thread for each connection; what goes wrong in one is no news here: nginx closes and resets them."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing."""
+
+
+class InThread:
+    """A server of socketserver's that runs in a thread while the block does."""
+
+    _server: socketserver.TCPServer
+
+    def _serve(self, server: socketserver.TCPServer) -> Self:
+        self._server = server
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, "host:port"."""
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
+
+
+@dataclass
+class RawBackend(InThread):
     """Reads each request completely, keeps it in `seen`, then does what `behave` says. Keeps connections alive."""
 
     behave: Callable[[socket.socket, Seen], None]
     seen: list[Seen] = field(default_factory=list)
-    _server: socketserver.ThreadingTCPServer = field(init=False)
 
     def __enter__(self) -> Self:
         backend = self
@@ -38,25 +68,7 @@ class RawBackend:
                     except OSError:
                         return  # closed, by `behave` or by nginx
 
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A connection that nginx resets is no news here."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def address(self) -> str:
-        host, port = self._server.server_address[:2]
-        return f"{host!s}:{port}"
+        return self._serve(QuietServer(("127.0.0.1", 0), Handler))
 
 
 def read_request(stream: Any) -> Seen | None:

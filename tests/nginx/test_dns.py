@@ -3,7 +3,6 @@
 import socket
 import socketserver
 import struct
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import Self
 import pytest
 
 from tests.clients import wait_until
-from tests.nginx.backends import RawBackend, answer, hang_up
+from tests.nginx.backends import InThread, RawBackend, answer, hang_up
 from tests.nginx.conftest import Gateways
 from tests.nginx.gateway import Answer, Edit, Gateway
 
@@ -24,7 +23,7 @@ PATIENT = Edit("snippets/proxy-to-app.conf", r"^proxy_connect_timeout 2s;", "pro
 NEVER_AGAIN = Edit("conf.d/40-upstream.conf", r"@again;$", "@failed;")
 
 
-class Dns:
+class Dns(InThread):
     """Answers every question for an IPv4 address with `addresses`, and counts the questions."""
 
     def __init__(self, *addresses: str) -> None:
@@ -44,17 +43,7 @@ class Dns:
                 records = [struct.pack("!HHHIH", 0xC00C, 1, 1, 600, 4) + socket.inet_aton(address) for address in dns.addresses]
                 reply_to.sendto(header + question[12:] + b"".join(records), self.client_address)
 
-        self._server = socketserver.UDPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        return self._serve(socketserver.UDPServer(("127.0.0.1", 0), Handler))
 
 
 @pytest.fixture

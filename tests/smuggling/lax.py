@@ -2,17 +2,17 @@
 
 import json
 import socketserver
-import threading
 from dataclasses import dataclass, field
 from io import BufferedIOBase
-from typing import Any, Self
+from typing import Self
 
+from tests.nginx.backends import InThread, QuietServer
 from tests.nginx.gateway import HOST
 from tests.smuggling.wire import Record
 
 
-@dataclass(slots=True)
-class LaxServer:
+@dataclass
+class LaxServer(InThread):
     """Answers each request with its path as JSON.
 
     `prefers_chunks`: Transfer-Encoding wins over Content-Length, where a request with both must be refused.
@@ -22,7 +22,6 @@ class LaxServer:
     prefers_chunks: bool = False
     reads_body_of_get: bool = True
     _records: list[Record] = field(default_factory=list)
-    _server: socketserver.ThreadingTCPServer = field(init=False)
 
     def __enter__(self) -> Self:
         lax = self
@@ -32,24 +31,11 @@ class LaxServer:
                 while body := lax.answer(self.rfile):
                     self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A connection that nginx closes is no news here."""
-
-        self._server = Server((HOST, 0), Handler)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        return self._serve(QuietServer((HOST, 0), Handler))
 
     @property
     def port(self) -> int:
-        port: int = self._server.server_address[1]
-        return port
+        return int(self._server.server_address[1])
 
     def mark(self) -> int:
         return len(self._records)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from stack import Stack
+from tests.surgery import docker
 
 # The stack of tests/hardening: one start for both.
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LAB_ENABLED="1")]
@@ -27,10 +28,6 @@ PATHS = (
     "/openapi.json",
 )
 CHUNK = 1 << 20
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
