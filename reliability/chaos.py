@@ -13,7 +13,7 @@ from reliability.faults import FAULTS, Fault
 from reliability.ledger import reconcile, stored_writes
 from reliability.load import Load, Outcome
 from reliability.timeline import effect, seconds
-from stack import Stack, StackError, open_stack
+from stack import StackError, open_stack
 from stack.compose import ComposeStack
 from stack.machine import free_ports
 from stack.waiting import answers_ok, ready_path, wait_until
@@ -107,16 +107,15 @@ def _sentence(seen: Outcome, holds: bool, began_s: float, ended_s: float) -> str
     return words + ("; ledger holds" if holds else "; LEDGER BROKEN")
 
 
-def _told(stack: Stack, since: str) -> list[str]:
+def _told(stack: ComposeStack, since: str) -> list[str]:
     """The first telling lines of the logs since then: what an operator saw."""
-    if not isinstance(stack, ComposeStack):
-        return []
     lines = stack.compose("logs", "--no-color", "--since", since).stdout.splitlines()
     return [line[:300] for line in lines if any(word in line for word in TELLING)][:OPERATOR_LINES]
 
 
 def _ready(stack: ComposeStack) -> None:
-    wait_until(lambda: answers_ok(stack.url + ready_path(stack.settings), stack.settings), 90, "the stack is not ready again")
+    url = stack.url + ready_path(stack.settings)
+    wait_until(lambda: answers_ok(url, stack.settings), 90, "the stack is not ready again")
     wait_until(
         lambda: all(unit.state == "healthy" for unit in stack.units() if unit.service in {"app", "gateway", "database"}), 90, "not healthy"
     )

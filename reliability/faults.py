@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stack import StackError, Unit
-from stack.compose import ComposeStack
+from stack.compose import ComposeStack, docker
 
 Act = Callable[[ComposeStack], None]
 
@@ -31,14 +31,6 @@ class Fault:
     after_s: float = 10.0  # how long it is watched afterwards
 
 
-def docker(*arguments: str) -> str:
-    """Run a docker command and return what it prints."""
-    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise StackError(f"docker {arguments[0]} failed", details=answer.stderr)
-    return answer.stdout.strip()
-
-
 def units(stack: ComposeStack, service: str) -> list[Unit]:
     """Return the containers of one service, those that have ended too."""
     return [unit for unit in stack.units() if unit.service == service]
@@ -48,10 +40,14 @@ def signal_all(container: str, number: signal.Signals) -> None:
     """Stop, continue or kill every process of a container; the engine's `pause` gives up where cgroup v1 is slow to freeze."""
     for pid in docker("top", container, "-o", "pid").split()[1:]:
         with suppress(ProcessLookupError):
-            try:
-                os.kill(int(pid), number)
-            except PermissionError:
-                raise StackError("only root may signal the processes of a container", hint="run this as root") from None
+            _signal(int(pid), number)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except PermissionError:
+        raise StackError("only root may signal the processes of a container", hint="run this as root") from None
 
 
 def _inside(service: str, script: str) -> Act:
@@ -66,11 +62,7 @@ def _main_process(service: str, *, every: bool = False) -> Act:
 
     def act(stack: ComposeStack) -> None:
         for unit in units(stack, service)[: None if every else 1]:
-            pid = int(docker("inspect", "--format", "{{.State.Pid}}", unit.id))
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except PermissionError:
-                raise StackError("only root may kill a container's main process", hint="run this as root") from None
+            _signal(int(docker("inspect", "--format", "{{.State.Pid}}", unit.id)), signal.SIGKILL)
 
     return act
 

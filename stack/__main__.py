@@ -150,8 +150,7 @@ def rollout(stack: Stack, /, service: str, *, only_plan: bool, **wishes: Any) ->
 def rollback(stack: Stack) -> None:
     """Go back to the version that the last rollout replaced; the database stays as it is."""
     compose = _compose(stack)
-    previous = previous_of(compose.setting("APP_IMAGE") or "flask-kit-app", compose.name)
-    Rollout(compose, Wish(image=previous, migrate=False)).run()
+    Rollout(compose, Wish(image=previous_of(compose), migrate=False)).run()
 
 
 @main.command("backup")

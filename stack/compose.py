@@ -22,6 +22,14 @@ TLS_PORT_IN_CONTAINER = "8443"
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared with, never bound
 
 
+def docker(*arguments: str) -> str:
+    """Run a docker command and return what it prints; StackError, with its last lines, when it fails."""
+    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise StackError(f"docker {arguments[0]} failed", details=last_lines(answer.stderr))
+    return answer.stdout.strip()
+
+
 class ComposeStack:
     """One Compose project. The Compose file in the root folder says what it consists of."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from stack.base import StackError, Unit, last_lines
-from stack.compose import ComposeStack
+from stack.compose import ComposeStack, docker
 from stack.waiting import alive_path, answers_ok, wait_until
 
 LOG_LINES = 15
@@ -49,7 +49,7 @@ class Rollout:
         self._wish = wish
         self._say = say
         # The name under which the Compose file knows the app's image: the release is what this name points to.
-        self._tag = stack.setting("APP_IMAGE") or "flask-kit-app"
+        self._tag = app_image(stack)
         self._old = self._app()
         self._serving: list[Unit] = []  # new ones that have replaced an old one
         if not self._old:
@@ -61,7 +61,7 @@ class Rollout:
     @property
     def previous(self) -> str:
         """The name that keeps the image that was replaced, for `rollback`."""
-        return previous_of(self._tag, self._stack.name)
+        return previous_of(self._stack)
 
     def plan(self) -> list[str]:
         """Say what would be done."""
@@ -112,8 +112,8 @@ class Rollout:
             fresh = self._start(len(step))
             self._say(f"Healthy and known to nginx: {_names(fresh)}. Draining {_names(step)} ...")
             began = time.monotonic()
-            _each(["docker", "stop"], step)
-            _each(["docker", "rm"], step)
+            _each("stop", step)
+            _each("rm", step)
             self._serving += fresh
             self._say(f"  gone after {time.monotonic() - began:.1f} s")
 
@@ -129,7 +129,9 @@ class Rollout:
             raise StackError("the new containers cannot be started", details=last_lines(answer.stderr))
         self._until(lambda: all(_is_healthy(unit) for unit in fresh), fresh, self._wish.ready_s, "healthy")
         since = datetime.now(UTC).isoformat()
-        self._until(lambda: self._known(fresh, since), fresh, KNOWN_S, "known to nginx")
+        # Asked for once: `docker compose` says it, and the probes are many.
+        url = self._stack.url + alive_path(self._stack.settings)
+        self._until(lambda: self._known(fresh, since, url), fresh, KNOWN_S, "known to nginx")
         return fresh
 
     def _until(self, condition: Callable[[], bool], units: Sequence[Unit], timeout_s: float, what: str) -> None:
@@ -138,9 +140,9 @@ class Rollout:
         except StackError as error:
             raise StackError(error.message, details="\n".join(_last_words(unit) for unit in units)) from None
 
-    def _known(self, units: Sequence[Unit], since: str) -> bool:
+    def _known(self, units: Sequence[Unit], since: str, url: str) -> bool:
         """Ask once through the gateway; say whether its log shows a request to each of the containers since then."""
-        answers_ok(self._stack.url + alive_path(self._stack.settings), self._stack.settings)
+        answers_ok(url, self._stack.settings)
         time.sleep(PROBE_S)
         log = self._stack.compose("logs", "--no-log-prefix", "--since", since, "gateway").stdout
         return all(any(f'"{address}:' in log or f" {address}:" in log for address in _addresses(unit)) for unit in units)
@@ -152,8 +154,8 @@ class Rollout:
         known = {unit.id for unit in (*self._old, *self._serving)}
         unwanted = [unit for unit in self._app(every_state=True) if unit.id not in known]
         # Stopped first: nginx may have sent it requests, which it finishes when it can.
-        _each(["docker", "stop"], unwanted)
-        _each(["docker", "rm"], unwanted)
+        _each("stop", unwanted)
+        _each("rm", unwanted)
         # What has replaced an old one serves until its successor of the old image does. That one has been healthy before.
         self._wish = replace(self._wish, ready_s=max(self._wish.ready_s, PATIENCE_S))
         try:
@@ -200,10 +202,16 @@ def _compose(stack: ComposeStack, failure: str, *arguments: str) -> None:
         raise StackError(failure, details=last_lines(answer.stderr or answer.stdout))
 
 
-def previous_of(tag: str, name: str) -> str:
-    """Return the name that keeps the image that a rollout of stack `name` replaced."""
+def app_image(stack: ComposeStack) -> str:
+    """Return the name of the app's image, as the Compose file has it."""
+    return stack.setting("APP_IMAGE") or "flask-kit-app"
+
+
+def previous_of(stack: ComposeStack) -> str:
+    """Return the name that keeps the image that a rollout of this stack replaced."""
+    tag = app_image(stack)
     repository, colon, version = tag.rpartition(":")
-    return f"{repository if colon and '/' not in version else tag}:before-{name}"
+    return f"{repository if colon and '/' not in version else tag}:before-{stack.name}"
 
 
 @contextmanager
@@ -219,31 +227,24 @@ def _alone(stack: ComposeStack) -> Iterator[None]:
         yield
 
 
-def _docker(*arguments: str) -> str:
-    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise StackError(f"docker {arguments[0]} failed", details=last_lines(answer.stderr))
-    return answer.stdout.strip()
-
-
-def _each(command: Sequence[str], units: Sequence[Unit]) -> None:
+def _each(command: str, units: Sequence[Unit]) -> None:
     if units:
-        _docker(*command[1:], *(unit.id for unit in units))
+        docker(command, *(unit.id for unit in units))
 
 
 def _inspect(container: str, template: str) -> str:
-    return _docker("inspect", "--format", template, container)
+    return docker("inspect", "--format", template, container)
 
 
 def _image_id(name: str) -> str:
     try:
-        return _docker("image", "inspect", "--format", "{{.Id}}", name)
+        return docker("image", "inspect", "--format", "{{.Id}}", name)
     except StackError:
         raise StackError(f"there is no image {name} on this machine", hint=f"docker pull {name}, or docker image ls", exit_code=2) from None
 
 
 def _tag(image: str, name: str) -> None:
-    _docker("tag", image, name)
+    docker("tag", image, name)
 
 
 def _is_healthy(unit: Unit) -> bool:
