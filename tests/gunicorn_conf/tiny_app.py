@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 EXPORTED = ("WORKER_CONCURRENCY", "FORWARDED_ALLOW_IPS", "ADDED")
-TURNS, TURN_S = 100, 0.05
-SLOW_TURNS = 400  # 20 s: below gunicorn's timeout, above what a busy machine takes to hear a signal
+TURN_S = 0.05
+TURNS = 400  # 20 s: below gunicorn's timeout, above what a busy machine takes to hear a signal or to connect
 arrived: list[str] = []
 
 
 def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-    """/ describes the request, /meet says whether another request came in while it waited, /slow waits for a file."""
+    """/ describes the request, /meet says whether another came in while it waited (?N: N turns at most), /slow waits for a file."""
     path = environ["PATH_INFO"]
     facts: dict[str, object] = {
         "pid": os.getpid(),
@@ -29,10 +29,10 @@ def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable
     }
     if path == "/meet":
         arrived.append(path)
-        facts["met"] = wait(lambda: len(arrived) > 1)
+        facts["met"] = wait(lambda: len(arrived) > 1, int(environ["QUERY_STRING"] or TURNS))
     elif path == "/slow":
         Path("at-work").touch()
-        facts["released"] = wait(Path("release").exists, SLOW_TURNS)
+        facts["released"] = wait(Path("release").exists)
     body = json.dumps(facts).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]

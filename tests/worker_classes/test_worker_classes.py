@@ -31,8 +31,9 @@ Lifecycle = list[str]
 def stack(stack_factory: Callable[..., Stack], worker_class: str) -> Stack:
     """A stack whose gunicorns run this worker class."""
     settings = {"LAB_ENABLED": "1", "LIMITS": "off", "WEB_CONCURRENCY": "1", "GUNICORN_WORKER_CLASS": worker_class}
-    # Uploads here are plain bytes, which the firewall refuses unless they are named.
-    return stack_factory({**settings, "WAF_CONTENT_TYPES": "application/octet-stream"})
+    # Uploads here are plain bytes, which the firewall refuses unless they are named. The list replaces the default one.
+    types = "application/json application/x-www-form-urlencoded application/octet-stream"
+    return stack_factory({**settings, "WAF_CONTENT_TYPES": types})
 
 
 def answers(replies: Sequence[Reply]) -> list[dict[str, Any]]:
