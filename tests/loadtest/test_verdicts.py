@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.inference import Verdict
 from loadtest.knee import Outcome, knee_of
-from loadtest.records import Cell, Limits
+from loadtest.records import Cell, Limits, Step
 from loadtest.verdicts import Answer, between, floor, results
 from tests.loadtest.synthetic import PROOF, cell, manifest, run, step
 
@@ -137,6 +137,18 @@ def test_littles_law_is_checked() -> None:
     cells = [replace(c, steps=tuple(replace(s, in_flight_mean=s.in_flight_mean * 3 + 10) for s in c.steps)) for c in run(plan, FAST)]
 
     assert any("Little's law" in note for note in answer(cells).notes)
+
+
+def test_littles_law_is_not_asked_of_a_queue_that_grows() -> None:
+    plan = manifest(THREE, WAIT)
+    work = plan.workloads[0]
+
+    def growing(sound: Step) -> Step:
+        grows = not Outcome(sound, work).holds(plan.limits)
+        return replace(sound, in_flight_mean=sound.in_flight_mean * 3 + 10) if grows else sound
+
+    overloaded = [replace(c, steps=tuple(growing(s) for s in c.steps)) for c in run(plan, FAST)]
+    assert answer(overloaded).notes == ()
 
 
 def test_the_floor_is_what_the_generator_shows_at_rates_it_can_make() -> None:
