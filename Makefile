@@ -82,6 +82,10 @@ rollback: venv ## Go back to the version that the last rollout replaced
 chaos: venv-test ## Inject faults under load, and draw what they cost [ARGS="--plan"] (docs/faults.md)
 	@$(PYTHON_IN_VENV) -m reliability chaos $(ARGS)
 
+.PHONY: releases
+releases: venv-test ## Release in every way under load, and count what failed [ARGS="--plan"] (docs/releases.md)
+	@$(PYTHON_IN_VENV) -m reliability releases $(ARGS)
+
 .PHONY: backup
 backup: venv ## Write the database to a file, while the site runs [FILE=...]
 	@$(PYTHON_IN_VENV) -m stack backup $(FILE)
@@ -93,6 +97,15 @@ restore: venv ## Put the database back to what a backup holds: make restore FILE
 .PHONY: bench-waf
 bench-waf: venv-test ## Measure what the firewall costs nginx, on this machine
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m tests.waf.bench
+
+.PHONY: flood
+flood: venv-test ## Measure what 10,000 requests of one client cost the others and the server (about 5 minutes)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m pytest -m bench tests/limits/test_flood_figures.py
+
+.PHONY: slow-attacks
+slow-attacks: venv-test ## Attack the site with slowhttptest, four modes with 1,000 connections each (about 6 minutes)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m stack install slowhttptest
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m pytest -m bench tests/limits/test_slow_attacks.py
 
 .PHONY: lock
 lock: venv-test ## Lock the dependencies of pyproject.toml anew

@@ -1,29 +1,34 @@
-"""`python -m reliability chaos`: the command line. It reads wishes and prints; the work is done elsewhere."""
+"""`python -m reliability chaos` and `... releases`: the command line. It reads wishes and prints; the work is done elsewhere."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from loadtest.machine import fingerprint
-from reliability import chaos as timeline, report
-from reliability.faults import FAULTS
+from reliability import observe, report
+from reliability.event import Event
+from reliability.faults import FAULTS, MIX as FAULT_MIX
+from reliability.releases import MIX as RELEASE_MIX, releases as releases_of
 from stack import StackError
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES = ("sync", "gthread", "gevent", "tornado")
+NAMES = list(releases_of(1, 2))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Show under load what faults cost."""
+    """Show under load what faults and releases cost."""
     signal.signal(signal.SIGTERM, _end)
 
 
@@ -32,41 +37,83 @@ def _end(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _options(*, rate_per_s: float, fewest: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that both commands have."""
+    options = (
+        click.option("--class", "classes", multiple=True, type=click.Choice(CLASSES), default=CLASSES[:3], show_default=True),
+        click.option(
+            "--rate", "rate_per_s", default=rate_per_s, show_default=True, type=click.FloatRange(1, 5000), help="Requests per second."
+        ),
+        click.option("--replicas", default=3, show_default=True, type=click.IntRange(fewest, 20), help="App containers."),
+        click.option("--waf", default="On", show_default=True, type=click.Choice(["On", "Off"]), help="The firewall."),
+        click.option("--build/--no-build", default=True, show_default=True, help="Build the images, or take those that are there."),
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder of the run; one that holds a run is added to. Default: a new one in reliability/results.",
+        ),
+        click.option("--plan", "only_plan", is_flag=True, help="Say how long it takes, and stop."),
+    )
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 @main.command()
-@click.option("--class", "classes", multiple=True, type=click.Choice(CLASSES), default=CLASSES[:3], show_default=True)
-@click.option("--fault", "faults", multiple=True, type=click.Choice(list(FAULTS)), default=list(FAULTS), help="Default: all of them.")
-@click.option("--rate", "rate_per_s", default=200.0, show_default=True, type=click.FloatRange(1, 5000), help="Requests per second.")
-@click.option("--replicas", default=3, show_default=True, type=click.IntRange(1, 20), help="App containers.")
-@click.option("--build/--no-build", default=True, show_default=True)
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run. Default: a new one in reliability/results."
-)
-@click.option("--plan", "only_plan", is_flag=True, help="Say how long it takes, and stop.")
-def chaos(*, out: Path | None, only_plan: bool, **wishes: object) -> None:
+@click.option("--fault", "names", multiple=True, type=click.Choice(list(FAULTS)), default=list(FAULTS), help="Default: all of them.")
+@_options(rate_per_s=200.0, fewest=1)
+def chaos(*, names: tuple[str, ...], out: Path | None, only_plan: bool, **wishes: Any) -> None:
     """Inject one fault after the other into a stack of its own, and draw what happened."""
-    wish = timeline.Wish(**wishes)  # type: ignore[arg-type] # click has checked them
-    chosen = [FAULTS[name] for name in wish.faults]
-    minutes = len(wish.classes) * (1 + sum(timeline.BEFORE_S + f.lasts_s + f.after_s + 8 for f in chosen) / 60)
-    click.echo(f"{len(chosen)} faults, {len(wish.classes)} worker classes, {wish.rate_per_s:g} requests/s: about {minutes:.0f} minutes.")
+    _carry_out("faults", [FAULTS[name] for name in names], FAULT_MIX, out, only_plan=only_plan, **wishes)
+
+
+@main.command()
+@click.option("--release", "names", multiple=True, type=click.Choice(NAMES), default=NAMES, help="Default: all of them.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100), help="Rollouts in a row.")
+@_options(rate_per_s=100.0, fewest=2)
+def releases(*, names: tuple[str, ...], rounds: int, out: Path | None, only_plan: bool, **wishes: Any) -> None:
+    """Release in every way under load. Exit code 1 when a request failed that should not, or a write was lost or doubled."""
+    listed = releases_of(rounds, wishes["replicas"])
+    _carry_out("releases", [listed[name] for name in names], RELEASE_MIX, out, only_plan=only_plan, **wishes)
+
+
+def _carry_out(kind: str, events: list[Event], mix: dict[str, float], out: Path | None, *, only_plan: bool, **wishes: Any) -> None:
+    command = shlex.join(["python", "-m", "reliability", *sys.argv[1:]])
+    wish = observe.Wish(kind, events, mix, command, **wishes)
+    click.echo(
+        f"{len(events)} {kind}, {len(wish.classes)} worker classes, {wish.rate_per_s:g} requests/s: about {wish.lasts_s / 60:.0f} minutes."
+    )
     if only_plan:
         return
     folder = out or RESULTS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        records = timeline.run(wish, folder, click.echo)
+        folder.mkdir(parents=True, exist_ok=True)
+        records = observe.run(wish, folder, _machine(), click.echo)
+    except (OSError, json.JSONDecodeError) as error:
+        raise click.BadParameter(f"{folder}: {error}; give a folder that is empty or holds a run", param_hint="--out") from None
     except StackError as error:
         click.echo(f"reliability: {error.message}{f'; {error.hint}' if error.hint else ''}\n{error.details}", err=True)
         sys.exit(error.exit_code)
     finally:
         for left in folder.glob("load-*.json"):
             left.unlink()
-    seen = fingerprint("compose", {})
-    machine = (
-        f"{seen.cpus} cores of {seen.cpu_model}, load average {os.getloadavg()[0]:.1f} at the end, commit {seen.git_commit}; "
-        "the load generator shares them."
-    )
-    for path in report.write(records, folder, shlex.join(["python", "-m", "reliability", *sys.argv[1:]]), machine):
+    for path in report.write(kind, records, folder):
         click.echo(path)
+    if lines := observe.broken(records):
+        click.echo("\n".join(["reliability: not as promised:", *lines]), err=True)
+        sys.exit(1)
+
+
+def _machine() -> str:
+    seen = fingerprint("compose", {})
+    return (
+        f"{seen.cpus} cores of {seen.cpu_model}, shared with the load generator; load average {os.getloadavg()[0]:.1f} before; "
+        f"commit {seen.git_commit}"
+    )
 
 
 if __name__ == "__main__":

@@ -5,35 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
-from stack import StackError, Unit
+from reliability.event import Act, Event, units
+from stack import StackError
 from stack.compose import ComposeStack, docker
 
-Act = Callable[[ComposeStack], None]
+# Reads and writes of the database, and what goes on without it.
+MIX = {"reader": 2.0, "writer": 2.0, "static": 1.0}
 
 # A worker of gunicorn, seen from inside its container: the first child of process 1.
 _FIRST_WORKER = 'kill -{signal} "$(cut -d" " -f1 /proc/1/task/1/children)"'
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault. `lasts_s`: from `begin` to `end`; 0: it ends by itself, and then there is no `end`."""
-
-    name: str
-    title: str
-    expect: str
-    begin: Act
-    end: Act | None = None
-    lasts_s: float = 0.0
-    after_s: float = 10.0  # how long it is watched afterwards
-
-
-def units(stack: ComposeStack, service: str) -> list[Unit]:
-    """Return the containers of one service, those that have ended too."""
-    return [unit for unit in stack.units() if unit.service == service]
 
 
 def signal_all(container: str, number: signal.Signals) -> None:
@@ -103,22 +85,22 @@ def _dns(rule: str) -> Act:
 
 _FILL = "for folder in proxy body; do dd if=/dev/zero of=/run/nginx/$folder/filler bs=1M 2>/dev/null; done; true"
 
-FAULTS: dict[str, Fault] = {
+FAULTS: dict[str, Event] = {
     fault.name: fault
     for fault in (
-        Fault("nothing", "Nothing at all", "no failure: what the load costs by itself", lambda _: None, lasts_s=5),
-        Fault(
+        Event("nothing", "Nothing at all", "no failure: what the load costs by itself", lambda _: None, lasts_s=5),
+        Event(
             "kill-worker", "A gunicorn worker is killed (-9)", "requests in work on it", _inside("app", _FIRST_WORKER.format(signal="KILL"))
         ),
-        Fault("kill-container", "An app container's main process is killed (-9)", "requests in work on it", _main_process("app")),
-        Fault(
+        Event("kill-container", "An app container's main process is killed (-9)", "requests in work on it", _main_process("app")),
+        Event(
             "kill-apps",
             "All app containers are killed at once",
             "requests until the first is up again",
             _main_process("app", every=True),
             after_s=20,
         ),
-        Fault(
+        Event(
             "freeze-container",
             "An app container freezes for 15 s: it accepts and never answers",
             "POST requests that were sent to it before it was noticed, and those in work",
@@ -127,14 +109,14 @@ FAULTS: dict[str, Fault] = {
             lasts_s=15,
             after_s=30,
         ),
-        Fault(
+        Event(
             "hang-worker",
             "A gunicorn worker hangs (gunicorn kills it after its timeout, 30 s)",
             "requests that were given to it",
             _inside("app", _FIRST_WORKER.format(signal="STOP")),
             after_s=45,
         ),
-        Fault(
+        Event(
             "no-memory",
             "An app container reaches its memory limit: the kernel kills its workers for 5 s",
             "requests in work on them",
@@ -143,8 +125,8 @@ FAULTS: dict[str, Fault] = {
             lasts_s=5,
             after_s=20,
         ),
-        Fault("restart-database", "The database restarts", "503 for what needs it", _engine("database", "restart"), after_s=20),
-        Fault(
+        Event("restart-database", "The database restarts", "503 for what needs it", _engine("database", "restart"), after_s=20),
+        Event(
             "database-away",
             "The database is away for 10 s",
             "503 for what needs it, nothing else",
@@ -153,7 +135,7 @@ FAULTS: dict[str, Fault] = {
             lasts_s=10,
             after_s=15,
         ),
-        Fault(
+        Event(
             "freeze-database",
             "The database freezes for 10 s",
             "503 for what needs it, nothing else",
@@ -162,7 +144,7 @@ FAULTS: dict[str, Fault] = {
             lasts_s=10,
             after_s=15,
         ),
-        Fault(
+        Event(
             "full-disk",
             "nginx's temporary file systems are full for 10 s",
             "none of these small requests",
@@ -170,7 +152,7 @@ FAULTS: dict[str, Fault] = {
             _inside("gateway", "rm -f /run/nginx/proxy/filler /run/nginx/body/filler"),
             lasts_s=10,
         ),
-        Fault(
+        Event(
             "no-dns",
             "The gateway's DNS is gone for 10 s",
             "none: the last addresses stay in use",
@@ -178,13 +160,13 @@ FAULTS: dict[str, Fault] = {
             _dns("--delete"),
             lasts_s=10,
         ),
-        Fault(
+        Event(
             "kill-nginx-worker",
             "An nginx worker is killed (-9)",
             "requests in work on it",
             _inside("gateway", _FIRST_WORKER.format(signal="KILL")),
         ),
-        Fault(
+        Event(
             "power-cut",
             "Everything is killed at once, and started again 5 s later",
             "everything until it is up again; every acknowledged write is there",

@@ -60,7 +60,9 @@ class Load:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "reliability.load"]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # A session of its own: Ctrl-C is for the one who started the load, and that one ends it.
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._process.stdin.write(json.dumps(self._order) + "\n")

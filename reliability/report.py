@@ -1,8 +1,7 @@
-"""The report of a run: one offline HTML file with a timeline for each fault, and the same figures as Markdown."""
+"""The report of a run: one offline HTML file with a timeline for each event, and the same figures as Markdown."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,32 +17,33 @@ HEIGHT = 190
 Record = Mapping[str, Any]
 
 
-def write(records: Sequence[Record], folder: Path, command: str, machine: str) -> list[Path]:
-    """Write faults.html and faults.md to `folder` and return their paths."""
+def write(kind: str, records: Sequence[Record], folder: Path) -> list[Path]:
+    """Write `kind`.html and `kind`.md ("faults" or "releases") to `folder` and return their paths."""
     templates = Environment(
         loader=FileSystemLoader([HERE / "templates", STYLE]), autoescape=select_autoescape(["html.j2", "html"]), trim_blocks=True
     )
     context = {
+        "title": f"{kind.capitalize()} under load",
+        "kind": kind.removesuffix("s"),
         "records": [(record, charts(record)) for record in records],
-        "classes": list(dict.fromkeys(record["worker_class"] for record in records)),
-        "command": command,
-        "machine": machine,
+        "commands": list(dict.fromkeys(record["command"] for record in records)),
+        "machines": list(dict.fromkeys(record["machine"] for record in records)),
     }
     paths = []
-    for name in ("faults.html", "faults.md"):
-        path = folder / name
-        path.write_text(templates.get_template(f"{name}.j2").render(context))
+    for ending in ("html", "md"):
+        path = folder / f"{kind}.{ending}"
+        path.write_text(templates.get_template(f"timeline.{ending}.j2").render(context))
         paths.append(path)
     return paths
 
 
 def charts(record: Record) -> list[Chart]:
-    """Return the timelines of one fault: requests per second by outcome, and the p99 of each second."""
+    """Return the timelines of one event: requests per second by outcome, and the p99 of each second."""
     return [_rates(record), _latency(record)]
 
 
 def _frame(record: Record, kind: str, *, title: str, says: str, high: float, unit: str, log: bool = False) -> tuple[Chart, Scale, Scale]:
-    chart = Chart(f"{kind}-{record['worker_class']}-{record['fault']}", title, says, HEIGHT)
+    chart = Chart(f"{kind}-{record['worker_class']}-{record['event']}", title, says, HEIGHT)
     x = Scale(0, len(record["seconds"]), LEFT, WIDTH - RIGHT)
     y = Scale(0.001 if log else 0, high, HEIGHT - BOTTOM, TOP, log=log)
     for value in x.ticks():
@@ -54,8 +54,8 @@ def _frame(record: Record, kind: str, *, title: str, says: str, high: float, uni
     chart.add("text", text="seconds", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, class_="tick middle")
     middle = (TOP + HEIGHT - BOTTOM) / 2
     chart.add("text", text=unit, x=14, y=middle, transform=f"rotate(-90 14 {middle:.0f})", class_="tick middle")
-    for moment, word in ((record["began_s"], "fault"), (record["ended_s"], "end")):
-        if word == "fault" or record["ended_s"] > record["began_s"]:
+    for moment, word in ((record["began_s"], "begin"), (record["ended_s"], "end")):
+        if word == "begin" or record["ended_s"] > record["began_s"]:
             chart.add("line", x1=x(moment), x2=x(moment), y1=TOP, y2=HEIGHT - BOTTOM, class_="slo")
             chart.add("text", text=word, x=x(moment) + 3, y=TOP + 10, class_="tick")
     return chart, x, y
@@ -87,10 +87,10 @@ def _rates(record: Record) -> Chart:
 
 
 def _latency(record: Record) -> Chart:
-    rows = [row for row in record["seconds"] if row["p99_s"] is not None and not math.isnan(row["p99_s"])]
+    rows = [row for row in record["seconds"] if row["p99_s"] is not None]
     high = max((row["p99_s"] for row in rows), default=1.0)
-    before, during = record["effect"]["p99_before_s"], record["effect"]["p99_during_s"]
-    says = f"p99 {before * 1e3:.0f} ms before the fault, {during * 1e3:.0f} ms from then on, at most {record['effect']['slowest_s']:.2f} s."
+    seen = {name: "-" if value is None else f"{value * 1e3:.0f} ms" for name, value in record["effect"].items() if name.endswith("_s")}
+    says = f"p99 {seen['p99_before_s']} before it began, {seen['p99_during_s']} from then on, at most {seen['slowest_s']}."
     title = "p99 of the requests due in each second (seconds, logarithmic)"
     chart, x, y = _frame(record, "p99", title=title, says=says, high=max(high, 0.1), unit="s", log=True)
     points = [f"{x(row['at_s'] + 0.5):.1f} {y(max(row['p99_s'], 0.001)):.1f}" for row in rows]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reliability.chaos import inject
-from reliability.faults import FAULTS
+from reliability.faults import FAULTS, MIX
+from reliability.observe import observe
 from stack.compose import ComposeStack
 from tests.conftest import StackFactory
 
@@ -27,7 +27,7 @@ def strike(stack_factory: StackFactory, tmp_path: Path) -> Inject:
         stack = stack_factory({"LIMITS": "off", "APP_REPLICAS": "2", "LAB_ENABLED": "0"})
         assert isinstance(stack, ComposeStack)
         fault = FAULTS[name]
-        record = inject(stack, replace(fault, after_s=min(fault.after_s, AFTER_S)), RATE_PER_S, tmp_path)
+        record = observe(stack, replace(fault, after_s=min(fault.after_s, AFTER_S)), tmp_path, rate_per_s=RATE_PER_S, mix=MIX)
         assert record["ledger"]["holds"], record["said"]
         assert record["ledger"]["acknowledged"] > 0
         return record

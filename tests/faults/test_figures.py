@@ -13,6 +13,7 @@ from reliability import report
 from reliability.__main__ import main
 from reliability.ledger import reconcile
 from reliability.load import Request
+from reliability.observe import broken
 from reliability.timeline import effect, p99, seconds
 
 WRITES = [("a", 201, ""), ("b", 201, ""), ("c", 502, "status 502"), ("d", 0, "TimeoutError"), ("e", 201, "")]
@@ -73,7 +74,10 @@ def record(title: str = "A worker is killed <-9>") -> dict[str, Any]:
     """One fault as chaos writes it."""
     return {
         "worker_class": "gthread",
-        "fault": "kill-worker",
+        "event": "kill-worker",
+        "promised": False,
+        "command": "python -m reliability chaos",
+        "machine": "2 cores",
         "title": title,
         "expect": "requests in work",
         "said": "2 of 5 requests failed",
@@ -82,7 +86,9 @@ def record(title: str = "A worker is killed <-9>") -> dict[str, Any]:
         "seconds": [asdict(row) for row in seconds(REQUESTS, 10.0, 14.0)],
         "effect": asdict(effect(REQUESTS, 12.0)),
         "ledger": {**asdict(reconcile(WRITES, {"a": 1, "b": 1, "e": 1})), "holds": True},
+        "dropped": 0,
         "operator": ["gateway-1 | <script>alert(1)</script>"],
+        "answers": [{"method": "POST", "uri": "/<b>", "status": 502}],
     }
 
 
@@ -109,7 +115,7 @@ class Page(HTMLParser):
 
 
 def test_the_report_is_one_offline_file_whose_charts_have_words(tmp_path: Path) -> None:
-    html, markdown = report.write([record()], tmp_path, "python -m reliability chaos", "2 cores")
+    html, markdown = report.write("faults", [record()], tmp_path)
     page = Page(html.read_text())
 
     assert page.tags.count("svg") == page.tags.count("desc") == 2
@@ -118,27 +124,59 @@ def test_the_report_is_one_offline_file_whose_charts_have_words(tmp_path: Path) 
     assert set(page.named) <= set(page.ids)
     assert "script" not in page.tags
     assert "2 of 5 requests failed. Failures: 1 POST status 502, 1 GET timeout." in html.read_text()
-    assert "| gthread | A worker is killed <-9> | 5 | 2 | 1 | 1.9 s |" in markdown.read_text()
+    assert "| gthread | A worker is killed <-9> | 1.0 s | 5 | 2 | 1 POST status 502, 1 GET timeout | +0.9 s |" in markdown.read_text()
+
+
+def test_a_promise_is_broken_by_a_failed_request_one_that_was_not_sent_and_a_lost_write() -> None:
+    promised = record() | {"promised": True}
+    harmless = {**promised["effect"], "failed": {}}
+    lost = {**promised["ledger"], "holds": False}
+
+    assert broken([record(), promised | {"effect": harmless}]) == []
+    assert broken([promised]) == ["gthread, A worker is killed <-9>: 2 of 5 requests failed"]
+    assert len(broken([promised | {"effect": harmless, "dropped": 1}, record() | {"ledger": lost}])) == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--fault", "no-such-fault"), "'no-such-fault' is not one of"),
-        (("--class", "eventlet"), "'eventlet' is not one of"),
-        (("--rate", "0"), "0.0 is not in the range"),
-        (("--replicas", "many"), "'many' is not a valid integer"),
+        (("chaos", "--fault", "no-such-fault"), "'no-such-fault' is not one of"),
+        (("chaos", "--class", "eventlet"), "'eventlet' is not one of"),
+        (("chaos", "--rate", "0"), "0.0 is not in the range"),
+        (("chaos", "--replicas", "many"), "'many' is not a valid integer"),
+        (("releases", "--release", "no-such"), "'no-such' is not one of"),
+        (("releases", "--rounds", "0"), "0 is not in the range"),
+        (("releases", "--replicas", "1"), "1 is not in the range"),
     ],
 )
 def test_a_wrong_wish_is_refused(arguments: tuple[str, ...], says: str) -> None:
-    answer = CliRunner().invoke(main, ["chaos", *arguments])
+    answer = CliRunner().invoke(main, arguments)
 
     assert answer.exit_code == 2
     assert says in answer.output
+
+
+@pytest.mark.parametrize("kind", ["faults", "releases"])
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"{kind}.json").write_text("something else")
+    answer = CliRunner().invoke(main, ["chaos" if kind == "faults" else kind, "--out", str(tmp_path)])
+
+    assert answer.exit_code == 2
+    assert "give a folder that is empty or holds a run" in answer.output
 
 
 def test_a_plan_starts_nothing() -> None:
     answer = CliRunner().invoke(main, ["chaos", "--plan", "--class", "sync", "--fault", "nothing", "--fault", "power-cut"])
 
     assert answer.exit_code == 0
-    assert "2 faults, 1 worker classes, 200 requests/s: about" in answer.output
+    assert "2 faults, 1 worker classes, 200 requests/s: about 2 minutes" in answer.output
+
+
+def test_more_rounds_take_longer() -> None:
+    said = [
+        CliRunner().invoke(main, ["releases", "--plan", "--class", "sync", "--release", "rollout", "--rounds", rounds]).output
+        for rounds in ("1", "20")
+    ]
+
+    assert "1 releases, 1 worker classes, 100 requests/s: about 2 minutes" in said[0]
+    assert "about 10 minutes" in said[1]

@@ -1,0 +1,37 @@
+"""What happens to a stack under load: a fault or a release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stack import Unit
+from stack.compose import ComposeStack
+
+Act = Callable[[ComposeStack], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One of them.
+
+    lasts_s: from `begin` to `end`. Without an `end`, about how long `begin` takes, which is only used to foretell.
+    after_s: how long it is watched afterwards. promised: no request may fail.
+    prepare, clear: done before and after the load.
+    """
+
+    name: str
+    title: str
+    expect: str
+    begin: Act
+    end: Act | None = None
+    lasts_s: float = 0.0
+    after_s: float = 10.0
+    promised: bool = False
+    prepare: Act | None = None
+    clear: Act | None = None
+
+
+def units(stack: ComposeStack, service: str) -> list[Unit]:
+    """Return the containers of one service, those that have ended too."""
+    return [unit for unit in stack.units() if unit.service == service]

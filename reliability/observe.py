@@ -1,0 +1,207 @@
+"""One event after the other under a steady load; what is kept of each is written as JSON at once."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from reliability.event import Event
+from reliability.ledger import Balance, reconcile, stored_writes
+from reliability.load import Load, Outcome
+from reliability.releases import forget_versions
+from reliability.timeline import effect, seconds
+from stack import open_stack
+from stack.compose import ComposeStack, docker
+from stack.machine import free_ports
+from stack.rollout import app_image
+from stack.waiting import answers_ok, ready_path, wait_until
+
+BEFORE_S = 5.0
+# Starting, being ready again and closing the ledger, per event; and a stack of its own, per worker class.
+AROUND_S = 8.0
+STACK_S = 60.0
+OPERATOR_LINES = 6
+ANSWER_LINES = 40
+# Words of the lines that an operator would look for.
+TELLING = ("[error]", "[alert]", "[crit]", '"ERROR"', '"CRITICAL"', '"WARNING"', "FATAL", "PANIC", "level=error")
+# What the gateway's log says of an answer that failed.
+ANSWER = ("msec", "method", "uri", "status", "upstream", "upstream_status", "upstream_connect_s", "upstream_response_s", "request_s")
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for. `kind`: "faults" or "releases"; `mix`: visitors and their shares; `command`: how it was asked for."""
+
+    kind: str
+    events: Sequence[Event]
+    mix: Mapping[str, float]
+    command: str
+    classes: Sequence[str]
+    rate_per_s: float
+    replicas: int
+    waf: str = "On"
+    build: bool = True
+
+    @property
+    def lasts_s(self) -> float:
+        """About how long all of it takes."""
+        return len(self.classes) * (STACK_S + sum(map(duration_s, self.events)))
+
+
+def duration_s(event: Event) -> float:
+    """About how long one event takes, with what is around it."""
+    return BEFORE_S + event.lasts_s + event.after_s + AROUND_S + (STACK_S / 2 if event.prepare else 0)
+
+
+def run(wish: Wish, folder: Path, machine: str, say: Callable[[str], None]) -> list[Record]:
+    """Let every event happen to a stack of each class.
+
+    Returns the records of the folder: those that it held before (of other events, or of other classes) and these. They are
+    written to it as they come.
+    """
+    path = folder / f"{wish.kind}.json"
+    records: list[Record] = json.loads(path.read_text())["records"] if path.exists() else []
+    left_s, number = wish.lasts_s, 0
+    for worker_class in wish.classes:
+        with _stack(wish, worker_class) as stack:
+            left_s -= STACK_S
+            for event in wish.events:
+                number += 1
+                say(
+                    f"[{number}/{len(wish.classes) * len(wish.events)}, about {left_s / 60:.0f} min left] {worker_class}: {event.title} ..."
+                )
+                record = {
+                    "worker_class": worker_class,
+                    "rate_per_s": wish.rate_per_s,
+                    "command": wish.command,
+                    "machine": machine,
+                    **observe(stack, event, folder, rate_per_s=wish.rate_per_s, mix=wish.mix),
+                }
+                records = [other for other in records if _place(other) != _place(record)] + [record]
+                path.write_text(json.dumps({"records": records}, separators=(",", ":"), allow_nan=False))
+                say(f"    {record['said']}")
+                left_s -= duration_s(event)
+    return records
+
+
+def _as_json(pairs: list[tuple[str, Any]]) -> Record:
+    """JSON has no NaN, which here is the latency of no request at all."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in pairs}
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return record["worker_class"], record["event"]
+
+
+@contextmanager
+def _stack(wish: Wish, worker_class: str) -> Iterator[ComposeStack]:
+    """A stack of this run's own, with images under names of its own: releases move them."""
+    settings = {
+        "GATEWAY_PORT": str(free_ports(1)[0]),
+        "LIMITS": "off",
+        "WAF_MODE": wish.waf,
+        "APP_REPLICAS": str(wish.replicas),
+        "GUNICORN_WORKER_CLASS": worker_class,
+    }
+    images = {f"{service.upper()}_IMAGE": f"flask-kit-{service}:{wish.kind}" for service in ("app", "gateway")}
+    stack = open_stack("compose", name=f"kit-{wish.kind}-{worker_class}", env={**settings, **images})
+    assert isinstance(stack, ComposeStack)  # noqa: S101 - it was asked for
+    if not wish.build:
+        present = open_stack("compose", name=stack.name, env=settings)
+        assert isinstance(present, ComposeStack)  # noqa: S101 - it was asked for
+        docker("tag", app_image(present), images["APP_IMAGE"])
+        docker("tag", present.setting("GATEWAY_IMAGE") or "flask-kit-gateway", images["GATEWAY_IMAGE"])
+    try:
+        stack.up(build=wish.build)
+        yield stack
+    finally:
+        stack.down(volumes=True)
+        forget_versions(stack)
+
+
+def observe(stack: ComposeStack, event: Event, folder: Path, *, rate_per_s: float, mix: Mapping[str, float]) -> Record:
+    """Let one event happen under load and return what it did, as JSON values."""
+    if event.prepare:
+        event.prepare(stack)
+    _ready(stack)
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with Load(stack.url, folder, rate_per_s=rate_per_s, mix=dict(mix)) as load:
+        _pass(BEFORE_S)
+        began_s = time.monotonic()
+        event.begin(stack)
+        if event.end:
+            _pass(event.lasts_s - (time.monotonic() - began_s))
+            event.end(stack)
+        ended_s = time.monotonic()
+        _pass(event.after_s)
+    _ready(stack)
+    seen = load.result()
+    balance = reconcile(seen.writes, stored_writes(stack))
+    told = stack.compose("logs", "--no-color", "--since", since).stdout.splitlines()
+    if event.clear:
+        event.clear(stack)
+    return {
+        "event": event.name,
+        "title": event.title,
+        "expect": event.expect,
+        "promised": event.promised,
+        "began_s": began_s - seen.started_s,
+        "ended_s": ended_s - seen.started_s,
+        "seconds": [asdict(second, dict_factory=_as_json) for second in seconds(seen.requests, seen.started_s, seen.stopped_s)],
+        "effect": asdict(effect(seen.requests, began_s), dict_factory=_as_json),
+        "ledger": {**asdict(balance), "holds": balance.holds},
+        "dropped": seen.dropped,
+        "operator": [line[:300] for line in told if any(word in line for word in TELLING)][:OPERATOR_LINES],
+        "answers": list(_failed_answers(told))[:ANSWER_LINES],
+        "said": _sentence(seen, balance, began_s, ended_s),
+    }
+
+
+def broken(records: Sequence[Record]) -> list[str]:
+    """Say which promises were not kept: a write that was lost or doubled, a request that failed or was not even sent."""
+    return [
+        f"{record['worker_class']}, {record['title']}: {record['said']}"
+        for record in records
+        if not record["ledger"]["holds"] or (record["promised"] and (record["effect"]["failed"] or record["dropped"]))
+    ]
+
+
+def _failed_answers(lines: Sequence[str]) -> Iterator[Record]:
+    """What the gateway's log says of each answer that failed, since that tells which server was asked for how long."""
+    for line in lines:
+        source, _, text = line.partition("| ")
+        if source.startswith("gateway") and '"status":50' in text:
+            entry = json.loads(text)
+            yield {name: entry[name] for name in ANSWER}
+
+
+def _sentence(seen: Outcome, balance: Balance, began_s: float, ended_s: float) -> str:
+    failed = seen.failed
+    words = f"{len(failed)} of {len(seen.requests)} requests failed"
+    if failed:
+        last_s = max(request.due_s for request in failed)
+        words += f" (the last was sent {last_s - began_s:.1f} s after it began, {last_s - ended_s:+.1f} s from its end)"
+    if seen.dropped:
+        words += f"; {seen.dropped} more were not sent, because so many were open"
+    return words + ("; ledger holds" if balance.holds else f"; LEDGER BROKEN: {balance}")
+
+
+def _ready(stack: ComposeStack) -> None:
+    url = stack.url + ready_path(stack.settings)
+    wait_until(lambda: answers_ok(url, stack.settings), 90, "the stack is not ready again")
+    wait_until(
+        lambda: all(unit.state == "healthy" for unit in stack.units() if unit.service in {"app", "gateway", "database"}), 90, "not healthy"
+    )
+
+
+def _pass(duration_s: float) -> None:
+    """Let the load run: this is the measured time itself, not a wait for something."""
+    time.sleep(max(duration_s, 0))
