@@ -74,7 +74,7 @@ def pytest_configure() -> None:
     Images get names of this clone, so that its tests replace neither those of a stack in use nor those of another clone.
     """
     clone = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
-    for service in ("app", "gateway"):
+    for service in ("app", "gateway", "locust"):
         os.environ.setdefault(f"{service.upper()}_IMAGE", f"flask-kit-{service}:test-{clone}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -95,7 +95,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 class Groups(LoadScopeScheduling):  # type: ignore[misc]
     """Which tests run in one process when there are several (tests/run has them in CI).
 
-    The stacks of one runtime are shared, so their tests stay together; the others by their folder.
+    The stacks of one runtime are shared, so their tests stay together, in two halves: one whole would be at work long after
+    everything else has ended. The others go by their folder.
     (The `loadgroup` of pytest-xdist 3.8.0 does nothing with pytest 9.2.)
     """
 
@@ -104,7 +105,7 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]
         parameters = nodeid.partition("[")[2].rstrip("]").split("-")
         for runtime in RUNTIMES:
             if runtime in parameters and folder not in OWN_STACKS:
-                return f"stacks {runtime}"
+                return f"stacks {runtime} {'a to g' if folder < 'h' else 'h to z'}"
         return folder
 
 
