@@ -71,10 +71,12 @@ class Session:
     With `keep_alive` all go over one connection while the server keeps it; without, each opens its own.
     """
 
-    def __init__(self, url: str, *, keep_alive: bool = False, timeout_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, *, keep_alive: bool = False, timeout_s: float = PATIENCE_S, source: str = "") -> None:
         parts = urlsplit(url)
         assert parts.hostname
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+        # `source` is the address that it comes from: on Linux any of 127.0.0.0/8.
+        where = (source, 0) if source else None
+        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s, source_address=where)
         # The address may be a container's own, by which the site does not answer.
         self._headers = {"Host": "localhost"} | ({} if keep_alive else {"Connection": "close"})
 
@@ -136,7 +138,14 @@ def background(
 
 
 def steady(
-    url: str, path: str, *, requests: int, per_second: float = 50, keep_alive: bool = False, timeout_s: float = PATIENCE_S
+    url: str,
+    path: str,
+    *,
+    requests: int,
+    per_second: float = 50,
+    keep_alive: bool = False,
+    timeout_s: float = PATIENCE_S,
+    headers: Mapping[str, str] | None = None,
 ) -> list[Reply]:
     """Send `requests` GETs at a fixed pace from here, and return their replies.
 
@@ -149,7 +158,7 @@ def steady(
     with Session(url, keep_alive=keep_alive, timeout_s=timeout_s) as session:
         for number in range(requests):
             pause.wait(max(0.0, begun + number / per_second - time.monotonic()))
-            replies.append(session.get(path))
+            replies.append(session.send("GET", path, headers=headers))
             if replies[-1].status is None:
                 break
     return replies

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COPIED = ("docker-compose.yml", "gunicorn.conf.py", ".env.example", "nginx", "secrets")
+COPIED = ("docker-compose.yml", "compose.tls.yaml", "compose.http3.yaml", "gunicorn.conf.py", ".env.example", "acme", "nginx", "secrets")
 # Said for the gateway's image, so that no test depends on what this machine has built or installed.
 NGINX_VERSION = "1.30.6"
 
@@ -58,6 +58,10 @@ class Kit:
         text, count = re.subn(old, lambda _: new, path.read_text())
         assert count == 1, f"{old!r} matches {count} times in {file}: adapt this test"
         path.write_text(text)
+
+    def files(self, *variants: str) -> list[str]:
+        """The arguments that name the Compose files: these over the first, or none where it stands alone."""
+        return [word for name in ("docker-compose.yml", *variants) for word in ("--file", str(self.root / name))] if variants else []
 
     def doctor(self, *arguments: str, env: Mapping[str, str] | None = None, python: str = sys.executable, cwd: Path = ROOT) -> Report:
         """Run the doctor on the files of this copy, with nothing of the tests' own environment."""

@@ -1,17 +1,23 @@
 """Each rule on the kit's own files: they pass as they stand, and one changed value breaks just that rule."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from doctor.rules import RULES
 from tests.doctor.conftest import MakeKit
+from tests.doctor.kits import Report
+from tests.tls.pairs import make_pair
 
 pytestmark = pytest.mark.usefixtures("compose_plugin")
 
 CONF, COMPOSE, SLOW = "gunicorn.conf.py", "docker-compose.yml", "nginx/conf.d/20-slow-clients.conf.template"
 PROXY, SITE, MAIN = "nginx/snippets/proxy-to-app.conf", "nginx/snippets/site.conf.template", "nginx/nginx.conf.template"
 RETRIES, HOP = "nginx/snippets/retries.conf", "nginx/snippets/way-to-waf.conf.template"
+HSTS = "nginx/conf.d/27-hsts.conf.template"
 UPSTREAM, CLIENT = "nginx/conf.d/40-upstream.conf.template", "nginx/conf.d/15-client.conf.template"
 
 
@@ -43,6 +49,8 @@ class Case:
     verdict: str = "BROKEN"
     # Rules that the same edit breaks too, because it must.
     also: frozenset[str] = frozenset()
+    # Compose files over the first.
+    variants: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.rule}-{self.verdict}"
@@ -188,6 +196,18 @@ CASES = (
         "secret-defaults", COMPOSE, r"postgresql\+psycopg://kit@database", "postgresql+psycopg://kit:kit@database",
         {"DATABASE_URL": "has a value"}, {COMPOSE},
     ),
+    given("certificate", "TLS_DIR=./tls", {"certificate": "tls/fullchain.pem"}, {"compose.tls.yaml"}, variants=("compose.tls.yaml",)),
+    given(
+        "hsts", "TLS_HSTS=300", {"Strict-Transport-Security": "max-age=300", "TLS": "off", "TRUSTED_PROXIES": "empty"}, {HSTS, COMPOSE},
+    ),
+    Case(
+        "hsts", HSTS, r'default "";(?=\n    https   .\$\{HSTS\})', "default max-age=300;",
+        {"Strict-Transport-Security": "max-age=300"}, {HSTS}, variants=("compose.tls.yaml",),
+    ),
+    Case(
+        "http3-port", "compose.http3.yaml", "/udp", "",
+        {"Alt-Svc": 'h3=":8443"; ma=86400'}, {HSTS, "compose.http3.yaml"}, variants=("compose.tls.yaml", "compose.http3.yaml"),
+    ),
     given("limits-on", "LIMITS=off", {"LIMITS": "off", "APP_ENV": "production"}, {".env", COMPOSE}, verdict="warn"),
     given(
         "lab-private", "LAB_ENABLED=1\nGATEWAY_BIND=0.0.0.0",
@@ -205,7 +225,7 @@ def test_one_changed_value_breaks_the_rule(make_kit: MakeKit, case: Case) -> Non
     else:
         kit.edit(case.file, case.old, case.new)
 
-    report = kit.doctor("--json", env=case.env)
+    report = kit.doctor("--json", *kit.files(*case.variants), env=case.env)
 
     finding = report.rules()[case.rule]
     assert finding["verdict"] == case.verdict, finding
@@ -225,7 +245,9 @@ def test_every_rule_has_a_case() -> None:
 def test_the_kit_passes_as_it_stands(make_kit: MakeKit) -> None:
     report = make_kit(app=True).doctor("--json")
 
-    assert {rule["verdict"] for rule in report.rules().values()} == {"ok"}
+    without_tls = {"certificate", "hsts", "http3-port"}
+    assert report.with_verdict("n/a") == without_tls
+    assert report.with_verdict("ok") == set(report.rules()) - without_tls
     assert report.code == 0
 
 
@@ -239,3 +261,62 @@ def test_every_worker_class_passes(make_kit: MakeKit, worker_class: str, keepali
 
     assert report.with_verdict("BROKEN") | report.with_verdict("warn") | report.with_verdict("not checked") == set()
     assert report.rules()["upstream-keepalive"]["verdict"] == keepalive
+
+
+# --- The certificate
+
+
+def with_tls(make_kit: MakeKit, pair: Callable[[Path], object], *settings: str) -> Report:
+    """What the doctor says of the TLS variant with the pair that `pair` puts into the folder TLS_DIR."""
+    kit = make_kit()
+    folder = kit.root / "tls"
+    pair(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    (kit.root / ".env").write_text("\n".join(["TLS_DIR=./tls", "SERVER_NAMES=localhost www.example.org", *settings, ""]))
+    return kit.doctor("--json", *kit.files("compose.tls.yaml", "compose.http3.yaml"))
+
+
+def mismatched(folder: Path) -> None:
+    pair, other = make_pair(folder), make_pair(folder.parent / "other")
+    other.key.replace(pair.key)
+
+
+def without_key(folder: Path) -> None:
+    make_pair(folder).key.write_text("not a key\n")
+
+
+def test_a_right_certificate_passes(make_kit: MakeKit) -> None:
+    report = with_tls(make_kit, make_pair, "TLS_HSTS=300")
+
+    assert {report.rules()[rule]["verdict"] for rule in ("certificate", "hsts", "http3-port")} == {"ok"}
+    assert report.code == 0
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [(partial(make_pair, days=-1), "has expired on"), (mismatched, "is not the key of"), (without_key, "is no private key in PEM")],
+)
+def test_a_wrong_certificate_breaks_the_rule(make_kit: MakeKit, pair: Callable[[Path], object], says: str) -> None:
+    report = with_tls(make_kit, pair)
+
+    assert report.with_verdict("BROKEN") == {"certificate"}
+    assert says in report.rules()["certificate"]["files"]["says"]
+
+
+def test_a_certificate_for_another_name_is_worth_a_warning(make_kit: MakeKit) -> None:
+    report = with_tls(make_kit, partial(make_pair, names=("localhost",)))
+
+    assert report.with_verdict("BROKEN") == set()
+    assert report.rules()["certificate"]["verdict"] == "warn"
+    assert "does not hold for www.example.org" in report.rules()["certificate"]["files"]["says"]
+
+
+def test_a_key_that_the_gateway_cannot_read_breaks_the_rule(make_kit: MakeKit) -> None:
+    """Whoever asks the doctor: root could read it."""
+    kit = make_kit()
+    make_pair(kit.root / "tls").key.chmod(0o600)
+    (kit.root / ".env").write_text("TLS_DIR=./tls\n")
+    report = kit.doctor("--json", *kit.files("compose.tls.yaml"))
+
+    assert "tls/privkey.pem cannot be read by user 10101" in report.rules()["certificate"]["files"]["says"]

@@ -16,7 +16,7 @@ import pytest
 from stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
-REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1000"))
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "400"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 # The three operations share them unevenly, and each phase adds some of its own: this many for each reach the number above.
 EXAMPLES = REQUESTS // 2

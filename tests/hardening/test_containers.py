@@ -1,45 +1,18 @@
 """No service runs as root, writes its root file system, or holds a capability: seen from inside the running containers."""
 
 import json
-import subprocess
-from subprocess import CompletedProcess
-from typing import Any
+import os
 
 import pytest
 
 from stack import Stack
+from tests.hardening.inspection import WRITES_ROOT, cis_findings, docker, inspect, status_fields
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LAB_ENABLED="1")]
 
 # All services that go on running. `secrets` and `migrate` run once; what the engine says of them is enough.
 SERVICES = ("gateway", "app", "database", "downstream")
 ONE_SHOT = ("secrets", "migrate")
-WRITES_ROOT = "for folder in / /etc /usr/bin /srv /var; do touch $folder/probe 2>/dev/null && echo wrote $folder; done; true"
-
-
-def docker(*arguments: str) -> CompletedProcess[str]:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-
-
-def inspect(stack: Stack, service: str) -> dict[str, Any]:
-    listed = docker(
-        "ps",
-        "--all",
-        "--quiet",
-        "--filter",
-        f"label=com.docker.compose.project={stack.name}",
-        "--filter",
-        f"label=com.docker.compose.service={service}",
-    )
-    description: dict[str, Any] = json.loads(docker("inspect", listed.stdout.split()[0]).stdout)[0]
-    return description
-
-
-def status_fields(stack: Stack, service: str) -> list[dict[str, str]]:
-    """The fields of /proc/PID/status of every process in the container."""
-    text = stack.exec(service, ["sh", "-c", "for file in /proc/[0-9]*/status; do cat $file; echo; done"]).stdout
-    blocks = [dict(line.split(":", 1) for line in block.splitlines() if ":" in line) for block in text.split("\n\n")]
-    return [block for block in blocks if "Uid" in block]
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -81,20 +54,25 @@ def test_the_same_probes_show_the_harm_in_a_container_without_these_settings(sta
 
 
 @pytest.mark.parametrize("service", [*SERVICES, *ONE_SHOT])
-def test_the_engine_holds_each_service_to_its_limits(stack: Stack, service: str) -> None:
-    description = inspect(stack, service)
-    host = description["HostConfig"]
+def test_the_engine_holds_each_service_to_the_points_of_the_benchmark(stack: Stack, service: str) -> None:
+    assert cis_findings(inspect(stack, service), one_shot=service in ONE_SHOT) == []
 
-    assert description["Config"]["User"] not in {"", "0", "root", "0:0"}
-    assert host["ReadonlyRootfs"]
-    assert host["CapDrop"] == ["ALL"]
-    assert not host["CapAdd"]
-    assert "no-new-privileges:true" in host["SecurityOpt"]
-    assert not host["Privileged"]
-    assert host["Memory"] > 0
-    assert host["NanoCpus"] > 0
-    assert host["PidsLimit"] > 0
-    assert host["LogConfig"]["Config"]["max-size"]
+
+def test_a_container_without_these_settings_breaks_most_of_them(stack: Stack) -> None:
+    """The twin: the very image, started as `docker run` would; and one that was given away altogether."""
+    image, name = inspect(stack, "app")["Image"], f"kit-bare-{os.getpid()}"
+    given_away = ["--privileged", "--network", "host", "--pid", "host", "--ipc", "host", "--uts", "host", "--user", "0"]
+    given_away += ["--volume", "/etc:/host:ro", "--env", "DATABASE_PASSWORD=planted", "--device", "/dev/null"]
+    findings = []
+    for options in ([], given_away):
+        created = docker("create", "--name", name, *options, image)
+        assert created.returncode == 0, created.stderr
+        findings.append(cis_findings(json.loads(docker("inspect", name).stdout)[0]))
+        docker("rm", "--volumes", name)
+
+    bare, worst = ({finding.split()[0] for finding in found} for found in findings)
+    assert bare >= {"5.4", "5.11", "5.12", "5.13", "5.26", "5.29", "5.30"}
+    assert worst >= {"4.1", "4.10", "5.4", "5.5", "5.6", "5.10", "5.16", "5.17", "5.18", "5.21"}
 
 
 def test_only_the_gateway_publishes_a_port_and_only_on_loopback(stack: Stack) -> None:

@@ -5,7 +5,8 @@ import socketserver
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 import pytest
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.runtimes("compose")
 # Longer than a list is valid (2 s), so that the new one is there when the old server is given up.
 PATIENT = Edit("snippets/proxy-to-app.conf", r"^proxy_connect_timeout 2s;", "proxy_connect_timeout 4s;")
 NEVER_AGAIN = Edit("conf.d/40-upstream.conf", r"@again;$", "@failed;")
+ONLY_ONCE = Edit("conf.d/40-upstream.conf", r'"~ : \.\* : \.\* : "', '"~ : "')
 
 
 class Dns(InThread):
@@ -46,19 +48,25 @@ class Dns(InThread):
         return self._serve(socketserver.UDPServer(("127.0.0.1", 0), Handler))
 
 
-@pytest.fixture
-def vanished(sound: RawBackend) -> Iterator[str]:
-    """An address on which connections are neither taken nor refused, as that of a container that has gone: its queue is full."""
-    port = int(sound.address.rpartition(":")[2])
+@contextmanager
+def gone(address: str, backend: RawBackend) -> Iterator[None]:
+    """Make connections neither taken nor refused there, as with a container that has gone: the queue is full."""
+    port = int(backend.address.rpartition(":")[2])
     with ExitStack() as exits:
         listener = exits.enter_context(socket.socket())
-        listener.bind(("127.0.0.2", port))
+        listener.bind((address, port))
         listener.listen(0)
         waiting = []
         for _ in range(3):
             waiting.append(exits.enter_context(socket.socket()))
             waiting[-1].setblocking(False)
-            waiting[-1].connect_ex(("127.0.0.2", port))
+            waiting[-1].connect_ex((address, port))
+        yield
+
+
+@pytest.fixture
+def vanished(sound: RawBackend) -> Iterator[str]:
+    with gone("127.0.0.2", sound):
         yield "127.0.0.2"
 
 
@@ -105,6 +113,26 @@ def test_it_would_be_a_502_if_it_did_not_begin_again(start_gateway: Gateways, dn
     assert ask_while_the_list_changes(gateway, dns, "GET").status == 502
     wait_until(lambda: "no live upstreams" in gateway.error_log(), "nginx says why")
     assert sound.seen == []
+
+
+def ask_while_it_changes_twice(gateway: Gateway, dns: Dns, backend: RawBackend) -> Answer:
+    """As a container does that comes and goes: the second list names another one that has gone by then."""
+    dns.addresses = ("127.0.0.3",)
+    with gone("127.0.0.3", backend), ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(gateway.request, "POST", "/waits", body=b"x")
+        wait_until(lambda: "no live upstreams" in gateway.error_log(), "it begins again", timeout_s=30)
+        dns.addresses = ("127.0.0.1",)
+        return reply.result()
+
+
+def test_a_list_may_change_twice(start_gateway: Gateways, dns: Dns, sound: RawBackend) -> None:
+    assert ask_while_it_changes_twice(start(start_gateway, dns, sound), dns, sound).status == 200
+    assert Counter(seen.target for seen in sound.seen) == {"/waits": 1}
+
+
+def test_the_second_would_be_a_502_if_it_began_again_only_once(start_gateway: Gateways, dns: Dns, sound: RawBackend) -> None:
+    """The twin."""
+    assert ask_while_it_changes_twice(start(start_gateway, dns, sound, ONLY_ONCE), dns, sound).status == 502
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])

@@ -16,13 +16,16 @@ pytestmark = pytest.mark.runtimes("compose")
 
 HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "64"]
 OWNED = "uid=10101,gid=10101,mode=0700"
-# A backend out of the same image: says which container it is, and has 8 MB to give.
-BACKEND = """
-cd /run/nginx && head -c 8000000 /dev/zero > large.bin && cat > backend.conf <<'END'
+# More than all sockets between backend and client can hold: the kernel lets a receiver's buffer grow to 32 MiB (tcp_rmem),
+# and where the engine passes published ports on by itself, a connection has twice as many of them.
+LARGE = 128 * 1024 * 1024
+# A backend out of the same image: says which container it is, and has a large file (of holes) to give.
+BACKEND = f"""
+cd /run/nginx && truncate -s {LARGE} large.bin && cat > backend.conf <<'END'
 daemon off; pid /run/nginx/backend.pid; error_log stderr;
-events {}
-http { access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path x; scgi_temp_path y; uwsgi_temp_path z;
-  server { listen 8000; location / { return 200 $hostname; } location /large { alias /run/nginx/large.bin; } } }
+events {{}}
+http {{ access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path x; scgi_temp_path y; uwsgi_temp_path z;
+  server {{ listen 8000; location / {{ return 200 $hostname; }} location /large {{ alias /run/nginx/large.bin; }} }} }}
 END
 exec nginx -e stderr -p /run/nginx -c /run/nginx/backend.conf
 """
@@ -280,4 +283,4 @@ def test_answer_that_does_not_fit_is_cut_off_alone(site: Site) -> None:
         while part := slow.recv(65536):
             received += len(part)
 
-    assert received < 8_000_000
+    assert received < LARGE

@@ -13,6 +13,7 @@ import pytest
 from stack import Stack
 from stack.machine import free_ports
 from tests.clients import wait_until
+from tests.hardening.inspection import WRITES_ROOT, cis_findings, docker, inspect, status_fields
 from tests.tls.pairs import make_pair
 from tests.tls.tls import TlsGateway, serial
 
@@ -127,6 +128,25 @@ def test_a_certificate_that_disappears_goes_on_being_served(stack: Stack) -> Non
     assert shown(stack)[0] == serving
     stack.exec("acme", ["sh", "-c", "mv /run/tls/away.pem /run/tls/fullchain.pem"])
     assert shown(stack)[0] == serving
+
+
+@pytest.mark.parametrize("service", ["gateway", "acme", "certificate"])
+def test_the_services_of_tls_keep_to_the_points_of_the_benchmark(stack: Stack, service: str) -> None:
+    """As tests/hardening of the others; `certificate` runs once."""
+    assert cis_findings(inspect(stack, service), one_shot=service == "certificate") == []
+
+
+@pytest.mark.parametrize("service", ["gateway", "acme"])
+def test_their_processes_have_no_rights_to_lose(stack: Stack, service: str) -> None:
+    processes = status_fields(stack, service)
+    wrote = docker("exec", "--user", "0", inspect(stack, service)["Id"], "sh", "-c", WRITES_ROOT)
+
+    assert processes
+    for process in processes:
+        assert "0" not in process["Uid"].split(), process["Name"]
+        assert {int(process[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}, process["Name"]
+        assert (process["NoNewPrivs"].strip(), process["Seccomp"].strip()) == ("1", "2"), process["Name"]
+    assert (wrote.returncode, wrote.stdout) == (0, "")
 
 
 def test_the_site_knows_that_it_is_behind_tls(stack: Stack) -> None:
