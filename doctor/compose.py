@@ -172,6 +172,8 @@ def _service(name: str, model: Mapping[str, Any], once: set[str], project: Proje
         command_origin=at("command"),
         image=str(model.get("image") or f"{project.model['name']}-{name}"),
         aliases=tuple(_aliases(name, model.get("networks") or {})),
+        mounts={volume["target"]: volume["source"] for volume in model.get("volumes") or () if volume.get("type") == "bind"},
+        mounts_origin=at("volumes"),
     )
 
 
@@ -208,7 +210,12 @@ def _count(name: str, value: Any, origin: Origin) -> Setting[int | None]:
 
 
 def _port(model: Mapping[str, Any]) -> Port:
-    return Port(str(model.get("host_ip") or ""), str(model.get("published") or "a free port"), int(model["target"]))
+    return Port(
+        str(model.get("host_ip") or ""),
+        str(model.get("published") or "a free port"),
+        int(model["target"]),
+        str(model.get("protocol") or "tcp"),
+    )
 
 
 def _rotation(model: Mapping[str, Any], origin: Origin) -> Setting[bool]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from doctor import application, firewall, nginx
+from doctor import application, certificate, firewall, nginx
 from doctor.application import Answer, Interpreter, Sources, temporary_folder
 from doctor.compose import BOUNDED_LOGS, service_size
-from doctor.facts import APP, GATEWAY, Compose, Facts, Gunicorn, Missing, Nginx, Port, Service, Waf
+from doctor.facts import APP, GATEWAY, Certificate, Compose, Facts, Gunicorn, Missing, Nginx, Port, Service, Waf
 from doctor.units import seconds, show_seconds, show_version, version
 from doctor.values import CannotRead, Origin, Setting, variable
 
@@ -61,6 +61,7 @@ def facts(found: Found) -> Facts:
         app=answer if isinstance(answer, Missing) else application.flask(answer, _name(app[0]), _environment(app[0])),
         database=answer if isinstance(answer, Missing) else application.database(answer),
         waf=tree if isinstance(tree, Missing) else _firewall(tree, _name(gateway[0])),
+        certificate=_certificate(gateway[0]),
     )
 
 
@@ -105,6 +106,12 @@ def _nginx(box: Inspected) -> Nginx | Missing:
 
 def _firewall(read: Nginx, name: str) -> Waf | Missing:
     return firewall.from_tree(read.tree, lambda path: _docker("exec", name, "cat", path), lambda path, line: Origin(f"{name}:{path}", line))
+
+
+def _certificate(box: Inspected) -> Certificate | Missing:
+    """As the gateway itself finds it: with its user, and in a volume too."""
+    name = _name(box)
+    return certificate.ask(["docker", "exec", name, "/opt/gateway/certificate"], certificate.chosen(_environment(box)), Origin(name))
 
 
 def _configuration(name: str) -> str:
@@ -191,7 +198,7 @@ def _words(title: str, value: Sequence[str] | None, origin: Origin) -> Setting[t
 
 def _ports(bindings: Mapping[str, Sequence[Mapping[str, str]] | None]) -> list[Port]:
     return [
-        Port(binding.get("HostIp", ""), binding.get("HostPort", ""), int(target.partition("/")[0]))
+        Port(binding.get("HostIp", ""), binding.get("HostPort", ""), int(target.partition("/")[0]), target.partition("/")[2] or "tcp")
         for target, published in bindings.items()
         for binding in published or ()
     ]

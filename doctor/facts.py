@@ -100,15 +100,25 @@ class Waf:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """The pair that the gateway serves TLS with: why browsers get none or refuse it, and what else is worth a word."""
+
+    file: Setting[str]
+    problem: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Port:
     """A port of a service that the host publishes; `address` is empty for every address of the host."""
 
     address: str
     published: str
     target: int
+    protocol: str = "tcp"
 
     def __str__(self) -> str:
-        return f"{self.address or '*'}:{self.published}->{self.target}"
+        return f"{self.address or '*'}:{self.published}->{self.target}{'/udp' if self.protocol == 'udp' else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +150,9 @@ class Service:
     image: str = ""
     # Names under which other services find it.
     aliases: tuple[str, ...] = ()
+    # Folder in the container -> folder of the host; a volume is on none.
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    mounts_origin: Origin = IN_THE_IMAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +183,7 @@ class Facts:
     app: App | Missing
     database: Database | Missing
     waf: Waf | Missing
+    certificate: Certificate | Missing = Missing("nobody looked at the certificate")
     # Files that were changed after the process that reads them was started.
     edited_since: tuple[str, ...] = ()
 

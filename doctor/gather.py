@@ -12,7 +12,7 @@ from typing import Literal
 
 from dotenv import dotenv_values
 
-from doctor import application, compose, firewall, nginx
+from doctor import application, certificate, compose, firewall, nginx
 from doctor.application import Container, Interpreter
 from doctor.facts import (
     APP,
@@ -20,6 +20,7 @@ from doctor.facts import (
     GATEWAY,
     WEB,
     App,
+    Certificate,
     Compose,
     Database,
     Environment,
@@ -97,6 +98,7 @@ def from_files(kit: Kit, project: compose.Project | Missing, runtime: Runtime) -
         app=flask,
         database=_database(services),
         waf=waf,
+        certificate=_certificate(kit, gateway, gateway_environment),
     )
 
 
@@ -186,6 +188,12 @@ def _run(argv: Sequence[str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout + answer.stderr if answer.returncode == 0 else None
+
+
+def _certificate(kit: Kit, gateway: Service | None, environment: Environment) -> Certificate | Missing:
+    if gateway is None:
+        return certificate.on_this_machine(kit.root, environment)
+    return certificate.in_folder_of_host(kit.root, gateway)
 
 
 # --- gunicorn and Flask

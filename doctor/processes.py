@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from doctor import application, firewall, nginx
+from doctor import application, certificate, firewall, nginx
 from doctor.application import Answer, Interpreter, Sources, temporary_folder
 from doctor.facts import Environment, Facts, Missing, Nginx
 from doctor.units import show_version, version
@@ -92,4 +92,5 @@ def _with_application(tree: Nginx | Missing, command: list[str], cwd: Path, envi
         app=answer if isinstance(answer, Missing) else application.flask(answer, place, settings),
         database=answer if isinstance(answer, Missing) else application.database(answer),
         waf=tree if isinstance(tree, Missing) else firewall.from_tree(tree.tree, firewall.read_file, _located),
+        certificate=tree if isinstance(tree, Missing) else certificate.on_this_machine(conf.parent, tree.environment),
     )

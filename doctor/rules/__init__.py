@@ -1,6 +1,6 @@
 """All rules, in the order in which they are printed: a request's way first, then what surrounds it."""
 
-from doctor.rules import capacity, containers, gateway, limits, settings, timeouts, trust
+from doctor.rules import capacity, containers, gateway, limits, settings, timeouts, tls, trust
 from doctor.rules.base import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -8,6 +8,7 @@ RULES: tuple[Rule, ...] = (
     *limits.RULES,
     *gateway.RULES,
     *trust.RULES,
+    *tls.RULES,
     *capacity.RULES,
     *containers.RULES,
     *settings.RULES,
