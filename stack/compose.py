@@ -101,7 +101,8 @@ class ComposeStack:
         self._run("logs", "--follow", "--tail", "100", *([service] if service else []), check=False)
 
     def exec(self, service: str, argv: list[str], *, index: int = 1) -> CompletedProcess[str]:
-        return self._capture("exec", "--no-TTY", "--index", str(index), service, *argv)
+        # A rollout leaves containers with higher numbers, so the first is asked for without one.
+        return self._capture("exec", "--no-TTY", *(["--index", str(index)] if index > 1 else []), service, *argv)
 
     def nginx_config(self) -> str:
         answer = self.exec("gateway", ["nginx", "-T"])

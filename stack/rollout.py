@@ -119,15 +119,11 @@ class Rollout:
 
     def _start(self, count: int) -> list[Unit]:
         """Start so many more containers; return them when they are ready and nginx sends them requests."""
-        before = {unit.id for unit in self._app()}
-        self._say(f"Starting {count} beside {len(before)} ...")
-        answer = self._stack.compose(
-            *("up", "--detach", "--no-recreate", "--no-deps", "--no-build", "--scale", f"app={len(before) + count}", "app")
-        )
-        fresh = [unit for unit in self._app(every_state=True) if unit.id not in before]
-        if answer.returncode or len(fresh) != count:
-            raise StackError("the new containers cannot be started", details=last_lines(answer.stderr))
+        self._say(f"Starting {count} beside {len(self._app())} ...")
+        fresh = _create(self._stack, "app", count)
+        policy = _start_once(fresh)
         self._until(lambda: all(_is_healthy(unit) for unit in fresh), fresh, self._wish.ready_s, "healthy")
+        _each("update", fresh, "--restart", policy)
         since = datetime.now(UTC).isoformat()
         # Asked for once: `docker compose` says it, and the probes are many.
         url = self._stack.url + alive_path(self._stack.settings)
@@ -165,33 +161,44 @@ class Rollout:
             raise StackError(error.message, hint=hint, details=error.details) from None
 
     def _app(self, *, every_state: bool = False) -> list[Unit]:
-        units = self._stack.units() if every_state else self._stack.processes()
-        return [unit for unit in units if unit.service == "app"]
+        return _containers(self._stack, "app", every_state=every_state)
 
 
 def roll_gateway(stack: ComposeStack, *, ready_s: float, say: Callable[[str], None] = click.echo) -> None:
     """Replace the gateway. It alone holds the published port, so between the old and the new one connections are refused."""
     tag = stack.setting("GATEWAY_IMAGE") or "flask-kit-gateway"
-    old = [unit for unit in stack.processes() if unit.service == "gateway"]
-    if not old:
-        raise StackError(f"{stack.name} has no gateway that runs", hint="run make up first")
-    old_image = _inspect(old[0].id, "{{.Image}}")
+    old = _containers(stack, "gateway")
+    if len(old) != 1:
+        raise StackError(f"{stack.name} has {len(old)} gateways that run, not one", hint="run make up first")
+    old_image, released = _inspect(old[0].id, "{{.Image}}"), _image_id(app_image(stack))
     with _alone(stack):
-        say(f"Building {tag} ...")
-        _compose(stack, "the image cannot be built; nothing was changed", "build", "gateway")
-        began = time.monotonic()
+        fresh: list[Unit] = []
         try:
+            say(f"Building {tag} ...")
+            _compose(stack, "the image cannot be built", "build", "gateway")
             say("Checking the new configuration with the new nginx ...")
             _compose(stack, "nginx does not accept it", "run", "--rm", "--no-deps", "--no-TTY", "gateway", "nginx", "-t")
+            fresh = _create(stack, "gateway", 1)
             say("Stopping the old gateway, which finishes what it has, and starting the new one ...")
             began = time.monotonic()
-            _compose(stack, "the new gateway cannot be started", "up", "--detach", "--no-deps", "--no-build", "gateway")
+            _each("stop", old)
+            policy = _start_once(fresh)
             url = stack.url + alive_path(stack.settings)
-            wait_until(lambda: answers_ok(url, stack.settings), ready_s, "the new gateway does not answer")
-        except StackError as error:
+            wait_until(lambda: _is_healthy(fresh[0]) or answers_ok(url, stack.settings), ready_s, "the new gateway does not answer")
+        except BaseException as error:
+            # The old container as it was: with the settings that it had, whatever .env says by now.
+            details = "\n".join(_last_words(unit) for unit in fresh)
             _tag(old_image, tag)
-            _compose(stack, "the old gateway cannot be started", "up", "--detach", "--no-deps", "--no-build", "gateway")
-            raise StackError(error.message, hint="the old gateway serves", details=error.details) from None
+            _each("rm", fresh, "--force")
+            _each("start", old)
+            if isinstance(error, StackError):
+                raise StackError(error.message, hint="the old gateway serves", details=error.details or details) from None
+            raise
+        finally:
+            # Compose builds the app's image on the way, for its static files. Nobody has released it; the next `docker compose up` would.
+            _tag(released, app_image(stack))
+        _each("update", fresh, "--restart", policy)
+        _each("rm", old)
         say(f"The new gateway answers, {time.monotonic() - began:.1f} s after the old one was told to stop.")
 
 
@@ -227,9 +234,36 @@ def _alone(stack: ComposeStack) -> Iterator[None]:
         yield
 
 
-def _each(command: str, units: Sequence[Unit]) -> None:
+def _create(stack: ComposeStack, service: str, count: int) -> list[Unit]:
+    """Create so many more containers of a service, of the present image and settings, and do not start them yet."""
+    before = {unit.id for unit in _containers(stack, service)}
+    answer = stack.compose(
+        *("up", "--no-start", "--no-recreate", "--no-deps", "--no-build", "--scale", f"{service}={len(before) + count}", service)
+    )
+    fresh = [unit for unit in _containers(stack, service, every_state=True) if unit.id not in before]
+    if answer.returncode or len(fresh) != count:
+        raise StackError("the new containers cannot be created", details=last_lines(answer.stderr))
+    return fresh
+
+
+def _containers(stack: ComposeStack, service: str, *, every_state: bool = False) -> list[Unit]:
+    return [unit for unit in (stack.units() if every_state else stack.processes()) if unit.service == service]
+
+
+def _start_once(units: Sequence[Unit]) -> str:
+    """Start containers that stay down when they end, and return the restart policy that they had.
+
+    One that the engine starts again and again comes and goes in DNS: nginx waits 2 s for an address that has just gone.
+    """
+    name, most = _inspect(units[0].id, "{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}").split()
+    _each("update", units, "--restart", "no")
+    _each("start", units)
+    return name if most == "0" else f"{name}:{most}"
+
+
+def _each(command: str, units: Sequence[Unit], *options: str) -> None:
     if units:
-        docker(command, *(unit.id for unit in units))
+        docker(command, *options, *(unit.id for unit in units))
 
 
 def _inspect(container: str, template: str) -> str:
@@ -249,8 +283,8 @@ def _tag(image: str, name: str) -> None:
 
 def _is_healthy(unit: Unit) -> bool:
     """Say whether a container is healthy; raise when it has ended, or the engine gave it up."""
-    state = _inspect(unit.id, "{{.State.Status}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.Status}}{{end}}").split()
-    if state[0] not in {"created", "running"} or state[1] != "0":
+    state = _inspect(unit.id, "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}").split()
+    if state[0] not in {"created", "running"}:
         raise StackError("a new container ended by itself")
     if state[-1] == "unhealthy":
         raise StackError("a new container fails its health check")
