@@ -83,6 +83,19 @@ def _dns(rule: str) -> Act:
     return act
 
 
+def _no_memory(stack: ComposeStack) -> None:
+    """Fill a container's /tmp, which is memory, under a limit that leaves too little beside it: as a worker does that leaks."""
+    app = units(stack, "app")[0].id
+    docker("update", "--memory=256m", "--memory-swap=256m", app)
+    docker("exec", app, "sh", "-c", "dd if=/dev/zero of=/tmp/filler bs=1M 2>/dev/null; true")
+
+
+def _memory_back(stack: ComposeStack) -> None:
+    app = units(stack, "app")[0].id
+    docker("update", "--memory=512m", "--memory-swap=1g", app)
+    docker("exec", app, "rm", "-f", "/tmp/filler")  # noqa: S108 - the container's
+
+
 _FILL = "for folder in proxy body; do dd if=/dev/zero of=/run/nginx/$folder/filler bs=1M 2>/dev/null; done; true"
 
 FAULTS: dict[str, Event] = {
@@ -102,12 +115,12 @@ FAULTS: dict[str, Event] = {
         ),
         Event(
             "freeze-container",
-            "An app container freezes for 15 s: it accepts and never answers",
-            "POST requests that were sent to it before it was noticed, and those in work",
+            "An app container freezes for 45 s: it accepts and never answers",
+            "requests that were sent to it before others had fewer in flight, after 35 s",
             _signals("app", signal.SIGSTOP),
             _signals("app", signal.SIGCONT),
-            lasts_s=15,
-            after_s=30,
+            lasts_s=45,  # longer than the gateway waits for an answer, 35 s
+            after_s=15,
         ),
         Event(
             "hang-worker",
@@ -120,8 +133,8 @@ FAULTS: dict[str, Event] = {
             "no-memory",
             "An app container reaches its memory limit: the kernel kills its workers for 5 s",
             "requests in work on them",
-            _engine("app", "update", "--memory=48m", "--memory-swap=48m"),
-            _engine("app", "update", "--memory=512m", "--memory-swap=1g"),
+            _no_memory,
+            _memory_back,
             lasts_s=5,
             after_s=20,
         ),

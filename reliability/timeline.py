@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from reliability.load import Request
 
+# A visitor who waits longer than this notices.
+SLOW_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Second:
@@ -28,6 +31,7 @@ class Effect:
     failed: dict[str, int]  # "POST status 502" -> count
     first_failure_s: float | None
     last_failure_s: float | None
+    slow: int  # took longer than SLOW_S, and came to a right end
     slowest_s: float
     p99_before_s: float
     p99_during_s: float
@@ -68,6 +72,7 @@ def effect(requests: Sequence[Request], began_s: float) -> Effect:
         failed=dict(Counter(f"{request.name} {request.error}" for request in failed).most_common()),
         first_failure_s=min(moments, default=None),
         last_failure_s=max(moments, default=None),
+        slow=sum(request.ended_s - request.due_s > SLOW_S for request in requests if not request.error),
         slowest_s=max(during, default=math.nan),
         p99_before_s=p99(before),
         p99_during_s=p99(during),

@@ -63,6 +63,8 @@ def test_the_effect_counts_from_the_beginning_of_the_fault() -> None:
     assert seen.last_failure_s == pytest.approx(1.9)
     assert seen.p99_before_s == pytest.approx(0.1)
     assert seen.slowest_s == pytest.approx(2.0)
+    assert seen.slow == 0
+    assert effect([*REQUESTS, Request("GET", 13.0, 15.5, "")], 12.0).slow == 1
 
 
 def test_the_percentile_is_the_nearest_rank() -> None:
@@ -124,7 +126,7 @@ def test_the_report_is_one_offline_file_whose_charts_have_words(tmp_path: Path) 
     assert set(page.named) <= set(page.ids)
     assert "script" not in page.tags
     assert "2 of 5 requests failed. Failures: 1 POST status 502, 1 GET timeout." in html.read_text()
-    assert "| gthread | A worker is killed <-9> | 1.0 s | 5 | 2 | 1 POST status 502, 1 GET timeout | +0.9 s |" in markdown.read_text()
+    assert "| gthread | A worker is killed <-9> | 1.0 s | 5 | 2 | 1 POST status 502, 1 GET timeout | 0 | +0.9 s |" in markdown.read_text()
 
 
 def test_a_promise_is_broken_by_a_failed_request_one_that_was_not_sent_and_a_lost_write() -> None:
