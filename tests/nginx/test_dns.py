@@ -82,18 +82,18 @@ def dns(vanished: str) -> Iterator[Dns]:
         yield dns
 
 
-def start(start_gateway: Gateways, dns: Dns, backend: RawBackend, *edits: Edit) -> Gateway:
+def start(start_gateway: Gateways, dns: Dns, backend: RawBackend, *edits: Edit, waf: str = "Off") -> Gateway:
     port = backend.address.rpartition(":")[2]
-    gateway = start_gateway(f"app.test:{port}", {"RESOLVER": dns.address, "WAF_MODE": "Off"}, [PATIENT, *edits])
+    gateway = start_gateway(f"app.test:{port}", {"RESOLVER": dns.address, "WAF_MODE": waf}, [PATIENT, *edits])
     wait_until(lambda: dns.asked, "nginx has asked for the servers")
     wait_until(lambda: gateway.get("/first", "X-Request-ID: begun-1", host="no.such.host").status == 421, "nginx serves")
     return gateway
 
 
-def ask_while_the_list_changes(gateway: Gateway, dns: Dns, method: str) -> Answer:
+def ask_while_the_list_changes(gateway: Gateway, dns: Dns, method: str, path: str = "/waits") -> Answer:
     """Send a request to the server that has gone, and let DNS name the other one while it waits."""
     dns.addresses = ("127.0.0.1",)
-    return gateway.request(method, "/waits", body=b"x")
+    return gateway.request(method, path, body=b"x" if path == "/waits" else b"")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -104,6 +104,10 @@ def test_request_that_waits_for_a_server_that_has_gone_is_answered(
 
     assert reply.status == 200
     assert Counter(seen.target for seen in sound.seen) == {"/waits": 1}
+
+
+def test_so_is_a_question_for_health_past_the_firewall(start_gateway: Gateways, dns: Dns, sound: RawBackend) -> None:
+    assert ask_while_the_list_changes(start(start_gateway, dns, sound, waf="On"), dns, "GET", "/healthz").status == 200
 
 
 def test_it_would_be_a_502_if_it_did_not_begin_again(start_gateway: Gateways, dns: Dns, sound: RawBackend) -> None:
