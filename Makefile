@@ -39,9 +39,9 @@ audit: venv-test ## Hold the locked Python packages against known holes; exit co
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" supply/audit
 
 .PHONY: lint-images
-lint-images: venv-test ## Check the Dockerfiles with checkov (docs/updates.md says what is left out, and why)
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" uvx --quiet checkov==3.3.30 --compact --quiet --framework dockerfile \
-		--file app/Dockerfile nginx/Dockerfile acme/Dockerfile --skip-check CKV_DOCKER_2,CKV_DOCKER_7
+lint-images: venv-test ## Check Dockerfiles, and Compose files for secrets, with checkov (docs/updates.md says what is left out, and why)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" uvx --quiet checkov==3.3.30 --compact --quiet --skip-download --framework dockerfile secrets \
+		--file app/Dockerfile nginx/Dockerfile acme/Dockerfile docker-compose.yml compose.*.yaml --skip-check CKV_DOCKER_2,CKV_DOCKER_7
 
 .PHONY: eject
 eject: ## Copy what a project needs: make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--help"]
@@ -95,8 +95,8 @@ restore: venv ## Put the database back to what a backup holds: make restore FILE
 	@$(PYTHON_IN_VENV) -m stack restore $(ARGS) "$(FILE)"
 
 .PHONY: bench-waf
-bench-waf: venv-test ## Measure what the firewall costs nginx, on this machine
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m tests.waf.bench
+bench-waf: venv-test ## Measure what the firewall costs nginx: this machine's, or an image's (IMAGE=flask-kit-gateway)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m tests.waf.bench $(IMAGE)
 
 .PHONY: flood
 flood: venv-test ## Measure what 10,000 requests of one client cost the others and the server (about 5 minutes)

@@ -36,6 +36,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "shellcheck": (("shellcheck",), ("shellcheck",)),
     "openssl": (("openssl",), ("openssl@3",)),
     "testssl": (("testssl.sh",), ("testssl",)),
+    "slowhttptest": (("slowhttptest",), ("slowhttptest",)),
 }
 COMMANDS = ("nginx", "envsubst")  # what the local runtime needs
 # In this order; Debian has both, macOS has the last two.

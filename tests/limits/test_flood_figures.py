@@ -1,0 +1,94 @@
+"""What a flood of 10,000 requests costs: the others' waiting, and the server's CPU time (`make flood`; figures in docs/limits.md)."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from stack import Stack
+from tests.clients import Reply, Session, percentile_ms, steady
+from tests.limits.flooder import flooding
+from tests.limits.servers import cpu_s, family
+from tests.surgery import gateway_url
+
+# The address from which this machine reaches the gateway is the load balancer's, so that each client can be given one of its own.
+PROXIES = "127.0.0.1,172.16.0.0/12,192.168.0.0/16"
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(600), pytest.mark.stack_env(LAB_ENABLED="1", TRUSTED_PROXIES=PROXIES)]
+
+FLOOD, PER_S = 10_000, 500
+CLIENT = "198.51.100.1"
+VISITORS, EACH_PER_S = 8, 10
+ROUNDS = 2
+ARTIFACTS = Path(__file__).parents[1] / "artifacts"
+# Requests that are let through, from the cheapest that asks the application on.
+ACCEPTED = {
+    "GET /lab/json": ("GET", "/lab/json", b""),
+    "GET / (a page with a query of the database)": ("GET", "/", b""),
+    "POST /api/v1/entries (small JSON)": ("POST", "/api/v1/entries", b'{"name": "Anna", "message": "A lovely evening"}'),
+}
+SENT = 400
+
+
+def visit(url: str, seconds: float) -> list[Reply]:
+    """Let VISITORS ask at their pace, each from its own address."""
+
+    def one(number: int) -> list[Reply]:
+        headers = {"X-Forwarded-For": f"203.0.113.{number}"}
+        return steady(url, "/lab/json", requests=int(seconds * EACH_PER_S), per_second=EACH_PER_S, keep_alive=True, headers=headers)
+
+    with ThreadPoolExecutor(VISITORS) as pool:
+        return list(chain.from_iterable(pool.map(one, range(1, VISITORS + 1))))
+
+
+def test_how_much_the_others_notice(stack: Stack, note: Callable[[str], None]) -> None:
+    """Their p99 beside the flood against their p99 alone, half of which is measured before and half after."""
+    url = gateway_url(stack)
+    visit(url, 2)
+    rounds = []
+    for _ in range(ROUNDS):
+        alone = visit(url, FLOOD / PER_S / 2)
+        with flooding(url, "/lab/json", CLIENT, requests=FLOOD, per_second=PER_S) as flood:
+            beside = visit(url, FLOOD / PER_S)
+            statuses = flood.result()
+        alone += visit(url, FLOOD / PER_S / 2)
+        assert [reply for reply in (*alone, *beside) if reply.failed] == []
+        assert set(statuses) <= {200, 429}
+        assert statuses.total() == FLOOD
+        figures = {percent: (percentile_ms(alone, percent), percentile_ms(beside, percent)) for percent in (50, 99)}
+        rounds.append({"statuses": statuses, "ms_alone_beside": figures})
+        shown = ", ".join(f"p{percent} {a:.1f} ms alone, {b:.1f} ms beside: {b / a:.2f}" for percent, (a, b) in figures.items())
+        note(f"flood of {FLOOD}, {PER_S} a second ({stack.runtime}): {statuses[429]} refused; the others: {shown}")
+    ARTIFACTS.mkdir(exist_ok=True)
+    (ARTIFACTS / f"flood-{stack.runtime}.json").write_text(json.dumps(rounds, indent=2))
+
+
+def test_what_a_refusal_costs(stack: Stack, note: Callable[[str], None]) -> None:
+    """CPU time of all of nginx and of the whole stack but its database, for a refused request and for accepted ones."""
+    url = gateway_url(stack)
+    nginx, app = family(stack, "gateway"), family(stack, "app")
+    before = cpu_s(nginx), cpu_s(app)
+    with flooding(url, "/lab/json", CLIENT, requests=FLOOD, per_second=2 * PER_S) as flood:
+        statuses = flood.result()
+    assert statuses[429] > 0.9 * FLOOD
+    # What passed of it (20 a second) is in the sum: the true figure is a little lower.
+    refused = 1000 * (cpu_s(nginx) - before[0] + cpu_s(app) - before[1]) / FLOOD
+    note(f"a refused request ({stack.runtime}): {refused:.3f} ms of CPU, with the {statuses[200]} in {FLOOD} that passed")
+    for name, request in ACCEPTED.items():
+        in_nginx, in_app = accepted_ms(stack, *request)
+        total = in_nginx + in_app
+        note(f"against {name}: {in_nginx:.2f} ms in nginx + {in_app:.2f} ms in gunicorn; refused / accepted {100 * refused / total:.1f} %")
+
+
+def accepted_ms(stack: Stack, method: str, path: str, body: bytes) -> tuple[float, float]:
+    """CPU time of nginx and of gunicorn for one request of SENT, each of another client, so that all are let through."""
+    nginx, app = family(stack, "gateway"), family(stack, "app")
+    before = cpu_s(nginx), cpu_s(app)
+    with Session(gateway_url(stack), keep_alive=True) as session:
+        for number in range(SENT):
+            headers = {"X-Forwarded-For": f"203.0.{number // 250}.{number % 250 + 1}", "Content-Type": "application/json"}
+            reply = session.send(method, path, body=body or None, headers=headers)
+            assert reply.status not in {None, 403, 429}, reply
+    return 1000 * (cpu_s(nginx) - before[0]) / SENT, 1000 * (cpu_s(app) - before[1]) / SENT
