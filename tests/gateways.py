@@ -3,7 +3,8 @@
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -51,12 +52,20 @@ def gateway_box(runtime: str, gateway_image: str, tmp_path_factory: pytest.TempP
     if runtime == "local":
         yield ""
         return
-    folder = tmp_path_factory.getbasetemp()
+    with box_of(gateway_image, tmp_path_factory.getbasetemp()) as box:
+        yield box
+
+
+@contextmanager
+def box_of(image: str, folder: Path) -> Iterator[str]:
+    """Run a container of the image that does nothing, and sees `folder`."""
     options = ["--rm", "--init", "--network", "host", "--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:{folder}"]
-    command = ["docker", "run", "--detach", *options, gateway_image, "sleep", "infinity"]
+    command = ["docker", "run", "--detach", *options, image, "sleep", "infinity"]
     box = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    yield box
-    subprocess.run(["docker", "rm", "--force", box], capture_output=True, check=True)
+    try:
+        yield box
+    finally:
+        subprocess.run(["docker", "rm", "--force", box], capture_output=True, check=True)
 
 
 class Gateways:

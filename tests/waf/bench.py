@@ -1,10 +1,13 @@
 """CPU time of nginx and latency with the firewall on and off, interleaved, as ratios (`make bench-waf`); best on a quiet machine.
 
+With the name of a gateway's image as its argument it measures the nginx in there, else this machine's.
+
 Prints a Markdown table for docs/waf.md and the costliest requests that are known. Times are of this machine, ratios travel better.
 """
 
 import json
 import statistics
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.gateways import box_of
 from tests.nginx.backends import RawBackend, answer
 from tests.nginx.gateway import HOST, Gateway
 from tests.waf.corpus import JSON, Request
@@ -34,13 +38,15 @@ def workloads() -> dict[str, tuple[Request, int]]:
         "POST, small JSON": (post(small), 100),
         "POST, 10 KB JSON, 2 values": (post({"name": "Anna", "message": "some words " * 900}), 30),
         "POST, 10 KB JSON, 420 values": (post({f"field_{number}": "some words" for number in range(420)}), 10),
+        "POST, 36 KB JSON, 900 values": (post({f"field_{number}": "It is a lovely evening" for number in range(900)}), 5),
     }
 
 
-def start(exits: ExitStack, backend: RawBackend, mode: str) -> tuple[HTTPConnection, psutil.Process]:
+def start(exits: ExitStack, backend: RawBackend, mode: str, image: str) -> tuple[HTTPConnection, psutil.Process]:
     folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
     env = {"LIMITS": "off", "UPSTREAM_SERVERS": backend.address, "WAF_MODE": mode, **ONE_WORKER}
-    gateway = Gateway(folder, "local", "", env)
+    box = exits.enter_context(box_of(image, folder)) if image else ""
+    gateway = Gateway(folder, "compose" if image else "local", box, env)
     exits.callback(gateway.stop)
     gateway.start()
     connection = HTTPConnection(HOST, gateway.port, timeout=60)
@@ -48,11 +54,11 @@ def start(exits: ExitStack, backend: RawBackend, mode: str) -> tuple[HTTPConnect
     return connection, worker_of(gateway)
 
 
-def main() -> None:
-    """Measure with this machine's nginx and print."""
+def main(image: str = "") -> None:
+    """Measure and print."""
     with ExitStack() as exits:
         backend = exits.enter_context(RawBackend(answer))
-        sides = {mode: start(exits, backend, mode) for mode in ("On", "Off")}
+        sides = {mode: start(exits, backend, mode, image) for mode in ("On", "Off")}
         load = psutil.getloadavg()[0]
         print(f"One nginx worker, {ROUNDS} rounds, On and Off in turn; load of the machine before: {load:.1f}\n")
         print("| request | CPU off | CPU on | ratio | latency off | latency on | ratio |\n|---|---|---|---|---|---|---|")
@@ -77,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

@@ -99,6 +99,12 @@ def worst() -> list[Request]:
         _form("form, 998 values, full", b"&".join(b"k%d=" % n + b"a" * (room // 998 - 8) for n in range(998))),
         _form("form, long names", b"&".join(b"k%d" % n + b"a" * (room // 998 - 8) + b"=" for n in range(998))),
     ]
+    for encoded in (b"%41&amp;", b"/u0041 ", b"it's (a) "):
+        values = (b'"k%d":"%s"' % (number, encoded * (48 // len(encoded))) for number in range(999))
+        found.append(_form(f"JSON, 999 values of {encoded.decode()!r}", b"{" + b",".join(values) + b"}", JSON))
+    odd = [b'"k%d\'%s":1' % (number, b"a" * 500) for number in range(50)]
+    plain = [b'"k%d":"%s"' % (number, b"a" * 20) for number in range(949)]
+    found.append(_form("JSON, 999 values, 50 of them with signs in the name", b"{" + b",".join(odd + plain) + b"}", JSON))
     for piece in PIECES:
         text = (piece * room)[: room - 20].encode()
         found.append(_form(f"JSON, one string of {piece!r}", b'{"k":"' + text + b'"}', JSON))

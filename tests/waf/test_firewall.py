@@ -169,6 +169,14 @@ def test_audit_line_has_rules_and_score_and_nothing_secret(gateway: Gateway) -> 
     assert (line["waf"], line["status"], line["client"], line["uri"]) == ("refused", 403, "127.0.0.1", "/login")
     assert line["score"] >= 5
     assert {941100} <= {rule["id"] for rule in line["rules"]}
+    # Names with signs are looked at together (waf/merge.awk), and last.
+    assert "TX:kit_names" in {rule["variable"] for rule in line["rules"]}
+
+
+def test_audit_line_names_the_value(gateway: Gateway) -> None:
+    gateway.request("POST", "/login", "X-Request-ID: value-line", body=b"password=%3Cscript%3Ealert(1)%3C/script%3E")
+    (line,) = [line for line in printed(gateway) if line["request_id"] == "value-line"]
+
     assert "ARGS:password" in {rule["variable"] for rule in line["rules"]}
 
 
