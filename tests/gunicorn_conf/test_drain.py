@@ -31,6 +31,17 @@ def post_worker_init(worker):
 
     signal.signal(signal.SIGTERM, stop)
 """
+# The kernel takes a connection for half made until its request arrives; on a busy machine, until the last packet of the handshake does.
+HALF_MADE = """
+QUEUE_EMPTIES_S = 60
+prepare = when_ready
+
+def when_ready(server):
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 60)
+    prepare(server)
+"""
+WITHOUT_LOOKING = "half_made = lambda listeners: False\n"
 WITHOUT_FILTER = "SO_ATTACH_FILTER = -1\n"
 
 
@@ -92,6 +103,27 @@ def test_who_stood_in_the_queue_is_served(start: Start, tmp_path: Path, worker_c
     for client in clients:
         client.close()
     assert gunicorn.wait() == 0
+
+
+@pytest.mark.parametrize("worker_class", CLASSES)
+def test_who_is_half_way_in_is_served(start: Start, worker_class: str, edited: Callable[[str], Path], clients: list[socket.socket]) -> None:
+    gunicorn = start(settings(worker_class), conf=edited(HALF_MADE))
+    with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=PATIENCE_S) as client:
+        gunicorn.signal(signal.SIGTERM)
+        wait_until(lambda: not connects(gunicorn, clients), "nobody new comes in", timeout_s=PATIENCE_S)
+        client.sendall(POST)
+
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_without_looking_it_is_reset(start: Start, edited: Callable[[str], Path]) -> None:
+    gunicorn = start(settings("sync"), conf=edited(HALF_MADE + WITHOUT_LOOKING))
+    with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=PATIENCE_S) as client:
+        gunicorn.signal(signal.SIGTERM)
+        gunicorn.wait()
+        client.sendall(POST)
+        with pytest.raises(ConnectionResetError):
+            client.recv(65536)
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "gthread"])
