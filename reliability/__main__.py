@@ -84,9 +84,8 @@ def releases(*, names: tuple[str, ...], rounds: int, out: Path | None, only_plan
 def _carry_out(kind: str, events: list[Event], mix: dict[str, float], out: Path | None, *, only_plan: bool, **wishes: Any) -> None:
     command = shlex.join(["python", "-m", "reliability", *sys.argv[1:]])
     wish = observe.Wish(kind, events, mix, command, **wishes)
-    click.echo(
-        f"{len(events)} {kind}, {len(wish.classes)} worker classes, {wish.rate_per_s:g} requests/s: about {wish.lasts_s / 60:.0f} minutes."
-    )
+    what = f"{kind}: {len(events)}, worker classes: {len(wish.classes)}, {wish.rate_per_s:g} requests/s"
+    click.echo(f"{what}: about {wish.lasts_s / 60:.0f} minutes.")
     if only_plan:
         return
     folder = out or RESULTS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")

@@ -78,6 +78,7 @@ def record(title: str = "A worker is killed <-9>") -> dict[str, Any]:
         "worker_class": "gthread",
         "event": "kill-worker",
         "promised": False,
+        "rate_per_s": 1.5,
         "command": "python -m reliability chaos",
         "machine": "2 cores",
         "title": title,
@@ -126,7 +127,10 @@ def test_the_report_is_one_offline_file_whose_charts_have_words(tmp_path: Path) 
     assert set(page.named) <= set(page.ids)
     assert "script" not in page.tags
     assert "2 of 5 requests failed. Failures: 1 POST status 502, 1 GET timeout." in html.read_text()
-    assert "| gthread | A worker is killed <-9> | 1.0 s | 5 | 2 | 1 POST status 502, 1 GET timeout | 0 | +0.9 s |" in markdown.read_text()
+    assert (
+        "| gthread | A worker is killed <-9> | 1.5 | 1.0 s | 5 | 2 | 1 POST status 502, 1 GET timeout | 0 | 0 | +0.9 s |"
+        in markdown.read_text()
+    )
 
 
 def test_a_promise_is_broken_by_a_failed_request_one_that_was_not_sent_and_a_lost_write() -> None:
@@ -171,7 +175,7 @@ def test_a_plan_starts_nothing() -> None:
     answer = CliRunner().invoke(main, ["chaos", "--plan", "--class", "sync", "--fault", "nothing", "--fault", "power-cut"])
 
     assert answer.exit_code == 0
-    assert "2 faults, 1 worker classes, 200 requests/s: about 2 minutes" in answer.output
+    assert "faults: 2, worker classes: 1, 200 requests/s: about 2 minutes" in answer.output
 
 
 def test_more_rounds_take_longer() -> None:
@@ -180,5 +184,5 @@ def test_more_rounds_take_longer() -> None:
         for rounds in ("1", "20")
     ]
 
-    assert "1 releases, 1 worker classes, 100 requests/s: about 2 minutes" in said[0]
+    assert "releases: 1, worker classes: 1, 100 requests/s: about 2 minutes" in said[0]
     assert "about 10 minutes" in said[1]
