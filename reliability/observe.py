@@ -19,7 +19,7 @@ from reliability.timeline import effect, seconds
 from stack import open_stack
 from stack.compose import ComposeStack, docker
 from stack.machine import free_ports
-from stack.rollout import app_image
+from stack.rollout import app_image, gateway_image
 from stack.waiting import answers_ok, ready_path, wait_until
 
 BEFORE_S = 5.0
@@ -118,7 +118,7 @@ def _stack(wish: Wish, worker_class: str) -> Iterator[ComposeStack]:
         present = open_stack("compose", name=stack.name, env=settings)
         assert isinstance(present, ComposeStack)  # noqa: S101 - it was asked for
         docker("tag", app_image(present), images["APP_IMAGE"])
-        docker("tag", present.setting("GATEWAY_IMAGE") or "flask-kit-gateway", images["GATEWAY_IMAGE"])
+        docker("tag", gateway_image(present), images["GATEWAY_IMAGE"])
     try:
         stack.up(build=wish.build)
         yield stack

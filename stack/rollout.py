@@ -166,7 +166,7 @@ class Rollout:
 
 def roll_gateway(stack: ComposeStack, *, ready_s: float, say: Callable[[str], None] = click.echo) -> None:
     """Replace the gateway. It alone holds the published port, so between the old and the new one connections are refused."""
-    tag = stack.setting("GATEWAY_IMAGE") or "flask-kit-gateway"
+    tag = gateway_image(stack)
     old = _containers(stack, "gateway")
     if len(old) != 1:
         raise StackError(f"{stack.name} has {len(old)} gateways that run, not one", hint="run make up first")
@@ -212,6 +212,11 @@ def _compose(stack: ComposeStack, failure: str, *arguments: str) -> None:
 def app_image(stack: ComposeStack) -> str:
     """Return the name of the app's image, as the Compose file has it."""
     return stack.setting("APP_IMAGE") or "flask-kit-app"
+
+
+def gateway_image(stack: ComposeStack) -> str:
+    """Return the name of the gateway's image, as the Compose file has it."""
+    return stack.setting("GATEWAY_IMAGE") or "flask-kit-gateway"
 
 
 def previous_of(stack: ComposeStack) -> str:
