@@ -24,22 +24,26 @@ def contradictions(workload: Workload, cells: Sequence[Cell], manifest: Manifest
             step for cell in cells if cell.candidate == candidate.name and not cell.invalid for step in cell.steps if not step.problems
         ]
         outcomes = [Outcome(step, workload) for step in steps]
-        yield from _capacity(workload, candidate, outcomes)
         steady = [outcome for outcome in outcomes if outcome.step.purpose == "closed" or outcome.holds(manifest.limits)]
+        yield from _capacity(workload, candidate, steady)
         yield from _little(workload, candidate, steady)
         yield from _linear(candidate, outcomes)
 
 
 def _capacity(workload: Workload, candidate: Candidate, outcomes: list[Outcome]) -> Iterator[str]:
-    if not candidate.slots or not workload.service_ms or not outcomes:
+    """No more right answers than the slots have time for. The time ends when the last visit that was due met its objective."""
+    if not candidate.slots or not workload.service_ms:
         return
-    bound = candidate.slots / workload.service_ms * 1e3
-    best = max(outcome.goodput_per_s for outcome in outcomes)
-    if best > bound * BOUND_TOLERANCE:
-        yield (
-            f"{candidate.name} answered {best:.0f}/s, but {candidate.slots} slots and {workload.service_ms:g} ms each allow {bound:.0f}/s: "
-            "the work was not done, or the number of slots is wrong"
-        )
+    for outcome in outcomes:
+        time_s = outcome.step.duration_s + (workload.slo_ms / 1e3 if outcome.step.purpose != "closed" else 0.0)
+        bound = candidate.slots * time_s * 1e3 / workload.service_ms
+        answers = outcome.recording.series[ALL].latency.count
+        if answers > bound * BOUND_TOLERANCE:
+            yield (
+                f"{candidate.name} gave {answers} answers in {time_s:.1f} s, but {candidate.slots} slots and {workload.service_ms:g} ms "
+                f"each allow {bound:.0f}: the work was not done, or the number of slots is wrong"
+            )
+            return
 
 
 def _little(workload: Workload, candidate: Candidate, outcomes: list[Outcome]) -> Iterator[str]:

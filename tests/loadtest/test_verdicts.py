@@ -129,7 +129,7 @@ def test_more_than_the_slots_allow_is_a_contradiction() -> None:
     plan = manifest(THREE, WAIT)
     found = answer(run(plan, {("wait", "sync"): 600.0, ("wait", "gthread"): 300.0, ("wait", "gevent"): 300.0}))
 
-    assert any(note.startswith("sync answered") and "3 slots" in note for note in found.notes)
+    assert any(note.startswith("sync gave") and "3 slots" in note for note in found.notes)
 
 
 def test_littles_law_is_checked() -> None:
