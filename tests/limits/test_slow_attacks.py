@@ -8,8 +8,9 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -31,6 +32,7 @@ MODES = {
 }
 PROBE = "/lab/json"
 BOUND_S = 1.0
+SAMPLE_S = 0.2
 RECOVERY_S = 10
 # Idle connections to the application and to the firewall's block that nginx may keep.
 KEPT = 80
@@ -41,12 +43,22 @@ TEMP_FILES = CONNECTIONS * 256 * 1024
 
 @contextmanager
 def attack(program: str, url: str, options: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [program, *options, "-c", str(CONNECTIONS), "-r", str(PER_S), "-l", str(SECONDS), "-p", "3", "-u", url]
+    # As if through a proxy: so the request names localhost, which the site answers to, wherever the gateway is.
+    target = ["-d", urlsplit(url).netloc, "-u", f"http://localhost{urlsplit(url).path}"]
+    if query := urlsplit(url).query:
+        target[-1] += f"?{query}"
+    command = [program, *options, "-c", str(CONNECTIONS), "-r", str(PER_S), "-l", str(SECONDS), "-p", "3", *target]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             yield process
         finally:
             process.terminate()
+
+
+def ends_within(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.poll() is not None
 
 
 def static_file(url: str) -> str:
@@ -79,7 +91,7 @@ def siege(command: Callable[[str], str], tmp_path: Path, note: Callable[[str], N
         with Background(probe, pause_s=0.1) as visitor:
             wait_until(lambda: len(visitor.replies) >= 10, "the visitor is served")
             with attack(command("slowhttptest"), url + (path or static_file(url)), options, tmp_path / "log") as process:
-                while process.poll() is None:
+                while not ends_within(process, SAMPLE_S):
                     most_memory = max(most_memory, memory_bytes(stack, "gateway"))
                     most_files = max(most_files, open_files(nginx))
             ended = time.monotonic()
@@ -98,8 +110,8 @@ def siege(command: Callable[[str], str], tmp_path: Path, note: Callable[[str], N
         assert [reply for reply in visitor.replies if reply.failed] == []
         assert slowest < BOUND_S
         assert most_memory - memory < MEMORY + (TEMP_FILES if stack.runtime == "compose" else 0)
-        # It was an attack: otherwise the figures above say nothing.
-        assert most_files > files + CONNECTIONS / 4, log[-2000:]
+        # It was an attack: otherwise the figures above say nothing. (Answers to ranges are over at once.)
+        assert mode == "range" or most_files > files + CONNECTIONS / 4, log[-2000:]
 
     return run
 
