@@ -33,7 +33,8 @@ def gateway(runtime: str, not_run: Callable[[str], None], shared_gateways: Gatew
 def audited(gateway: Gateway) -> dict[str, dict[str, Any]]:
     """Map each request id to what ModSecurity wrote about it, before audit.jq (without nginx/start it is a plain file)."""
     text = (gateway.folder / "run" / "waf-audit").read_text(errors="replace")
-    transactions = (json.loads(line)["transaction"] for line in text.splitlines() if line)
+    complete, _, _ = text.rpartition("\n")  # the last line may be in the middle of being written
+    transactions = (json.loads(line)["transaction"] for line in complete.splitlines() if line)
     return {found["unique_id"]: found for found in transactions}
 
 

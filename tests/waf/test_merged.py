@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients import wait_until
 from tests.gateways import Gateways
 from tests.nginx.backends import RawBackend
 from tests.nginx.gateway import ROOT, Edit, Gateway
@@ -50,13 +51,18 @@ def test_they_decide_alike(gateway: Gateway, one_by_one: Gateway) -> None:
     assert different == []
 
 
+def named_rules(gateway: Gateway, request_id: str) -> list[int]:
+    """The rules that refused a request; their line is written after the answer was sent."""
+    return wait_until(lambda: rules_of(audited(gateway).get(request_id, {"messages": []})), "the refusal is in the audit log")
+
+
 def test_the_same_rules_are_named(gateway: Gateway, one_by_one: Gateway) -> None:
     """The tuning of a site goes on: what is refused is refused by rules of the Core Rule Set, by their numbers."""
     request = posted({"a": "b", "text": "<script>alert(1)</script>", "id": "1 UNION SELECT password FROM users--"})
     found = []
     for number, one in enumerate((gateway, one_by_one)):
         assert send(one, request, f"named-rules-{number}") == 403
-        found.append(rules_of(audited(one)[f"named-rules-{number}"]))
+        found.append(named_rules(one, f"named-rules-{number}"))
 
     assert found[0] == found[1]
     assert len(found[0]) > 2
