@@ -36,7 +36,32 @@ def status_fields(stack: Stack, service: str) -> list[dict[str, str]]:
     """The fields of /proc/PID/status of every process in the container."""
     text = stack.exec(service, ["sh", "-c", "for file in /proc/[0-9]*/status; do cat $file; echo; done"]).stdout
     blocks = [dict(line.split(":", 1) for line in block.splitlines() if ":" in line) for block in text.split("\n\n")]
-    return [block for block in blocks if "Uid" in block]
+    processes = [block for block in blocks if "Uid" in block]
+    assert processes, f"no process of {service} can be seen"
+    return processes
+
+
+def root_processes(stack: Stack, service: str) -> list[str]:
+    """The names of processes that run as root."""
+    return [process["Name"] for process in status_fields(stack, service) if "0" in process["Uid"].split()]
+
+
+def process_rights(stack: Stack, service: str) -> list[tuple[str, str]]:
+    """What processes hold or can get: (name of the process, name of the right in /proc/PID/status)."""
+    found = []
+    for process in status_fields(stack, service):
+        rights = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(process[name], 16)]
+        rights += [] if process["NoNewPrivs"].strip() == "1" else ["NoNewPrivs"]
+        rights += [] if process["Seccomp"].strip() == "2" else ["Seccomp"]  # 2: filtered, the engine's default profile is on
+        found += [(process["Name"], right) for right in rights]
+    return found
+
+
+def root_writes(stack: Stack, service: str) -> str:
+    """What even root can write of the root file system, a line for each folder."""
+    wrote = docker("exec", "--user", "0", inspect(stack, service)["Id"], "sh", "-c", WRITES_ROOT)
+    assert wrote.returncode == 0, wrote.stderr
+    return wrote.stdout
 
 
 def cis_findings(description: Mapping[str, Any], *, one_shot: bool = False) -> list[str]:
