@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stack import Unit
 from stack.compose import ComposeStack
 
 Act = Callable[[ComposeStack], None]
@@ -30,8 +29,3 @@ class Event:
     promised: bool = False
     prepare: Act | None = None
     clear: Act | None = None
-
-
-def units(stack: ComposeStack, service: str) -> list[Unit]:
-    """Return the containers of one service, those that have ended too."""
-    return [unit for unit in stack.units() if unit.service == service]

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from contextlib import suppress
 
-from reliability.event import Act, Event, units
+from reliability.event import Act, Event
 from stack import StackError
 from stack.compose import ComposeStack, docker
 
@@ -40,7 +40,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 def _inside(service: str, script: str) -> Act:
     def act(stack: ComposeStack) -> None:
-        docker("exec", units(stack, service)[0].id, "sh", "-c", script)
+        docker("exec", stack.units(service)[0].id, "sh", "-c", script)
 
     return act
 
@@ -49,19 +49,19 @@ def _main_process(service: str, *, every: bool = False) -> Act:
     """Kill process 1 from outside, as the kernel does when memory is short: then the engine's restart policy counts."""
 
     def act(stack: ComposeStack) -> None:
-        for unit in units(stack, service)[: None if every else 1]:
+        for unit in stack.units(service)[: None if every else 1]:
             _signal(int(docker("inspect", "--format", "{{.State.Pid}}", unit.id)), signal.SIGKILL)
 
     return act
 
 
 def _signals(service: str, number: signal.Signals) -> Act:
-    return lambda stack: signal_all(units(stack, service)[0].id, number)
+    return lambda stack: signal_all(stack.units(service)[0].id, number)
 
 
 def _engine(service: str, *command: str) -> Act:
     def act(stack: ComposeStack) -> None:
-        docker(*command, units(stack, service)[0].id)
+        docker(*command, stack.units(service)[0].id)
 
     return act
 
@@ -73,14 +73,14 @@ def _power_cut(stack: ComposeStack) -> None:
 
 def _power_back(stack: ComposeStack) -> None:
     for service in ("database", "app", "gateway"):
-        docker("start", *(unit.id for unit in units(stack, service)))
+        docker("start", *(unit.id for unit in stack.units(service)))
 
 
 def _dns(rule: str) -> Act:
     """Drop what a container asks of Docker's DNS, by the packet filter of its own network."""
 
     def act(stack: ComposeStack) -> None:
-        pid = docker("inspect", "--format", "{{.State.Pid}}", units(stack, "gateway")[0].id)
+        pid = docker("inspect", "--format", "{{.State.Pid}}", stack.units("gateway")[0].id)
         command = ["nsenter", "--target", pid, "--net", "iptables", rule, "OUTPUT", "--destination", "127.0.0.11", "--jump", "DROP"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
@@ -91,13 +91,13 @@ def _dns(rule: str) -> Act:
 
 def _no_memory(stack: ComposeStack) -> None:
     """Fill a container's /tmp, which is memory, under a limit that leaves too little beside it: as a worker does that leaks."""
-    app = units(stack, "app")[0].id
+    app = stack.units("app")[0].id
     docker("update", "--memory=256m", "--memory-swap=256m", app)
     docker("exec", app, "sh", "-c", "dd if=/dev/zero of=/tmp/filler bs=1M 2>/dev/null; true")
 
 
 def _memory_back(stack: ComposeStack) -> None:
-    app = units(stack, "app")[0].id
+    app = stack.units("app")[0].id
     docker("update", "--memory=512m", "--memory-swap=1g", app)
     docker("exec", app, "rm", "-f", "/tmp/filler")  # noqa: S108 - the container's
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from reliability.event import Act, Event, units
+from reliability.event import Act, Event
 from stack import StackError, open_stack
 from stack.base import last_lines
 from stack.compose import ComposeStack, docker
@@ -51,7 +51,7 @@ def _silent(_line: str) -> None:
 
 def _roll(rounds: int) -> Act:
     def act(stack: ComposeStack) -> None:
-        present = docker("inspect", "--format", "{{.Image}}", units(stack, "app")[0].id)
+        present = docker("inspect", "--format", "{{.Image}}", stack.units("app")[0].id)
         for number in range(rounds):
             Rollout(stack, Wish(image=present if number % 2 else version(stack, "RELEASE=2")), _silent).run()
 
@@ -77,7 +77,7 @@ def _bad(setting: str) -> Act:
 
 def _reload(stack: ComposeStack) -> None:
     """SIGHUP to all app containers at once; returns when every worker has been replaced."""
-    apps = units(stack, "app")
+    apps = stack.units("app")
     before = {unit.id: _workers(unit.id) for unit in apps}
     for unit in apps:
         docker("kill", "--signal", "HUP", unit.id)

@@ -115,9 +115,9 @@ class ComposeStack:
 
     containers = processes
 
-    def units(self) -> list[Unit]:
-        """Every container of the stack, those that have ended too."""
-        return [_unit(row, "") for row in self._all()]
+    def units(self, service: str = "") -> list[Unit]:
+        """Every container of the stack, or of one of its services, those that have ended too."""
+        return [_unit(row, "") for row in self._all() if service in {"", row["Service"]}]
 
     @property
     def settings(self) -> Mapping[str, str]:

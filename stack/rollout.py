@@ -252,7 +252,7 @@ def _create(stack: ComposeStack, service: str, count: int) -> list[Unit]:
 
 
 def _containers(stack: ComposeStack, service: str, *, every_state: bool = False) -> list[Unit]:
-    return [unit for unit in (stack.units() if every_state else stack.processes()) if unit.service == service]
+    return stack.units(service) if every_state else [unit for unit in stack.processes() if unit.service == service]
 
 
 def _start_once(units: Sequence[Unit]) -> str:
