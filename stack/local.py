@@ -121,7 +121,7 @@ class LocalStack:
             raise StackError(f"{count} instances are not from 1 to {MAX_REPLICAS}", exit_code=2)
         record = self._running()
         ports = record.app_ports[:count]
-        ports += tuple(machine.free_ports(count - len(ports)))
+        ports += tuple(machine.free_ports(count - len(ports), avoid=ports))
         changed = replace(record, app_ports=ports)
         if count > len(record.app_ports):
             new = self._programs(changed)[len(record.app_ports) : count]
@@ -205,7 +205,7 @@ class LocalStack:
         self._make_folders()
         self._check_gunicorn()
         account = choose_account([self._run, self._root / "app", self._root / "nginx"])
-        status, *ports = machine.free_ports(replicas + 2)
+        status, *ports = machine.free_ports(replicas + 2, avoid=(gateway_port,))
         draft = Record(
             leader=Leader(0, "", ""),
             nginx=nginx,

@@ -2,13 +2,15 @@
 
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryFile
@@ -21,6 +23,8 @@ from stack.base import StackError, last_lines
 
 # Debian leaves the sbin folders out of an ordinary user's PATH; Homebrew's is missing in shells that did not read its profile.
 MORE_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/opt/homebrew/bin"
+# Below those that Linux (from 32768) and macOS (from 49152) give to outgoing connections.
+PORTS = "20000-32767"
 # What provides a command: Debian's packages, and Homebrew's where it has them. All after envsubst are for the tests.
 PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nginx": (
@@ -136,14 +140,25 @@ def _listener(port: int) -> str:
     return ""
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nothing uses now, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+def free_ports(count: int, *, avoid: Iterable[int] = ()) -> list[int]:
+    """Return ports of 127.0.0.1 that nothing uses now, all different and none of `avoid`.
+
+    A port is free until somebody binds it. The range keeps away from those that systems give to outgoing connections;
+    runs side by side each get a range of their own by the variable KIT_PORTS ("20000-23999"), as the tests do.
+    """
+    first, last = map(int, os.environ.get("KIT_PORTS", PORTS).split("-"))
+    ports = [*{*range(first, last + 1)}.difference(avoid)]
+    random.shuffle(ports)
+    free = list(islice(filter(_is_free, ports), count))
+    if len(free) < count:
+        raise StackError(f"{count} free ports are needed, and 127.0.0.1 has {len(free)} from {first} to {last}")
+    return free
+
+
+def _is_free(port: int) -> bool:
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNTIMES = ("local", "compose")
 # Two cores carry this many idle stacks; the one that was not used for longest makes room for the next.
 LIVE_STACKS = 3
+# Of 127.0.0.1, for each of the processes that tests/run starts in CI: what one has chosen and not yet bound, no other may choose.
+PORTS = {"gw0": "20000-23999", "gw1": "24000-27999", "gw2": "28000-31999"}
 # The end of a log is enough to see what went wrong; complete ones would bury the failure.
 REPORT_LINES = 80
 # Folders whose tests share no stack with others.
@@ -76,6 +78,8 @@ def pytest_configure() -> None:
     clone = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
     for service in ("app", "gateway", "locust"):
         os.environ.setdefault(f"{service.upper()}_IMAGE", f"flask-kit-{service}:test-{clone}")
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ["KIT_PORTS"] = PORTS[worker]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -1,0 +1,36 @@
+"""Ports that are free: none is given twice, and none that has a use already."""
+
+import socket
+
+import pytest
+
+from stack import StackError
+from stack.machine import free_ports
+
+
+@pytest.fixture(autouse=True)
+def three_ports(monkeypatch: pytest.MonkeyPatch) -> range:
+    """Three neighbours of 127.0.0.1, which are all that may be chosen from."""
+    first = next(port for port in free_ports(100) if all(_is_free(port + more) for more in range(3)))
+    monkeypatch.setenv("KIT_PORTS", f"{first}-{first + 2}")
+    return range(first, first + 3)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_they_differ_and_come_from_the_range(three_ports: range) -> None:
+    assert sorted(free_ports(3)) == list(three_ports)
+
+
+def test_one_that_has_a_use_is_not_given_again(three_ports: range) -> None:
+    assert sorted(free_ports(2, avoid=three_ports[:1])) == list(three_ports[1:])
+
+
+def test_one_that_is_taken_is_not_free(three_ports: range) -> None:
+    with socket.create_server(("127.0.0.1", three_ports[1])):
+        assert sorted(free_ports(2)) == [three_ports[0], three_ports[2]]
+        with pytest.raises(StackError, match=r"3 free ports are needed, and 127\.0\.0\.1 has 2"):
+            free_ports(3)
