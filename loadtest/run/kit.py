@@ -108,18 +108,13 @@ class KitServer:
     def read(self) -> Reading:
         usage: dict[str, list[Usage]] = {}
         for unit in self._units:
-            usage.setdefault(unit.service, []).append(self._usage(unit))
+            usage.setdefault(unit.service, []).append(usage_of(self._stack, unit))
         rest = [one.cpu_s for service, all_of in usage.items() if service not in {"app", "gateway"} for one in all_of]
         return Reading(
             server=_sum(usage.get("app", [])),
             gateway=_sum(usage.get("gateway", [])),
             rest_cpu_s=None if None in rest else sum(value for value in rest if value is not None),
         )
-
-    def _usage(self, unit: Unit) -> Usage:
-        if self._stack.runtime == "compose":
-            return container_usage(unit.id)
-        return process_usage(int(unit.id))
 
     def fill(self) -> None:
         """Write some entries: an empty guestbook would make a page that nobody has."""
@@ -213,6 +208,11 @@ def _tree(pid: int) -> list[psutil.Process]:
         return [parent, *parent.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def usage_of(stack: Stack, unit: Unit) -> Usage:
+    """Return the counters of one unit of a stack: of its container, or of its processes."""
+    return container_usage(unit.id) if stack.runtime == "compose" else process_usage(int(unit.id))
 
 
 def process_usage(pid: int) -> Usage:
