@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from reliability.event import Act, Event
 from stack import StackError
-from stack.compose import ComposeStack, docker
+from stack.compose import ORDER, ComposeStack, docker
 
 # Reads and writes of the database, and what goes on without it.
 MIX = {"reader": 2.0, "writer": 2.0, "static": 1.0}
@@ -72,8 +72,9 @@ def _power_cut(stack: ComposeStack) -> None:
 
 
 def _power_back(stack: ComposeStack) -> None:
-    for service in ("database", "app", "gateway"):
-        docker("start", *(unit.id for unit in stack.units(service)))
+    for service in reversed(ORDER):
+        if units := stack.units(service):
+            docker("start", *(unit.id for unit in units))
 
 
 def _dns(rule: str) -> Act:
@@ -162,6 +163,26 @@ FAULTS: dict[str, Event] = {
             _signals("database", signal.SIGCONT),
             lasts_s=10,
             after_s=15,
+        ),
+        Event(
+            "freeze-downstream",
+            "The service that /lab/wait calls freezes for 15 s: it accepts and never answers",
+            "503 and 504 for what needs it, nothing else",
+            _signals("downstream", signal.SIGSTOP),
+            _signals("downstream", signal.SIGCONT),
+            lasts_s=15,
+            after_s=15,
+            lab=True,
+        ),
+        Event(
+            "kill-downstream",
+            "The service that /lab/wait calls is killed, and started again 10 s later",
+            "503 for what needs it, nothing else",
+            _engine("downstream", "kill"),
+            _engine("downstream", "start"),
+            lasts_s=10,
+            after_s=15,
+            lab=True,
         ),
         Event(
             "full-disk",

@@ -108,4 +108,13 @@ class Static(Strict):
         self.send("GET", "/healthz", "GET without database")
 
 
-KINDS: dict[str, Any] = {"reader": Reader, "writer": Writer, "static": Static}
+class Caller(Strict):
+    """Reads what another service has to answer first: only a stack with LAB_ENABLED=1 has that."""
+
+    @task
+    def read(self) -> None:
+        """GET /lab/wait, which calls the slow service."""
+        self.send("GET", "/lab/wait?ms=50", "GET downstream")
+
+
+KINDS: dict[str, Any] = {"reader": Reader, "writer": Writer, "static": Static, "caller": Caller}

@@ -3,16 +3,19 @@
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
 from flask.testing import FlaskClient
+from kit_app.lab import wait
 
-from tests.app.conftest import MakeApp
+from tests.app.conftest import MakeApp, Serve
 from tests.app.server import ROOT, environment
 
 ROUTES = [
@@ -121,18 +124,71 @@ def test_wait_without_a_service_is_503(make_app: MakeApp) -> None:
     assert [client.get("/lab/wait").status_code for client in (unset, away)] == [503, 503]
 
 
-def test_wait_for_a_service_that_does_not_answer_is_504(make_app: MakeApp) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as silent:
-        assert silent.stdout
-        client = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=f"http://127.0.0.1:{silent.stdout.readline().strip()}").test_client()
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A service that hangs: its kernel accepts, and nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
 
-        assert client.get("/lab/wait?ms=0").status_code == 504
-        silent.communicate("\n")
+
+def url_of(server: socket.socket) -> str:
+    return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def asked(server: socket.socket) -> int:
+    """Count the connections that were made to a service that hangs."""
+    server.setblocking(False)
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "statuses"),
+    [(3600, [504, 503, 503, 503]), (0, [504, 504, 504, 504])],
+    ids=["it is not asked again for a while", "without the pause every request waits"],
+)
+def test_a_service_that_hangs(
+    make_app: MakeApp, silent: socket.socket, monkeypatch: pytest.MonkeyPatch, pause_s: int, statuses: list[int]
+) -> None:
+    monkeypatch.setattr(wait, "_MARGIN_S", 0.1)
+    monkeypatch.setattr(wait, "RETRY_AFTER_S", pause_s)
+    client = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=url_of(silent)).test_client()
+
+    answers = [client.get("/lab/wait?ms=0") for _ in statuses]
+
+    assert [answer.status_code for answer in answers] == statuses
+    assert {answer.content_type for answer in answers} == {"application/problem+json"}
+    assert {answer.headers.get("Retry-After") for answer in answers if answer.status_code == 503} <= {str(pause_s)}
+    assert asked(silent) == statuses.count(504)
+
+
+def test_one_request_at_a_time_finds_out_whether_a_service_answers_again() -> None:
+    now_s = 0.0
+    breaker = wait.Breaker(5, lambda: now_s)
+    assert breaker.allows()
+    breaker.failed()
+    now_s = 4.9
+    assert not breaker.allows()
+    now_s = 5.1
+    assert [breaker.allows(), breaker.allows()] == [True, False]
+    breaker.answered()
+    assert [breaker.allows(), breaker.allows()] == [True, True]
+
+
+def test_a_service_that_hangs_costs_no_worker(serve: Serve, silent: socket.socket, sqlite_url: str) -> None:
+    """A sync worker has one request, and gunicorn kills it when that takes longer than its timeout."""
+    lab = {"DATABASE_URL": sqlite_url, "LAB_ENABLED": "1", "LAB_DOWNSTREAM_URL": url_of(silent), "GUNICORN_WORKER_CLASS": "sync"}
+    patient, hasty = serve("--workers", "1", **lab), serve("--workers", "1", GUNICORN_TIMEOUT="2", **lab)
+    with httpx.Client(timeout=60) as client:
+        assert [client.get(f"{patient.url}/lab/wait?ms=0").status_code, client.get(f"{patient.url}/healthz").status_code] == [504, 200]
+        # The same with a timeout of gunicorn that is below the client's own: the worker is killed in the middle of the request.
+        assert client.get(f"{hasty.url}/lab/wait?ms=8000").status_code == 500
+    assert "WORKER TIMEOUT" not in patient.log.read_text()
+    assert "WORKER TIMEOUT" in hasty.log.read_text()
 
 
 def test_downstream_waits_for_many_at_once(downstream: str) -> None:

@@ -2,15 +2,19 @@
 
 import os
 import socket
+import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import urllib3
 from flask import Blueprint, Flask, abort, current_app, request
 from pydantic import BaseModel, Field
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+from werkzeug.exceptions import ServiceUnavailable
 
+from kit_app.problems import RETRY_AFTER_S
 from kit_app.settings import Settings
 from kit_app.validation import validate
 
@@ -18,10 +22,51 @@ bp = Blueprint("lab_wait", __name__)
 
 # The slow service accepts at once or it is away.
 _CONNECT_TIMEOUT_S = 1.0
-# How much later than asked an answer may come before it counts as lost.
+# How much later than asked an answer may come before it counts as lost. With the longest wait, 13 s in all: far below gunicorn's timeout
+# (30 s), which would kill a sync worker with the request, and below nginx's (35 s), whose 504 would not say which service was late.
 _MARGIN_S = 2.0
 # Connections kept for reuse; more are made when needed, and closed after use.
 _MOST_KEPT = 1000
+
+
+class Breaker:
+    """Remembers that a service does not answer, so that not every request finds it out by waiting.
+
+    Without it a service that hangs is waited for by one thread after the other until it holds all of them, and requests that
+    have nothing to do with it stand in the queue behind. With it one request every `pause_s` finds out, in each process; when
+    that one is answered, all go on.
+    """
+
+    def __init__(self, pause_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pause_s = pause_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_try_s: float | None = None  # None: it answers
+
+    def allows(self) -> bool:
+        """Say whether to ask the service now."""
+        with self._lock:
+            now_s = self._clock()
+            if self._next_try_s is not None and now_s < self._next_try_s:
+                return False
+            if self._next_try_s is not None:
+                self._next_try_s = now_s + self._pause_s  # this one finds out; the others do not wait for it
+            return True
+
+    def answered(self) -> None:
+        """Note that the service answered."""
+        self._next_try_s = None
+
+    def failed(self) -> None:
+        """Note that it did not."""
+        with self._lock:
+            self._next_try_s = self._clock() + self._pause_s
+
+
+class _Downstream(NamedTuple):
+    pool: urllib3.PoolManager
+    url: str | None
+    breaker: Breaker
 
 
 class WaitQuery(BaseModel):
@@ -53,28 +98,43 @@ def wait() -> dict[str, object]:
 
 def call_downstream(ms: int) -> None:
     """Wait for the downstream service to answer after `ms`; aborts with 503 or 504."""
-    pool, url = current_app.extensions["kit_downstream"]
+    pool, url, breaker = _downstream(current_app)
     if url is None:
         abort(503, "LAB_DOWNSTREAM_URL is not set: there is no service to wait for.")
+    if not breaker.allows():
+        raise _away("The downstream service did not answer a moment ago.")
+    # `read` bounds the silence before the answer and within it; this service answers in one piece.
     timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=ms / 1000 + _MARGIN_S)
     try:
         # Without retries: a second call would hide that the first one failed.
         answer = pool.request("GET", f"{url}/wait", fields={"ms": str(ms)}, timeout=timeout, retries=False)
     except ReadTimeoutError:
+        breaker.failed()
         abort(504, "The downstream service did not answer in time.")
     except HTTPError:
-        abort(503, "The downstream service is not available.")
+        breaker.failed()
+        raise _away("The downstream service is not available.") from None
+    breaker.answered()
     if answer.status != HTTPStatus.OK:
-        abort(503, f"The downstream service answered {answer.status}.")
+        raise _away(f"The downstream service answered {answer.status}.")
+
+
+def _away(reason: str) -> ServiceUnavailable:
+    return ServiceUnavailable(reason, retry_after=RETRY_AFTER_S)
+
+
+def _downstream(app: Flask) -> _Downstream:
+    found: _Downstream = app.extensions["kit_downstream"]
+    return found
 
 
 def has_downstream(app: Flask) -> bool:
     """Say whether there is a service to wait for."""
-    return app.extensions["kit_downstream"][1] is not None
+    return _downstream(app).url is not None
 
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Give `app` its connections to the downstream service; none is opened yet."""
     pool = urllib3.PoolManager(maxsize=min(settings.worker_concurrency, _MOST_KEPT))
     url = settings.lab_downstream_url
-    app.extensions["kit_downstream"] = (pool, str(url).rstrip("/") if url else None)
+    app.extensions["kit_downstream"] = _Downstream(pool, str(url).rstrip("/") if url else None, Breaker(RETRY_AFTER_S))
