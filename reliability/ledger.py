@@ -10,6 +10,8 @@ from stack import Stack, StackError
 
 # An entry of the ledger carries its key as its text, so that one that was stored twice shows as two rows.
 _STORED = "SELECT message, count(*) FROM entry WHERE name = 'ledger' GROUP BY message"
+# The API's word for it, and the form's: the browser is sent to the list.
+_ACKNOWLEDGED = {HTTPStatus.CREATED, HTTPStatus.SEE_OTHER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Balance:
 
 def reconcile(writes: Sequence[tuple[str, int, str]], stored: Mapping[str, int]) -> Balance:
     """Hold the ledger (key, status, error) against `stored` (key -> rows in the database)."""
-    acknowledged = {key for key, status, _ in writes if status == HTTPStatus.CREATED}
+    acknowledged = {key for key, status, _ in writes if status in _ACKNOWLEDGED}
     keys = {key for key, _, _ in writes}
     return Balance(
         sent=len(writes),

@@ -40,7 +40,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked for. `kind`: "faults" or "releases"; `mix`: visitors and their shares; `command`: how it was asked for."""
+    """What was asked for. `kind`: "faults", "releases" or "soak"; `mix`: visitors and their shares; `command`: how it was asked for."""
 
     kind: str
     events: Sequence[Event]
@@ -73,7 +73,7 @@ def run(wish: Wish, folder: Path, machine: str, say: Callable[[str], None]) -> l
     records: list[Record] = json.loads(path.read_text())["records"] if path.exists() else []
     left_s, number = wish.lasts_s, 0
     for worker_class in wish.classes:
-        with _stack(wish, worker_class) as stack:
+        with stack_for(wish, worker_class) as stack:
             left_s -= STACK_S
             for event in wish.events:
                 number += 1
@@ -94,7 +94,7 @@ def run(wish: Wish, folder: Path, machine: str, say: Callable[[str], None]) -> l
     return records
 
 
-def _as_json(pairs: list[tuple[str, Any]]) -> Record:
+def as_json(pairs: list[tuple[str, Any]]) -> Record:
     """JSON has no NaN, which here is the latency of no request at all."""
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in pairs}
 
@@ -104,9 +104,10 @@ def _place(record: Record) -> tuple[str, str]:
 
 
 @contextmanager
-def _stack(wish: Wish, worker_class: str) -> Iterator[ComposeStack]:
-    """A stack of this run's own, with images under names of its own: releases move them."""
+def stack_for(wish: Wish, worker_class: str, more: Mapping[str, str] | None = None) -> Iterator[ComposeStack]:
+    """A stack of this run's own, with more settings, and images under names of its own: releases move them."""
     settings = {
+        **(more or {}),
         "GATEWAY_PORT": str(free_ports(1)[0]),
         "LIMITS": "off",
         "WAF_MODE": wish.waf,
@@ -135,7 +136,7 @@ def observe(stack: ComposeStack, event: Event, folder: Path, *, rate_per_s: floa
     """Let one event happen under load and return what it did, as JSON values."""
     if event.prepare:
         event.prepare(stack)
-    _ready(stack)
+    ready(stack)
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     visitors = {**mix, **(LAB_MIX if event.lab else {})}
     with Load(stack.url, folder, rate_per_s=rate_per_s, mix=visitors) as load:
@@ -147,7 +148,7 @@ def observe(stack: ComposeStack, event: Event, folder: Path, *, rate_per_s: floa
             event.end(stack)
         ended_s = time.monotonic()
         _pass(event.after_s)
-    _ready(stack)
+    ready(stack)
     seen = load.result()
     balance = reconcile(seen.writes, stored_writes(stack))
     told = stack.compose("logs", "--no-color", "--since", since).stdout.splitlines()
@@ -160,8 +161,8 @@ def observe(stack: ComposeStack, event: Event, folder: Path, *, rate_per_s: floa
         "promised": event.promised,
         "began_s": began_s - seen.started_s,
         "ended_s": ended_s - seen.started_s,
-        "seconds": [asdict(second, dict_factory=_as_json) for second in seconds(seen.requests, seen.started_s, seen.stopped_s)],
-        "effect": asdict(effect(seen.requests, began_s), dict_factory=_as_json),
+        "seconds": [asdict(second, dict_factory=as_json) for second in seconds(seen.requests, seen.started_s, seen.stopped_s)],
+        "effect": asdict(effect(seen.requests, began_s), dict_factory=as_json),
         "ledger": {**asdict(balance), "holds": balance.holds},
         "dropped": seen.dropped,
         "operator": [line[:300] for line in told if any(word in line for word in TELLING)][:OPERATOR_LINES],
@@ -199,7 +200,8 @@ def _sentence(seen: Outcome, balance: Balance, began_s: float, ended_s: float) -
     return words + ("; ledger holds" if balance.holds else f"; LEDGER BROKEN: {balance}")
 
 
-def _ready(stack: ComposeStack) -> None:
+def ready(stack: ComposeStack) -> None:
+    """Return when the stack answers and all its containers are healthy."""
     url = stack.url + ready_path(stack.settings)
     wait_until(lambda: answers_ok(url, stack.settings), 90, "the stack is not ready again")
     wait_until(lambda: all(unit.state == "healthy" for unit in stack.units() if unit.service in ORDER), 90, "not healthy")

@@ -13,27 +13,30 @@ from loadtest.report.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Chart, Scale
 HERE = Path(__file__).parent
 STYLE = HERE.parents[0] / "loadtest" / "report" / "templates"
 HEIGHT = 190
+MIB = 2**20
 
 Record = Mapping[str, Any]
 
 
 def write(kind: str, records: Sequence[Record], folder: Path) -> list[Path]:
     """Write `kind`.html and `kind`.md ("faults" or "releases") to `folder` and return their paths."""
+    context = {"title": f"{kind.capitalize()} under load", "kind": kind.removesuffix("s")}
+    return render("timeline", folder / kind, [(record, charts(record)) for record in records], **context)
+
+
+def render(template: str, path: Path, records: Sequence[tuple[Record, Sequence[Chart]]], **context: Any) -> list[Path]:
+    """Write `path`.html and `path`.md from the templates of that name and return their paths; `records`: each with its charts."""
     templates = Environment(
         loader=FileSystemLoader([HERE / "templates", STYLE]), autoescape=select_autoescape(["html.j2", "html"]), trim_blocks=True
     )
-    context = {
-        "title": f"{kind.capitalize()} under load",
-        "kind": kind.removesuffix("s"),
-        "records": [(record, charts(record)) for record in records],
-        "commands": list(dict.fromkeys(record["command"] for record in records)),
-        "machines": list(dict.fromkeys(record["machine"] for record in records)),
-    }
+    templates.globals |= {"ms": lambda value: "-" if value is None else f"{value * 1e3:.0f} ms"}
+    templates.globals |= {"mib": lambda value: "-" if value is None else f"{round(value / MIB, 2) + 0.0:.2f}"}
+    told = {name: list(dict.fromkeys(record[name[:-1]] for record, _ in records)) for name in ("commands", "machines")}
     paths = []
     for ending in ("html", "md"):
-        path = folder / f"{kind}.{ending}"
-        path.write_text(templates.get_template(f"timeline.{ending}.j2").render(context))
-        paths.append(path)
+        written = path.with_name(f"{path.name}.{ending}")
+        written.write_text(templates.get_template(f"{template}.{ending}.j2").render(**context, **told, records=records))
+        paths.append(written)
     return paths
 
 
@@ -46,19 +49,24 @@ def _frame(record: Record, kind: str, *, title: str, says: str, high: float, uni
     chart = Chart(f"{kind}-{record['worker_class']}-{record['event']}", title, says, HEIGHT)
     x = Scale(0, len(record["seconds"]), LEFT, WIDTH - RIGHT)
     y = Scale(0.001 if log else 0, high, HEIGHT - BOTTOM, TOP, log=log)
-    for value in x.ticks():
-        chart.add("text", text=f"{value:g}", x=x(value), y=HEIGHT - BOTTOM + 16, class_="tick middle")
-    for value in y.ticks():
-        chart.add("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(value), y2=y(value), class_="grid")
-        chart.add("text", text=f"{value:g}", x=LEFT - 6, y=y(value) + 4, class_="tick end")
-    chart.add("text", text="seconds", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, class_="tick middle")
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    chart.add("text", text=unit, x=14, y=middle, transform=f"rotate(-90 14 {middle:.0f})", class_="tick middle")
+    axes(chart, x, y, across="seconds", up=unit)
     for moment, word in ((record["began_s"], "begin"), (record["ended_s"], "end")):
         if word == "begin" or record["ended_s"] > record["began_s"]:
             chart.add("line", x1=x(moment), x2=x(moment), y1=TOP, y2=HEIGHT - BOTTOM, class_="slo")
             chart.add("text", text=word, x=x(moment) + 3, y=TOP + 10, class_="tick")
     return chart, x, y
+
+
+def axes(chart: Chart, x: Scale, y: Scale, *, across: str, up: str) -> None:
+    """Draw the values of both scales, and their units."""
+    for value in x.ticks():
+        chart.add("text", text=f"{value:g}", x=x(value), y=HEIGHT - BOTTOM + 16, class_="tick middle")
+    for value in y.ticks():
+        chart.add("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(value), y2=y(value), class_="grid")
+        chart.add("text", text=f"{value:g}", x=LEFT - 6, y=y(value) + 4, class_="tick end")
+    chart.add("text", text=across, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, class_="tick middle")
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    chart.add("text", text=up, x=14, y=middle, transform=f"rotate(-90 14 {middle:.0f})", class_="tick middle")
 
 
 def _rates(record: Record) -> Chart:

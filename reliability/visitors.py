@@ -6,20 +6,24 @@ The schedule, the bound and the clock are the load test's (loadtest.open_model).
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
+import re
 import time
 import uuid
 from contextlib import closing
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from locust import FastHttpUser, task
 from locust.env import Environment
 
 # Longer than the gateway waits for the app (35 s): a request fails because the server says so.
 PATIENCE_S = 40.0
+_OLDER = re.compile(r'<a rel="next" href="([^"]+)"')
+_TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 
 class Write(NamedTuple):
@@ -33,6 +37,8 @@ class Write(NamedTuple):
 class _Answer(NamedTuple):
     status_code: int
     text: str
+    cookie: str = ""  # name=value of the session that it set
+    error: str = ""
 
 
 class Strict(FastHttpUser):
@@ -50,6 +56,11 @@ class Strict(FastHttpUser):
         self, method: str, path: str, name: str, *, status: int = HTTPStatus.OK, body: bytes | None = None, **headers: str
     ) -> tuple[int, str]:
         """Send one request and report it; returns (status, error), with status 0 when there was no answer."""
+        answer = self.ask(method, path, name, status=status, body=body, **headers)
+        return answer.status_code, answer.error
+
+    def ask(self, method: str, path: str, name: str, *, status: int = HTTPStatus.OK, body: bytes | None = None, **headers: str) -> _Answer:
+        """Send one request and report it; the status is 0 when there was no answer."""
         context = self.context()
         started_s = time.perf_counter()
         answer = _Answer(0, "")
@@ -58,7 +69,8 @@ class Strict(FastHttpUser):
             try:
                 connection.request(method, path, body, {"Host": "localhost", "Connection": "close", **headers})
                 received = connection.getresponse()
-                answer = _Answer(received.status, received.read().decode(errors="replace"))
+                cookie = (received.getheader("Set-Cookie") or "").partition(";")[0]
+                answer = _Answer(received.status, received.read().decode(errors="replace"), cookie)
                 if answer.status_code != status:
                     error = http.client.HTTPException(f"status {answer.status_code} instead of {status}")
             except (OSError, http.client.HTTPException) as failure:
@@ -72,7 +84,7 @@ class Strict(FastHttpUser):
             context=context,
             response=answer,
         )
-        return answer.status_code, "" if error is None else f"{type(error).__name__}: {error}"
+        return answer if error is None else answer._replace(error=f"{type(error).__name__}: {error}")
 
 
 class Reader(Strict):
@@ -117,4 +129,20 @@ class Caller(Strict):
         self.send("GET", "/lab/wait?ms=50", "GET downstream")
 
 
-KINDS: dict[str, Any] = {"reader": Reader, "writer": Writer, "static": Static, "caller": Caller}
+class Guest(Strict):
+    """Somebody with a browser: opens the guestbook, pages on, and signs it through the form."""
+
+    @task
+    def visit(self) -> None:
+        """GET /, its older page, POST /entries. What follows an answer that failed is left out."""
+        first = self.ask("GET", "/", "GET page")
+        if older := _OLDER.search(first.text):
+            self.ask("GET", html.unescape(older[1]), "GET older page", Cookie=first.cookie)
+        if token := _TOKEN.search(first.text):
+            key = uuid.uuid4().hex
+            body = urlencode({"csrf_token": html.unescape(token[1]), "name": Writer.name, "message": key}).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": first.cookie}
+            Writer.ledger.append(Write(key, *self.send("POST", "/entries", "POST form", status=HTTPStatus.SEE_OTHER, body=body, **headers)))
+
+
+KINDS: dict[str, Any] = {"reader": Reader, "writer": Writer, "static": Static, "caller": Caller, "guest": Guest}
