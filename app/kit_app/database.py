@@ -2,24 +2,27 @@
 
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import psycopg
-from flask import Flask
+from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from psycopg.abc import PQGen, PQGenConn
-from psycopg.waiting import READY_NONE, Ready
+from psycopg.waiting import READY_NONE, READY_R, Ready
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from kit_app.breaker import Breaker
 from kit_app.record import current_record
 from kit_app.settings import Settings
 
@@ -36,14 +39,23 @@ _POOL_WAIT_S = 5.0
 _SQLITE_BUSY_MS = 1500
 # How often a wait is interrupted to look at the clock.
 _LOOK_S = 0.1
+# What the log says of a request that was refused without asking.
+NOT_ASKED = "no answer from the database for those who asked before; it was not asked again"
+# Name of the app's breaker among its extensions.
+BREAKER = "database_breaker"
 
 
 @dataclass(slots=True)
 class _Clock:
-    """When a visit began, and when its patience ends: that runs from its first wait for the database."""
+    """When a visit's patience ends: that runs from its first wait for the database. `probes`: it asks although it may not."""
 
-    started: float
+    breaker: Breaker
+    probes: bool
     deadline: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        return self.breaker.is_open and not self.probes
 
 
 _clock: ContextVar[_Clock | None] = ContextVar("database_clock", default=None)
@@ -58,13 +70,17 @@ migrate = Migrate()
 
 
 @contextmanager
-def visit() -> Iterator[Session]:
+def visit(*, probes: bool = False) -> Iterator[Session]:
     """A visit to the database: timed for the log, with a deadline, rolled back when it fails.
 
+    While the database is silent only one that `probes` asks it; any other raises sqlalchemy.exc.OperationalError at once.
     What touches the database outside of visits has no deadline: migrations, which may take long.
     """
     started = time.perf_counter()
-    token = _clock.set(_Clock(time.monotonic()))
+    clock = _Clock(current_app.extensions[BREAKER], probes)
+    if clock.refused:
+        raise OperationalError(None, None, _NotAskedError(NOT_ASKED))
+    token = _clock.set(clock)
     try:
         yield db.session()
     except BaseException:
@@ -76,10 +92,26 @@ def visit() -> Iterator[Session]:
             record.database_s += time.perf_counter() - started
 
 
-def ping() -> None:
+def ping(*, probes: bool = False) -> None:
     """Ask the database for an answer; raises sqlalchemy.exc.SQLAlchemyError when it gives none."""
-    with visit() as session:
+    with visit(probes=probes) as session:
         session.execute(text("SELECT 1"))
+
+
+def _answers(app: Flask) -> bool:
+    """Say whether anything comes from the database; that it refuses us is an answer too."""
+    try:
+        with app.app_context():
+            ping(probes=True)
+    except SQLAlchemyError as error:
+        return not isinstance(getattr(error, "orig", None), _SilenceError)
+    return True
+
+
+def _probe(app: Flask) -> None:
+    _logger.warning("the database is silent: requests that need it are answered with 503 at once until it is heard")
+    app.extensions[BREAKER].probe(lambda: _answers(app))
+    _logger.warning("the database was heard: requests ask it again")
 
 
 class _Connection(psycopg.Connection[Any]):
@@ -89,16 +121,13 @@ class _Connection(psycopg.Connection[Any]):
     still acknowledges, and libpq's connect_timeout is at least 2 s.
     """
 
-    # When the database last kept a visit waiting in vain, by time.monotonic().
-    silent_at: ClassVar[float] = 0.0
-
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
         clock = _clock.get()
-        if clock and clock.started < cls.silent_at:
+        if clock and clock.refused:
             # It stood in line for a connection while those in front found out. Trying again, one after the other,
             # would make the last in line wait for many times the deadline.
-            raise _SilenceError("no answer from the database for those who asked before")
+            raise _NotAskedError(NOT_ASKED)
         return _until_deadline(super()._connect_gen(conninfo))
 
     def wait(self, gen: PQGen[_T], interval: float = _LOOK_S, timeout: float | None = None) -> _T:
@@ -111,6 +140,10 @@ class _Connection(psycopg.Connection[Any]):
 
 
 class _SilenceError(psycopg.OperationalError):
+    pass
+
+
+class _NotAskedError(psycopg.OperationalError):
     pass
 
 
@@ -128,9 +161,11 @@ def _until_deadline(waits: Generator[_Wait, Ready | int, _T]) -> Generator[_Wait
         wait = next(waits)
         while True:
             ready = yield wait
+            if clock and ready & READY_R:
+                clock.breaker.heard()
             if clock and clock.deadline and ready == READY_NONE and time.monotonic() > clock.deadline:
                 if overdue:
-                    _Connection.silent_at = time.monotonic()
+                    clock.breaker.silent()
                     raise _SilenceError(f"no answer from the database within {SILENCE_S} s")
                 overdue = True
             wait = waits.send(ready)
@@ -176,6 +211,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     url = settings.database(Path(app.instance_path))
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(url, settings.pool_size)
+    app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), daemon=True).start())
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
     with app.app_context():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, TimeoutError as NoAnswerError
 
@@ -9,12 +10,14 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from kit_app.database import SILENCE_S, db
+from kit_app.breaker import Breaker
+from kit_app.database import BREAKER, NOT_ASKED, SILENCE_S, db, visit
 from sqlalchemy import inspect, text
 
 from tests.app.conftest import MakeApp, site
 from tests.app.postgres import Cluster
 from tests.app.server import ROOT, environment
+from tests.clients import wait_until
 
 NEEDS_DATABASE = ["/", "/about", "/entries/1", "/api/entries", "/api/entries/1", "/readyz"]
 ENTRY = {"name": "Ada", "message": "hello"}
@@ -61,7 +64,7 @@ def test_a_database_that_is_frozen_is_503_and_comes_back_by_itself(away: FlaskCl
             unavailable(away, address)
         assert away.get("/healthz").status_code == 200
 
-    assert away.get("/readyz").status_code == 200
+    wait_until(lambda: away.get("/readyz").status_code == 200, "the database is asked again")
     assert away.get("/api/entries").status_code == 200
 
 
@@ -80,6 +83,7 @@ def test_a_connection_that_timed_out_is_not_used_again(away: FlaskClient, postgr
     with postgres.frozen():
         unavailable(away, "/api/entries/1")
 
+    wait_until(lambda: away.get("/readyz").status_code == 200, "the database is asked again")
     # On the old connection the answer to the question from before would arrive now.
     for _ in range(5):
         assert away.get("/api/entries").get_json()["entries"]
@@ -96,7 +100,73 @@ def test_those_who_stand_in_line_for_a_connection_do_not_wait_longer(make_app: M
     with postgres.frozen(), ThreadPoolExecutor(IN_LINE) as threads:
         assert set(threads.map(ask, range(IN_LINE))) == {503}
 
+    wait_until(lambda: app.test_client().get("/readyz").status_code == 200, "the database is asked again")
+
+
+def asked_and_not(app: Flask, caplog: pytest.LogCaptureFixture) -> tuple[int, int]:
+    """Ask for what needs the database, more often than there are threads; return how many waited for it and how many did not."""
+    caplog.clear()
+    with ThreadPoolExecutor(8) as threads:
+        statuses = set(threads.map(lambda _: app.test_client().get("/readyz").status_code, range(24)))
+    assert statuses == {503}
+    said = [line for line in caplog.messages if line.startswith("the database is not available")]
+    not_asked = sum(NOT_ASKED in line for line in said)
+    return len(said) - not_asked, not_asked
+
+
+def test_only_the_first_wait_for_a_frozen_database(make_app: MakeApp, postgres: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(DATABASE_URL=postgres.url)
     assert app.test_client().get("/readyz").status_code == 200
+
+    with postgres.frozen():
+        waited, refused = asked_and_not(app, caplog)
+        assert 1 <= waited <= 8
+        assert waited + refused == 24
+        assert asked_and_not(app, caplog) == (0, 24)
+
+    wait_until(lambda: app.test_client().get("/readyz").status_code == 200, "the database is asked again")
+
+
+def test_all_would_wait_without_the_breaker(make_app: MakeApp, postgres: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """The twin: with eight threads, the last of 24 waits for three times the deadline, and so does who needs no database."""
+    app = make_app(DATABASE_URL=postgres.url)
+    assert app.test_client().get("/readyz").status_code == 200
+    never_opens = Breaker(lambda: None, clock=lambda: 0.0)  # for it no time passes since it heard something
+    never_opens.heard()
+    app.extensions[BREAKER] = never_opens
+
+    with postgres.frozen():
+        assert asked_and_not(app, caplog) == (24, 0)
+
+
+def test_a_slow_statement_turns_nobody_away(make_app: MakeApp, postgres_url: str) -> None:
+    """Its visit ends without an answer, but others get theirs."""
+    app = make_app(DATABASE_URL=postgres_url)
+    breaker: Breaker = app.extensions[BREAKER]
+    over = threading.Event()
+
+    def slow() -> str:
+        with visit() as session:
+            session.execute(text("SET statement_timeout = 0"))
+            session.execute(text("SELECT pg_sleep(60)"))
+        return ""
+
+    def ask_others() -> set[int]:
+        statuses = set()
+        while not over.is_set():
+            statuses.add(app.test_client().get("/readyz").status_code)
+            assert not breaker.is_open
+        return statuses
+
+    app.add_url_rule("/api/slow", view_func=slow)
+    with ThreadPoolExecutor(1) as thread:
+        others = thread.submit(ask_others)
+        try:
+            unavailable(app.test_client(), "/api/slow")
+        finally:
+            over.set()
+
+        assert others.result() == {200}
 
 
 def test_an_exhausted_pool_is_503(make_app: MakeApp, postgres_url: str) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from kit_app.database import NOT_ASKED
 
 from tests.app.conftest import Serve, new_database, site
+from tests.app.postgres import Cluster
 from tests.app.server import Server, gunicorn
 from tests.clients import wait_until
 
@@ -119,3 +121,23 @@ def test_preloading_changes_nothing_of_that(serve: Serve, database_url: str, pre
     assert all(answer["once"] == {"pid": answer["pid"], "runs": 1} for answer in answers)
     assert process["worker_class"] == preloaded
     assert process["database_driver"]["cooperative"] == (preloaded == "gevent")
+
+
+def test_a_worker_finds_out_once_that_its_database_is_frozen(serve: Serve, postgres: Cluster, worker_class: str) -> None:
+    """Its twin is in test_database.py: without the breaker each request finds out for itself, and all others wait for it."""
+    server = serve("--worker-class", worker_class, "--workers", "1", DATABASE_URL=postgres.url)
+
+    def ask(_: int = 0) -> int:
+        return httpx.get(f"{server.url}/readyz", timeout=60).status_code
+
+    with postgres.frozen():
+        assert ask() == 503
+        with ThreadPoolExecutor(REQUESTS) as threads:
+            assert set(threads.map(ask, range(REQUESTS))) == {503}
+        assert httpx.get(f"{server.url}/healthz", timeout=60).status_code == 200
+
+    wait_until(lambda: ask() == 200, "the database is asked again")
+    said = [line["message"] for line in server.lines(level="ERROR") if line["message"].startswith("the database is not available")]
+    assert NOT_ASKED not in said[0]
+    assert all(NOT_ASKED in line for line in said[1:])
+    assert len(said) > REQUESTS
