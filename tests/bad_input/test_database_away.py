@@ -11,6 +11,7 @@ import pytest
 from stack import Stack
 from stack.waiting import wait_until
 from tests.conftest import StackFactory
+from tests.hardening.versions import tells_version
 
 pytestmark = pytest.mark.runtimes("compose")
 
@@ -72,6 +73,7 @@ def test_the_database_goes_and_comes_back(
             record_property(f"seconds until 503 for {path}", answer.elapsed.total_seconds())
             assert answer.status_code == 503, (path, answer.text)
             assert int(answer.headers["Retry-After"]) > 0
+            assert not tells_version(answer.headers.items(), answer.content)
         answer = client.post("/api/entries", json=entry)
         assert answer.status_code == 503
         assert answer.json()["request_id"] == answer.headers["X-Request-ID"]

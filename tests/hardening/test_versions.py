@@ -1,24 +1,27 @@
 """No answer tells a version, whoever gave it: the app, a file, the firewall, a limit, or nginx where it cannot do what was asked."""
 
-import re
+import shutil
 from collections.abc import Iterator
 from socket import socket
 
+import httpx
 import pytest
 
 from tests.gateways import Gateways
+from tests.hardening.versions import tells_version
 from tests.nginx.backends import RawBackend, Seen, hang_up
 from tests.nginx.gateway import Answer, Edit, Gateway
 
-# A program's name with a number, or three numbers with dots between them that are no address.
-NAMES = rb"nginx|gunicorn|python|werkzeug|flask|modsecurity|owasp_crs|openssl|debian"
-VERSION = re.compile(rb"(?i)\b(?:" + NAMES + rb")[/ _-]?v?\d|(?<![\d.])\d+\.\d+\.\d+(?![\d.])")
 # So that every answer is met within seconds: the budget is not refilled, and nobody waits for the app for 35 s.
 EDITS = [
     Edit("conf.d/30-limits.conf", r"rate=\d+r/s", "rate=1r/m"),
     Edit("snippets/proxy-to-app.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;"),
+    # A site that is closed for a while: nothing in the kit makes nginx itself answer 503.
+    Edit("conf.d/60-site.conf", r"^( +)include snippets/site\.conf;", r"\1location = /closed { return 503; }\n\g<0>"),
 ]
 BURST = 40
+# Of a request whose body does not fit into memory and has no folder to go to.
+BODY = 100_000
 # The request line and header of what is answered so; a client of its own for each, by X-Forwarded-For.
 CAUSES = {
     200: "GET / HTTP/1.1",
@@ -32,8 +35,10 @@ CAUSES = {
     415: "POST / HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx",
     416: "GET /static/app.css HTTP/1.1\r\nRange: bytes=900-901",
     431: f"GET / HTTP/1.1\r\nX-Long: {'x' * 8200}",
+    500: f"POST /upload HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {BODY}\r\n\r\n{'x' * BODY}",
     501: "POST / HTTP/1.1\r\nTransfer-Encoding: gzip",
     502: "POST /hang-up HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    503: "GET /closed HTTP/1.1",
     504: "GET /silence HTTP/1.1",
     505: "GET / HTTP/3.7",
 }
@@ -56,6 +61,7 @@ def backend() -> Iterator[RawBackend]:
 def answers(gateway: Gateway) -> dict[int, Answer]:
     """One answer of each status: those of CAUSES, 421 and 429."""
     (gateway.folder / "static" / "app.css").write_text("body{}")
+    shutil.rmtree(gateway.folder / "run" / "body")
     found = {}
     for number, cause in enumerate([*CAUSES.values(), *["GET / HTTP/1.1"] * (BURST + 2)], 1):
         line, *rest = cause.split("\r\n", 1)
@@ -69,12 +75,8 @@ def answers(gateway: Gateway) -> dict[int, Answer]:
 
 
 def telling(found: dict[int, Answer]) -> set[int]:
-    """The statuses of the answers that tell a version, in a header or in the body; a request id is no version."""
-    texts = {
-        status: b"\n".join([*(f"{name}: {value}".encode("latin-1") for name, value in answer.headers), answer.body])
-        for status, answer in found.items()
-    }
-    return {status for status, text in texts.items() if VERSION.search(text)}
+    """The statuses of the answers that tell a version, in a header or in the body."""
+    return {status for status, answer in found.items() if tells_version(answer.headers, answer.body)}
 
 
 def test_no_answer_tells_a_version(start_gateway: Gateways, backend: RawBackend) -> None:
@@ -91,3 +93,12 @@ def test_with_server_tokens_each_would(start_gateway: Gateways, backend: RawBack
     found = answers(start_gateway(backend.address, {"LIMITS": "on", "TRUSTED_PROXIES": "127.0.0.1"}, edits))
 
     assert telling(found) == {*CAUSES, 421, 429}
+
+
+@pytest.mark.stack_env(LAB_ENABLED="1")
+def test_a_mistake_in_the_application_tells_no_version(client: httpx.Client) -> None:
+    """Its 500, as a page and as JSON; its 503 is met in tests/bad_input/test_database_away.py."""
+    answers = [client.get("/lab/lifecycle?fail=1", headers={"Accept": kind}) for kind in ("text/html", "application/json")]
+
+    assert [answer.status_code for answer in answers] == [500, 500]
+    assert not any(tells_version(answer.headers.items(), answer.content) for answer in answers)
