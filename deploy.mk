@@ -43,3 +43,10 @@ waf-report: $(NEEDS) ## List by rule what the firewall refused, with the line th
 .PHONY: rollout
 rollout: $(NEEDS) ## Replace the app's containers by a new version, without a gap [ARGS="--plan"]
 	@$(ROLLOUT) $(ARGS)
+
+# What PACKAGES=locked builds (docs/updates.md of the kit). The images' names: GATEWAY_IMAGE, ACME_IMAGE.
+.PHONY: lock-packages
+lock-packages: ## Write down Debian's packages in the gateway's image (and the ACME client's, when it was built)
+	@nginx/packages lock "$(or $(GATEWAY_IMAGE),flask-kit-gateway)" nginx/packages.lock
+	@image="$(or $(ACME_IMAGE),flask-kit-acme)"; if docker image inspect "$$image" >/dev/null 2>&1; \
+		then nginx/packages lock "$$image" acme/packages.lock; else echo "acme/packages.lock stays as it is: there is no image $$image"; fi

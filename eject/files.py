@@ -10,7 +10,7 @@ from eject.project import Project
 
 KIT = Path(__file__).resolve().parent.parent
 # Copied as they are. Folders without what running them leaves behind.
-AS_THEY_ARE = ("acme", "compose.http3.yaml", "gunicorn.conf.py", "nginx", "doctor", "deploy.mk", "secrets/README.md")
+AS_THEY_ARE = ("acme", "compose.http3.yaml", "gunicorn.conf.py", "nginx", "doctor", "secrets/README.md")
 LEFT_BEHIND = {"__pycache__"}
 MOVED = {
     "app/probe.py": "deploy/probe.py",
@@ -27,6 +27,7 @@ def files(project: Project) -> dict[Path, str]:
     found |= {Path(new): (KIT / old).read_text() for old, new in MOVED.items()}
     found[Path("docker-compose.yml")] = compose_file(project)
     found[Path("compose.tls.yaml")] = Draft((KIT / "compose.tls.yaml").read_text()).replace("flask-kit", project.name).text
+    found[Path("deploy.mk")] = Draft((KIT / "deploy.mk").read_text()).replace("flask-kit", project.name).text
     found[Path(".env.example")] = settings(project)
     found[Path("deploy/Dockerfile")] = dockerfile(project)
     found[Path("deploy/server.in")] = server_requirements()
