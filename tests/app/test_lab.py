@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import httpx
 import pytest
@@ -17,6 +16,7 @@ from kit_app.lab import wait
 
 from tests.app.conftest import MakeApp, Serve
 from tests.app.server import ROOT, environment
+from tests.clients import wait_until
 
 ROUTES = [
     "hello",
@@ -135,48 +135,35 @@ def url_of(server: socket.socket) -> str:
     return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def asked(server: socket.socket) -> int:
-    """Count the connections that were made to a service that hangs."""
-    server.setblocking(False)
-    count = 0
-    with suppress(BlockingIOError):
-        while True:
-            server.accept()[0].close()
-            count += 1
-    return count
-
-
 @pytest.mark.parametrize(
-    ("pause_s", "statuses"),
-    [(3600, [504, 503, 503, 503]), (0, [504, 504, 504, 504])],
-    ids=["it is not asked again for a while", "without the pause every request waits"],
+    "statuses",
+    [[504, 503, 503, 503], [504, 504, 504, 504]],
+    ids=["one request finds out for all", "without the breaker each finds out by waiting"],
 )
-def test_a_service_that_hangs(
-    make_app: MakeApp, silent: socket.socket, monkeypatch: pytest.MonkeyPatch, pause_s: int, statuses: list[int]
-) -> None:
+def test_a_service_that_hangs(make_app: MakeApp, silent: socket.socket, monkeypatch: pytest.MonkeyPatch, statuses: list[int]) -> None:
     monkeypatch.setattr(wait, "_MARGIN_S", 0.1)
-    monkeypatch.setattr(wait, "RETRY_AFTER_S", pause_s)
-    client = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=url_of(silent)).test_client()
-
-    answers = [client.get("/lab/wait?ms=0") for _ in statuses]
+    app = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=url_of(silent))
+    breaker = app.extensions[wait.DOWNSTREAM].breaker
+    if 503 not in statuses:
+        monkeypatch.setattr(breaker, "silent", lambda: None)
+    client = app.test_client()
+    try:
+        answers = [client.get("/lab/wait?ms=0") for _ in statuses]
+    finally:
+        breaker.heard()  # the thread that finds out ends with it
 
     assert [answer.status_code for answer in answers] == statuses
     assert {answer.content_type for answer in answers} == {"application/problem+json"}
-    assert {answer.headers.get("Retry-After") for answer in answers if answer.status_code == 503} <= {str(pause_s)}
-    assert asked(silent) == statuses.count(504)
+    assert {answer.headers.get("Retry-After") for answer in answers if answer.status_code == 503} <= {"5"}
 
 
-def test_one_request_at_a_time_finds_out_whether_a_service_answers_again() -> None:
-    now_s = 0.0
-    breaker = wait.Breaker(5, lambda: now_s)
-    assert breaker.allows()
-    breaker.failed()
-    now_s = 4.9
-    assert not breaker.allows()
-    now_s = 5.1
-    assert [breaker.allows(), breaker.allows()] == [True, False]
-    breaker.answered()
-    assert [breaker.allows(), breaker.allows()] == [True, True]
+def test_when_it_answers_again_all_go_on(make_app: MakeApp, downstream: str) -> None:
+    app = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=downstream)
+    breaker = app.extensions[wait.DOWNSTREAM].breaker
+    breaker.silent()
+
+    wait_until(lambda: not breaker.is_open, "it was heard")
+    assert app.test_client().get("/lab/wait?ms=0").status_code == 200
 
 
 def test_a_service_that_hangs_costs_no_worker(serve: Serve, silent: socket.socket, sqlite_url: str) -> None:

@@ -4,9 +4,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import urllib3
 from flask import Blueprint, Flask, abort, current_app, request
@@ -14,6 +13,7 @@ from pydantic import BaseModel, Field
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
 
+from kit_app.breaker import Breaker
 from kit_app.problems import RETRY_AFTER_S
 from kit_app.settings import Settings
 from kit_app.validation import validate
@@ -25,48 +25,36 @@ _CONNECT_TIMEOUT_S = 1.0
 # How much later than asked an answer may come before it counts as lost. With the longest wait, 13 s in all: far below gunicorn's timeout
 # (30 s), which would kill a sync worker with the request, and below nginx's (35 s), whose 504 would not say which service was late.
 _MARGIN_S = 2.0
+# How long the thread that finds out waits for an answer, and then until it asks again.
+_PROBE_TIMEOUT_S = 1.0
+_PROBE_EVERY_S = 0.5
 # Connections kept for reuse; more are made when needed, and closed after use.
 _MOST_KEPT = 1000
+# Name of the service among the app's extensions.
+DOWNSTREAM = "kit_downstream"
 
 
-class Breaker:
-    """Remembers that a service does not answer, so that not every request finds it out by waiting.
+class _Downstream:
+    """The service, and whether it is worth asking: while it does not answer, a thread of its own finds out when it does again.
 
-    Without it a service that hangs is waited for by one thread after the other until it holds all of them, and requests that
-    have nothing to do with it stand in the queue behind. With it one request every `pause_s` finds out, in each process; when
-    that one is answered, all go on.
+    Without the breaker each request finds out for itself, by waiting: a service that hangs soon holds every thread of every
+    worker, and requests that have nothing to do with it wait behind.
     """
 
-    def __init__(self, pause_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._pause_s = pause_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._next_try_s: float | None = None  # None: it answers
+    def __init__(self, pool: urllib3.PoolManager, url: str | None) -> None:
+        self.pool, self.url = pool, url
+        self.breaker = Breaker(self._watch)
 
-    def allows(self) -> bool:
-        """Say whether to ask the service now."""
-        with self._lock:
-            now_s = self._clock()
-            if self._next_try_s is not None and now_s < self._next_try_s:
-                return False
-            if self._next_try_s is not None:
-                self._next_try_s = now_s + self._pause_s  # this one finds out; the others do not wait for it
-            return True
+    def _watch(self) -> None:
+        threading.Thread(target=self.breaker.probe, args=(self._answers,), daemon=True).start()
 
-    def answered(self) -> None:
-        """Note that the service answered."""
-        self._next_try_s = None
-
-    def failed(self) -> None:
-        """Note that it did not."""
-        with self._lock:
-            self._next_try_s = self._clock() + self._pause_s
-
-
-class _Downstream(NamedTuple):
-    pool: urllib3.PoolManager
-    url: str | None
-    breaker: Breaker
+    def _answers(self) -> bool:
+        try:
+            self.pool.request("GET", f"{self.url}/healthz", timeout=_PROBE_TIMEOUT_S, retries=False)
+        except HTTPError:
+            time.sleep(_PROBE_EVERY_S)  # a refused connection takes no time
+            return False
+        return True
 
 
 class WaitQuery(BaseModel):
@@ -98,23 +86,23 @@ def wait() -> dict[str, object]:
 
 def call_downstream(ms: int) -> None:
     """Wait for the downstream service to answer after `ms`; aborts with 503 or 504."""
-    pool, url, breaker = _downstream(current_app)
-    if url is None:
+    service = _downstream(current_app)
+    if service.url is None:
         abort(503, "LAB_DOWNSTREAM_URL is not set: there is no service to wait for.")
-    if not breaker.allows():
-        raise _away("The downstream service did not answer a moment ago.")
+    if service.breaker.is_open:
+        raise _away("The downstream service does not answer at the moment.")
     # `read` bounds the silence before the answer and within it; this service answers in one piece.
     timeout = urllib3.Timeout(connect=_CONNECT_TIMEOUT_S, read=ms / 1000 + _MARGIN_S)
     try:
         # Without retries: a second call would hide that the first one failed.
-        answer = pool.request("GET", f"{url}/wait", fields={"ms": str(ms)}, timeout=timeout, retries=False)
+        answer = service.pool.request("GET", f"{service.url}/wait", fields={"ms": str(ms)}, timeout=timeout, retries=False)
     except ReadTimeoutError:
-        breaker.failed()
+        service.breaker.silent()
         abort(504, "The downstream service did not answer in time.")
     except HTTPError:
-        breaker.failed()
+        service.breaker.silent()
         raise _away("The downstream service is not available.") from None
-    breaker.answered()
+    service.breaker.heard()
     if answer.status != HTTPStatus.OK:
         raise _away(f"The downstream service answered {answer.status}.")
 
@@ -124,7 +112,7 @@ def _away(reason: str) -> ServiceUnavailable:
 
 
 def _downstream(app: Flask) -> _Downstream:
-    found: _Downstream = app.extensions["kit_downstream"]
+    found: _Downstream = app.extensions[DOWNSTREAM]
     return found
 
 
@@ -137,4 +125,4 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Give `app` its connections to the downstream service; none is opened yet."""
     pool = urllib3.PoolManager(maxsize=min(settings.worker_concurrency, _MOST_KEPT))
     url = settings.lab_downstream_url
-    app.extensions["kit_downstream"] = _Downstream(pool, str(url).rstrip("/") if url else None, Breaker(RETRY_AFTER_S))
+    app.extensions[DOWNSTREAM] = _Downstream(pool, str(url).rstrip("/") if url else None)
