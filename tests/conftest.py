@@ -120,8 +120,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of stacks first: they take longest, and much of that is waiting."""
-    items.sort(key=lambda item: "runtime" not in getattr(item, "fixturenames", ()))
+    """Put the tests of stacks first, as they take longest and much of that is waiting; those of one stack after each other."""
+
+    def settings(item: pytest.Item) -> str:
+        marker = item.get_closest_marker("stack_env")
+        return str(sorted(marker.kwargs.items())) if marker else ""
+
+    items.sort(key=lambda item: ("runtime" not in getattr(item, "fixturenames", ()), settings(item)))
 
 
 @pytest.fixture(scope="session")
@@ -148,12 +153,16 @@ class Stacks:
         self._built = False
 
     def get(self, runtime: str, env: Mapping[str, str] | None = None, overrides: Sequence[Path] = ()) -> Stack:
-        """Return a running stack with these settings; it may have served other tests before."""
-        key = (runtime, tuple(sorted((env or {}).items())), tuple(overrides))
+        """Return a running stack with these settings; it may have served other tests before.
+
+        Whoever asks for settings gets one worker in each gunicorn besides: it starts sooner. Without any it is what ships.
+        """
+        env = {"WEB_CONCURRENCY": "1", **env} if env else {}
+        key = (runtime, tuple(sorted(env.items())), tuple(overrides))
         if key not in self._live:
             while len(self._live) >= LIVE_STACKS:
                 self._live.popitem(last=False)[1].down(volumes=True)
-            self._live[key] = self._start(runtime, env or {}, overrides)
+            self._live[key] = self._start(runtime, env, overrides)
         self._live.move_to_end(key)
         return self._live[key]
 

@@ -21,7 +21,7 @@ from stack import Stack, Unit
 from tests.clients import Background, Reply, Session, at_once, background, spread, wait_until
 from tests.surgery import Edit, address_of, docker, edited_gateway, unit_list
 
-pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", GUNICORN_WORKER_CLASS="gthread", WEB_CONCURRENCY="1")
+pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", GUNICORN_WORKER_CLASS="gthread")
 
 REPLICAS = 3
 PROCESS = "/lab/process"

@@ -12,7 +12,7 @@ from tests.doctor.conftest import MakeKit
 from tests.doctor.kits import ROOT, Kit, Report, doctor
 
 # Shared with other tests; LIMITS=off is a warning, and the lab is on for this machine only.
-SETTINGS = {"LIMITS": "off", "LAB_ENABLED": "1"}
+SETTINGS = {"LIMITS": "off", "LAB_ENABLED": "1", "WEB_CONCURRENCY": "1"}
 # The time includes the start of a stack, on a machine that is busy with others.
 pytestmark = [pytest.mark.stack_env(**SETTINGS), pytest.mark.timeout(600)]
 

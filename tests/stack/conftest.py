@@ -69,7 +69,7 @@ def run(name: str, free_port: int) -> Command:
 
 @pytest.fixture
 def local(name: str, free_port: int) -> LocalStack:
-    """A local stack that was not started."""
-    stack = open_stack("local", name=name, env={"GATEWAY_PORT": str(free_port), "WEB_CONCURRENCY": "1"})
+    """A local stack that was not started: small, so that it starts soon."""
+    stack = open_stack("local", name=name, env={"GATEWAY_PORT": str(free_port), "WEB_CONCURRENCY": "1", "APP_REPLICAS": "2"})
     assert isinstance(stack, LocalStack)
     return stack

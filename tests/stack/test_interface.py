@@ -6,7 +6,7 @@ import pytest
 from stack import Stack
 from tests.conftest import StackFactory
 
-pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", WEB_CONCURRENCY="1")
+pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
 
 
 def test_a_request_passes_through_the_gateway_to_a_ready_app(client: httpx.Client) -> None:
@@ -49,7 +49,7 @@ def test_the_configuration_of_nginx_can_be_read(stack: Stack) -> None:
 
 
 def test_instances_are_added_and_taken_away_while_it_runs(stack_factory: StackFactory) -> None:
-    stack = stack_factory({"APP_REPLICAS": "2", "WEB_CONCURRENCY": "1"})
+    stack = stack_factory({"APP_REPLICAS": "2"})
     stack.scale("app", 4)
     assert stack.replicas == 4
     with httpx.Client(base_url=stack.url) as client:
@@ -60,7 +60,7 @@ def test_instances_are_added_and_taken_away_while_it_runs(stack_factory: StackFa
 
 
 def test_the_app_alone_is_replaced_by_fresh_instances_with_other_settings(stack_factory: StackFactory) -> None:
-    stack = stack_factory({"APP_REPLICAS": "2", "WEB_CONCURRENCY": "1"})
+    stack = stack_factory({"APP_REPLICAS": "2"})
     before = {(unit.service, unit.id) for unit in stack.processes()}
     stack.restart("app", {"GUNICORN_WORKER_CLASS": "sync"})
     after = {(unit.service, unit.id) for unit in stack.processes()}

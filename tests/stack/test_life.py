@@ -42,6 +42,16 @@ def nothing_is_left(name: str, processes: list[psutil.Process], port: int) -> No
         probe.bind(("127.0.0.1", port))
 
 
+def without_privileges(processes: list[psutil.Process], said: str) -> None:
+    """Another user than root runs them, where that one can read the files."""
+    owners = {process.uids().real for process in processes}
+    assert len(owners) == 1
+    if os.geteuid() == 0 and "the processes run as root too" not in said:
+        assert 0 not in owners
+    else:
+        assert owners == {os.geteuid()}
+
+
 def test_up_prints_what_runs_and_down_leaves_nothing_behind(run: Command, name: str, free_port: int) -> None:
     up = run("up", LAB_ENABLED="1")
     assert up.returncode == 0, up.stdout + up.stderr
@@ -56,6 +66,7 @@ def test_up_prints_what_runs_and_down_leaves_nothing_behind(run: Command, name: 
 
     processes = session(name)
     assert len(processes) >= 9  # supervisord, nginx and its worker, three times gunicorn and its worker, downstream
+    without_privileges(processes, up.stdout)
 
     down = run("down")
     assert down.returncode == 0, down.stdout + down.stderr
@@ -78,16 +89,12 @@ def test_the_database_and_the_secret_outlive_the_processes(local: LocalStack, na
 
     assert "kept" in httpx.get(f"{local.url}/api/entries").text
     assert (folder(name) / "data" / "secret_key").read_text() == secret
-
-
-def test_the_secret_can_be_read_by_its_user_alone(local: LocalStack, name: str) -> None:
-    local.up()
-
+    # Its user alone may read it.
     assert (folder(name) / "data" / "secret_key").stat().st_mode & 0o777 == 0o600
     assert (folder(name) / "data").stat().st_mode & 0o777 == 0o700
 
 
-def test_up_again_changes_nothing_and_says_so(local: LocalStack, run: Command) -> None:
+def test_up_again_and_impossible_scales_change_nothing_and_say_so(local: LocalStack, run: Command) -> None:
     local.up()
     before = local.processes()
 
@@ -95,6 +102,11 @@ def test_up_again_changes_nothing_and_says_so(local: LocalStack, run: Command) -
 
     assert again.returncode == 0
     assert "runs already, with the settings it was started with" in again.stdout
+    assert local.processes() == before
+
+    for service, count in (("gateway", 2), ("app", 0), ("app", 33)):
+        with pytest.raises(StackError, match=r"the local runtime can scale app|instances are not from 1 to"):
+            local.scale(service, count)
     assert local.processes() == before
 
 
@@ -176,7 +188,8 @@ def test_two_stacks_side_by_side_do_not_touch_each_other(new_name: Callable[[], 
     from stack.machine import free_ports
 
     first, second = (
-        open_stack("local", name=new_name(), env={"GATEWAY_PORT": str(port), "WEB_CONCURRENCY": "1"}) for port in free_ports(2)
+        open_stack("local", name=new_name(), env={"GATEWAY_PORT": str(port), "WEB_CONCURRENCY": "1", "APP_REPLICAS": "1"})
+        for port in free_ports(2)
     )
     first.up()
     second.up()
@@ -186,17 +199,6 @@ def test_two_stacks_side_by_side_do_not_touch_each_other(new_name: Callable[[], 
     assert "only here" not in httpx.get(f"{second.url}/api/entries").text
     first.down()
     assert httpx.get(f"{second.url}/readyz").status_code == 200
-
-
-def test_the_processes_run_without_privileges_where_another_user_can_read_the_files(run: Command, name: str) -> None:
-    up = run("up")
-    owners = {process.uids().real for process in session(name)}
-
-    assert len(owners) == 1
-    if os.geteuid() == 0 and "the processes run as root too" not in up.stdout:
-        assert 0 not in owners
-    else:
-        assert owners == {os.geteuid()}
 
 
 def test_a_broken_record_is_reported(run: Command, name: str) -> None:
@@ -210,10 +212,3 @@ def test_a_broken_record_is_reported(run: Command, name: str) -> None:
     assert answer.returncode == 1
     assert "cannot read" in answer.stderr
     assert "Traceback" not in answer.stderr
-
-
-def test_scale_is_bounded(local: LocalStack) -> None:
-    local.up()
-    for service, count in (("gateway", 2), ("app", 0), ("app", 33)):
-        with pytest.raises(StackError):
-            local.scale(service, count)

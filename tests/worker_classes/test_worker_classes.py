@@ -30,7 +30,7 @@ Lifecycle = list[str]
 @pytest.fixture
 def stack(stack_factory: Callable[..., Stack], worker_class: str) -> Stack:
     """A stack whose gunicorns run this worker class."""
-    settings = {"LAB_ENABLED": "1", "LIMITS": "off", "WEB_CONCURRENCY": "1", "GUNICORN_WORKER_CLASS": worker_class}
+    settings = {"LAB_ENABLED": "1", "LIMITS": "off", "GUNICORN_WORKER_CLASS": worker_class}
     # Uploads here are plain bytes, which the firewall refuses unless they are named. The list replaces the default one.
     types = "application/json application/x-www-form-urlencoded application/octet-stream"
     return stack_factory({**settings, "WAF_CONTENT_TYPES": types})
