@@ -1,4 +1,4 @@
-"""`python -m reliability chaos` and `... releases`: the command line. It reads wishes and prints; the work is done elsewhere."""
+"""`python -m reliability chaos`, `... releases`, `... soak`: the command line. It reads wishes and prints; the work is elsewhere."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from loadtest.machine import fingerprint
-from reliability import observe, report
+from reliability import observe, report, soak, soak_report
 from reliability.event import Event
 from reliability.faults import FAULTS, MIX as FAULT_MIX
+from reliability.observe import Record
 from reliability.releases import MIX as RELEASE_MIX, releases as releases_of
 from stack import StackError
 
@@ -37,13 +39,13 @@ def _end(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _options(*, rate_per_s: float, fewest: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options that both commands have."""
+def _options(
+    *, rate_per_s: float, fewest: int, classes: tuple[str, ...] = CLASSES[:3], rate: str = "Requests per second."
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that all commands have."""
     options = (
-        click.option("--class", "classes", multiple=True, type=click.Choice(CLASSES), default=CLASSES[:3], show_default=True),
-        click.option(
-            "--rate", "rate_per_s", default=rate_per_s, show_default=True, type=click.FloatRange(1, 5000), help="Requests per second."
-        ),
+        click.option("--class", "classes", multiple=True, type=click.Choice(CLASSES), default=classes, show_default=True),
+        click.option("--rate", "rate_per_s", default=rate_per_s, show_default=True, type=click.FloatRange(1, 5000), help=rate),
         click.option("--replicas", default=3, show_default=True, type=click.IntRange(fewest, 20), help="App containers."),
         click.option("--waf", default="On", show_default=True, type=click.Choice(["On", "Off"]), help="The firewall."),
         click.option("--build/--no-build", default=True, show_default=True, help="Build the images, or take those that are there."),
@@ -81,17 +83,51 @@ def releases(*, names: tuple[str, ...], rounds: int, out: Path | None, only_plan
     _carry_out("releases", [listed[name] for name in names], RELEASE_MIX, out, only_plan=only_plan, **wishes)
 
 
+@main.command(name="soak")
+@click.option("--minutes", default=20.0, show_default=True, type=click.FloatRange(0.5, 1440), help="How long, for each worker class.")
+@_options(rate_per_s=30.0, fewest=2, classes=CLASSES[1:2], rate="Visitors per second; one sends 1.7 requests.")
+def soak_(*, minutes: float, out: Path | None, only_plan: bool, **wishes: Any) -> None:
+    """Visit for a long time, with workers recycled and a rollout every minute. Exit code 1 when something grew, failed or was left."""
+    wish = observe.Wish("soak", [], soak.MIX, _command(), **wishes)
+    what = f"soak: {minutes:g} minutes, worker classes: {len(wish.classes)}, {wish.rate_per_s:g} visitors/s"
+    click.echo(f"{what}: about {soak.lasts_s(wish, minutes) / 60:.0f} minutes.")
+    if not only_plan:
+        _measure(
+            out,
+            lambda folder: soak.run(wish, minutes, folder, _machine(), click.echo),
+            soak_report.write,
+            soak.broken,
+        )
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "reliability", *sys.argv[1:]])
+
+
 def _carry_out(kind: str, events: list[Event], mix: dict[str, float], out: Path | None, *, only_plan: bool, **wishes: Any) -> None:
-    command = shlex.join(["python", "-m", "reliability", *sys.argv[1:]])
-    wish = observe.Wish(kind, events, mix, command, **wishes)
+    wish = observe.Wish(kind, events, mix, _command(), **wishes)
     what = f"{kind}: {len(events)}, worker classes: {len(wish.classes)}, {wish.rate_per_s:g} requests/s"
     click.echo(f"{what}: about {wish.lasts_s / 60:.0f} minutes.")
-    if only_plan:
-        return
+    if not only_plan:
+        _measure(
+            out,
+            lambda folder: observe.run(wish, folder, _machine(), click.echo),
+            partial(report.write, kind),
+            observe.broken,
+        )
+
+
+def _measure(
+    out: Path | None,
+    run: Callable[[Path], list[Record]],
+    write: Callable[[list[Record], Path], list[Path]],
+    broken: Callable[[list[Record]], list[str]],
+) -> None:
+    """Measure into a folder, write the report, and say which promises were not kept."""
     folder = out or RESULTS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        records = observe.run(wish, folder, _machine(), click.echo)
+        records = run(folder)
     except (OSError, json.JSONDecodeError) as error:
         raise click.BadParameter(f"{folder}: {error}; give a folder that is empty or holds a run", param_hint="--out") from None
     except StackError as error:
@@ -100,9 +136,9 @@ def _carry_out(kind: str, events: list[Event], mix: dict[str, float], out: Path 
     finally:
         for left in folder.glob("load-*.json"):
             left.unlink()
-    for path in report.write(kind, records, folder):
+    for path in write(records, folder):
         click.echo(path)
-    if lines := observe.broken(records):
+    if lines := broken(records):
         click.echo("\n".join(["reliability: not as promised:", *lines]), err=True)
         sys.exit(1)
 

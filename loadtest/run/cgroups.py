@@ -37,6 +37,18 @@ def cgroup_usage(paths: dict[str, Path]) -> Usage:
     )
 
 
+def held_memory(pid: int) -> tuple[int, int]:
+    """Return the bytes that count against the limit of a process's control group, and those of them that are its processes' heaps.
+
+    What is left is files and shared memory, which the kernel gives back or which have a size of their own. (0, 0): out of reach.
+    """
+    paths = _paths(pid)
+    folder = paths.get("memory") or paths.get("") or CGROUPS / "none"
+    held = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes")
+    stat = _table(folder / "memory.stat")
+    return held or 0, stat.get("anon", stat.get("total_rss", 0))
+
+
 @cache
 def _pid(container: str) -> int | None:
     answer = subprocess.run(

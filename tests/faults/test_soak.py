@@ -1,0 +1,220 @@
+"""The soak: what would be called a leak, and that a stack after load and fresh workers holds no more than before."""
+
+import http.client
+import json
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from reliability import soak, soak_report
+from reliability.__main__ import main
+from reliability.drift import FLAT, GROWS, TOO_FEW, drift
+from reliability.ledger import reconcile
+from reliability.load import Load, Outcome, Request
+from reliability.samples import Sample, held, leaks, read_stack
+from reliability.soak import Observation, at_rest, broken, judged
+from stack import Stack
+from stack.compose import docker
+from tests.clients import wait_until
+
+MIB = 2**20
+RATE_PER_S = 5
+
+
+# --- A line through points ----------------------------------------------------------------------------------------------
+
+
+def minutes(*values: float) -> list[tuple[float, float]]:
+    return [(60.0 * number, value) for number, value in enumerate(values)]
+
+
+def test_noise_is_flat_and_growth_beyond_it_is_not() -> None:
+    dice = random.Random(1)  # noqa: S311 - no secret
+    noise = [50 + dice.gauss(0, 1) for _ in range(20)]
+
+    assert drift(minutes(*noise)).verdict == FLAT
+    growing = drift(minutes(*(value + 0.5 * number for number, value in enumerate(noise))))
+    assert growing.verdict == GROWS
+    assert growing.low < 30 < growing.high  # per hour
+
+
+def test_what_shrinks_does_not_grow() -> None:
+    assert drift(minutes(10, 9, 8, 7, 6, 5)).verdict == FLAT
+
+
+def test_neighbours_that_resemble_each_other_make_the_interval_wider() -> None:
+    """A heap that wanders: the same values in another order would be twenty pieces of news, these are few."""
+    steps = [0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]
+    shuffled = [0, 0, 1, 0, 1, 0, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1]
+    wandering, news = drift(minutes(*steps)), drift(minutes(*shuffled))
+
+    assert wandering.high - wandering.low > 1.5 * (news.high - news.low)
+
+
+def test_three_points_say_nothing() -> None:
+    assert drift(minutes(1, 2, 3)).verdict == TOO_FEW
+    assert drift([]).verdict == TOO_FEW
+
+
+# --- What is left behind ------------------------------------------------------------------------------------------------
+
+
+def sample(service: str = "app", container: str = "a", **values: Any) -> Sample:
+    usual = {"at_s": 0.0, "age_s": 30.0, "memory_bytes": 90 * MIB, "anonymous_bytes": 60 * MIB, "processes": 3, "files": 30, "sockets": 9}
+    return Sample(service=service, container=container, **{**usual, "connections": 0, "temp_bytes": 0, "log_bytes": 0, **values})
+
+
+def test_connections_that_are_kept_for_the_next_request_are_no_leak() -> None:
+    before = held([sample(), sample("database", "d")])
+    after = held([sample(files=34, sockets=13), sample("database", "d", connections=4)])
+
+    assert leaks(before, after) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        ({"sockets": 10}, ["app: sockets 9 before, 10 after"]),
+        ({"files": 31}, ["app: files 30 before, 31 after"]),
+        ({"processes": 4}, ["app: processes 3 before, 4 after"]),
+        ({"processes": 2}, ["app: processes 3 before, 2 after"]),
+        ({"temp_bytes": 4096}, ["app: temp bytes 0 before, 4096 after"]),
+        ({"files": 29, "sockets": 8}, []),
+    ],
+)
+def test_one_more_is_a_leak(after: dict[str, Any], says: list[str]) -> None:
+    assert leaks(held([sample()]), held([replace(sample(), **after)])) == says
+
+
+def test_the_files_of_tables_are_no_leak() -> None:
+    assert leaks(held([sample("database")]), held([sample("database", files=46)])) == []
+
+
+def test_a_service_that_is_gone_is_found() -> None:
+    assert leaks(held([sample()]), {}) == ["app: processes 3 before, 0 after"]
+
+
+# --- The whole ----------------------------------------------------------------------------------------------------------
+
+
+def record(heap: Callable[[float], float] = lambda _: 60.0, **changed: Any) -> dict[str, Any]:
+    """A soak of 10 minutes: one app container a minute, a gateway, with heaps of `heap(minute)` MiB."""
+    samples = []
+    for second in range(0, 600, 5):
+        minute = second // 60
+        heap_bytes = round(heap(minute) * MIB)
+        pids = (minute * 10, minute * 10 + 1 + second % 60 // 30)
+        samples += [
+            sample(container=f"app{minute}", at_s=second, age_s=second % 60, anonymous_bytes=heap_bytes, processes=2, pids=pids),
+            sample("gateway", "g", at_s=second, age_s=second, anonymous_bytes=heap_bytes),
+        ]
+    seen = Observation(0.0, samples, rollouts=[(60.0 * number, 20.0) for number in range(10)])
+    requests = [Request("GET", 1.0, 1.1, ""), *changed.pop("requests", [])]
+    counts = held(samples[-2:])
+    after = changed.pop("after", counts)
+    outcome = Outcome(0.0, 600.0, requests, [], 1, 0, {})
+    told = judged(replace(seen, **changed), outcome, reconcile([], {}), counts, after)
+    return {"worker_class": "gthread", "rate_per_s": 5.0, "command": "python -m reliability soak", "machine": "2 cores", **told}
+
+
+def test_a_soak_that_holds() -> None:
+    held_up = record(lambda minute: 60 + minute % 2)
+
+    assert broken([held_up]) == []
+    assert (held_up["containers"], held_up["recycled"]) == (10, 10)
+    assert "0 of 1 requests failed in 10.0 minutes; 10 rollouts, at least 10 workers recycled" in held_up["said"]
+    assert "left behind: nothing; memory does not grow; ledger holds" in held_up["said"]
+    json.dumps(held_up, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"heap": lambda minute: 60 + minute}, "memory grows: app, gateway"),
+        ({"requests": [Request("POST", 2.0, 2.1, "status 502")]}, "1 of 2 requests failed"),
+        ({"after": held([sample(processes=2), sample("gateway", sockets=11)])}, "left behind: gateway: sockets 9 before, 11 after"),
+        ({"problem": "a new container ended by itself"}, "ended early: a new container ended by itself"),
+    ],
+)
+def test_a_soak_that_does_not(changed: dict[str, Any], says: str) -> None:
+    (line,) = broken([record(**changed)])
+
+    assert says in line
+
+
+def test_the_report_of_a_soak(tmp_path: Path) -> None:
+    html, markdown = soak_report.write([record()], tmp_path)
+
+    assert html.read_text().count("<svg") == html.read_text().count("<desc") == 3
+    assert "| gthread | app | 10 | 60.00 | 0.00 | 0.00 to 0.00 | 0.00 | flat |" in markdown.read_text()
+    assert "| gthread | gateway | 3 → 3 | 30 → 30 | 9 → 9 | 0 → 0 |" in markdown.read_text()
+
+
+def test_a_run_of_seconds_has_a_report_too(tmp_path: Path) -> None:
+    told = record(samples=[], rollouts=[])
+
+    json.dumps(told, allow_nan=False)
+    assert "| - s |" in soak_report.write([told], tmp_path)[1].read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(("--minutes", "0"), "0.0 is not in the range"), (("--replicas", "1"), "1 is not in the range")]
+)
+def test_a_wrong_wish_is_refused(arguments: tuple[str, ...], says: str) -> None:
+    answer = CliRunner().invoke(main, ["soak", *arguments])
+
+    assert answer.exit_code == 2
+    assert says in answer.output
+
+
+def test_a_plan_starts_nothing() -> None:
+    answer = CliRunner().invoke(main, ["soak", "--plan", "--minutes", "5"])
+
+    assert answer.exit_code == 0
+    assert "soak: 5 minutes, worker classes: 1, 30 visitors/s: about 7 minutes" in answer.output
+
+
+# --- A stack ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def planted(stack: Stack) -> Iterator[None]:
+    """A client that asks once and never lets go of its connection: nginx holds a socket for it."""
+    with closing(http.client.HTTPConnection(stack.url.removeprefix("http://"), timeout=30)) as connection:
+        connection.request("GET", "/healthz", headers={"Host": "localhost"})
+        connection.getresponse().read()
+        yield
+
+
+@pytest.mark.runtimes("compose")
+@pytest.mark.stack_env(LIMITS="off", APP_REPLICAS="2", LAB_ENABLED="0")
+def test_load_and_fresh_workers_leave_nothing_behind(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def visit() -> Outcome:
+        """Let visitors come until some have signed, and replace all workers meanwhile, as max_requests does one by one."""
+        with Load(stack.url, tmp_path, rate_per_s=RATE_PER_S, mix=soak.MIX) as load:
+            apps = [unit.id for unit in stack.processes() if unit.service == "app"]
+            old = {pid for one in read_stack(stack.name) if one.service == "app" for pid in one.pids[1:]}
+            docker("kill", "--signal", "HUP", *apps)
+            wait_until(
+                lambda: not old & {pid for one in read_stack(stack.name) if one.service == "app" for pid in one.pids[1:]},
+                "all workers are new",
+                timeout_s=60,
+            )
+            wait_until(load.sent_for(3), "some visits", timeout_s=60)
+        return load.result()
+
+    visit()  # the first visits open what is opened once
+    before = at_rest(lambda: held(read_stack(stack.name)))
+    assert visit().requests
+
+    assert leaks(before, at_rest(lambda: held(read_stack(stack.name)), before)) == []
+    monkeypatch.setattr(soak, "REST_S", 5.0)
+    with planted(stack):
+        found = leaks(before, at_rest(lambda: held(read_stack(stack.name)), before))
+    assert [line.partition(" ")[0:1] for line in found] == [("gateway:",)] * 2, found
