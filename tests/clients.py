@@ -71,12 +71,10 @@ class Session:
     With `keep_alive` all go over one connection while the server keeps it; without, each opens its own.
     """
 
-    def __init__(self, url: str, *, keep_alive: bool = False, timeout_s: float = PATIENCE_S, source: str = "") -> None:
+    def __init__(self, url: str, *, keep_alive: bool = False, timeout_s: float = PATIENCE_S) -> None:
         parts = urlsplit(url)
         assert parts.hostname
-        # `source` is the address that it comes from: on Linux any of 127.0.0.0/8.
-        where = (source, 0) if source else None
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s, source_address=where)
+        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
         # The address may be a container's own, by which the site does not answer.
         self._headers = {"Host": "localhost"} | ({} if keep_alive else {"Connection": "close"})
 

@@ -6,6 +6,10 @@ from loadtest.run.kit import usage_of
 from stack import Stack, Unit
 from tests.surgery import docker, unit_list
 
+# TRUSTED_PROXIES, with which the address from which this machine reaches the gateway is a load balancer's: each client can be given an
+# address of its own by X-Forwarded-For.
+PROXIES = "127.0.0.1,172.16.0.0/12,192.168.0.0/16"
+
 
 def _pid(stack: Stack, unit: Unit) -> int:
     return int(unit.id if stack.runtime == "local" else docker("inspect", "--format", "{{.State.Pid}}", unit.id))

@@ -46,6 +46,16 @@ def test_429_says_when_to_come_back(limited: Gateway) -> None:
     assert (limited.logged("too-many-1")["limit_requests"], limited.logged("too-many-1")["upstream"]) == ("REJECTED", "")
 
 
+@pytest.mark.parametrize(("edits", "more"), [([], 0), ([Edit("conf.d/30-limits.conf", r"limit_req_log_level .*", "")], 3)])
+def test_a_refusal_is_one_line_of_the_log(start_gateway: Gateways, echo_backend: str, edits: list[Edit], more: int) -> None:
+    """By default nginx writes a second one, as an error (the twin)."""
+    gateway = start_gateway(echo_backend, SETTINGS, [ONE_A_MINUTE, *edits])
+    assert ask(gateway, BURST + 4, client="203.0.113.1")[429] == 3
+    wait_until(lambda: len(gateway.access_log()) == BURST + 4, "all are logged")
+
+    assert gateway.error_log().count("limiting requests") == more
+
+
 def test_limits_can_be_lifted(start_gateway: Gateways, echo_backend: str) -> None:
     """The twin, and what load tests need."""
     gateway = start_gateway(echo_backend, {**SETTINGS, "LIMITS": "off"}, [ONE_A_MINUTE])
