@@ -1,0 +1,52 @@
+"""A frozen database in a container: each worker finds out once, and everybody after that is answered at once."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from kit_app.database import NOT_ASKED
+
+from reliability.faults import FAULTS
+from stack import Stack
+from stack.compose import ComposeStack
+from stack.waiting import wait_until
+from tests.conftest import StackFactory
+
+pytestmark = pytest.mark.runtimes("compose")
+
+REPLICAS = 2  # of one worker each
+REQUESTS = 20
+# How long no answer is waited for here; the kit's own bounds are shorter.
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def frozen(stack_factory: StackFactory) -> Iterator[Stack]:
+    """A stack whose database is frozen until the test has ended."""
+    stack = stack_factory({"LIMITS": "off", "APP_REPLICAS": str(REPLICAS), "LAB_ENABLED": "0"})
+    assert isinstance(stack, ComposeStack)
+    fault = FAULTS["freeze-database"]
+    assert fault.end
+    fault.begin(stack)
+    try:
+        yield stack
+    finally:
+        fault.end(stack)
+        with httpx.Client(base_url=stack.url, timeout=PATIENCE_S) as client:
+            wait_until(lambda: client.get("/readyz").status_code == httpx.codes.OK, 30, "the app asks the database again")
+
+
+def test_each_worker_waits_once_for_a_frozen_database(frozen: Stack) -> None:
+    """The twins, without the breaker, are in tests/app/test_database.py."""
+    ids = [f"frozen-database-{number:03}" for number in range(REQUESTS)]
+    with httpx.Client(base_url=frozen.url, timeout=PATIENCE_S) as client:
+        answers = [client.get("/api/entries", headers={"X-Request-ID": one}) for one in ids]
+        assert client.get("/healthz").status_code == httpx.codes.OK
+
+    assert {(answer.status_code, answer.headers["Retry-After"]) for answer in answers} == {(503, "5")}
+    refusals = [
+        line for line in frozen.logs("app").splitlines() if "the database is not available" in line and any(one in line for one in ids)
+    ]
+    waited = [line for line in refusals if NOT_ASKED not in line]
+    assert len(refusals) == REQUESTS
+    assert 1 <= len(waited) <= REPLICAS
