@@ -39,6 +39,8 @@ PORTS = {"gw0": "20000-23999", "gw1": "24000-27999", "gw2": "28000-31999"}
 REPORT_LINES = 80
 # Folders whose tests share no stack with others.
 OWN_STACKS = {"rollout"}
+# Folders that start stacks of their own in most of their other tests.
+SLOW = {"eject", "loadtest", "stack"}
 
 MEASURED = "measured"
 
@@ -120,13 +122,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of stacks first, as they take longest and much of that is waiting; those of one stack after each other."""
+    """Put what takes longest first, so that no process is left with it at the end; and the tests of one stack after each other."""
+
+    def rank(item: pytest.Item) -> int:
+        call = getattr(item, "callspec", None)
+        runtime = call.params.get("runtime") if call else None
+        if runtime:
+            return 1 - RUNTIMES.index(runtime)
+        return 2 if item.nodeid.split("/")[1] in SLOW else 3
 
     def settings(item: pytest.Item) -> str:
         marker = item.get_closest_marker("stack_env")
         return str(sorted(marker.kwargs.items())) if marker else ""
 
-    items.sort(key=lambda item: ("runtime" not in getattr(item, "fixturenames", ()), settings(item)))
+    items.sort(key=lambda item: (rank(item), settings(item)))
 
 
 @pytest.fixture(scope="session")
