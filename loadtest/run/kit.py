@@ -37,7 +37,7 @@ SETTINGS = {
     # The firewall costs nginx about a millisecond of CPU a request; what is compared here stands behind it (docs/waf.md has its cost).
     "WAF_MODE": "Off",
     "APP_REPLICAS": "1",
-    "GUNICORN_GRACEFUL_TIMEOUT": "1",
+    "GUNICORN_GRACEFUL_TIMEOUT": "0",
     "GUNICORN_WORKER_CLASS": "sync",
     "GUNICORN_WORKERS": "",
     "GUNICORN_THREADS": "",
