@@ -85,7 +85,7 @@ def releases(*, names: tuple[str, ...], rounds: int, out: Path | None, only_plan
 
 @main.command(name="soak")
 @click.option("--minutes", default=20.0, show_default=True, type=click.FloatRange(0.5, 1440), help="How long, for each worker class.")
-@_options(rate_per_s=30.0, fewest=2, classes=CLASSES[1:2], rate="Visitors per second; one sends 1.7 requests.")
+@_options(rate_per_s=15.0, fewest=2, classes=CLASSES[1:2], rate="Visitors per second; one sends 1.7 requests.")
 def soak_(*, minutes: float, out: Path | None, only_plan: bool, **wishes: Any) -> None:
     """Visit for a long time, with workers recycled and a rollout every minute. Exit code 1 when something grew, failed or was left."""
     wish = observe.Wish("soak", [], soak.MIX, _command(), **wishes)

@@ -119,6 +119,7 @@ def _soak(stack: ComposeStack, wish: Wish, minutes: float, folder: Path, say: Ca
         except KeyboardInterrupt:
             seen.interrupted = True
             say("    interrupted: what was measured until now is kept ...")
+            stack.scale("app", wish.replicas)  # a rollout that is interrupted may leave one container less or more
         except StackError as error:
             seen.problem = error.message
     after = at_rest(lambda: held(read_stack(stack.name)), before)

@@ -177,7 +177,7 @@ def test_a_plan_starts_nothing() -> None:
     answer = CliRunner().invoke(main, ["soak", "--plan", "--minutes", "5"])
 
     assert answer.exit_code == 0
-    assert "soak: 5 minutes, worker classes: 1, 30 visitors/s: about 7 minutes" in answer.output
+    assert "soak: 5 minutes, worker classes: 1, 15 visitors/s: about 7 minutes" in answer.output
 
 
 # --- A stack ------------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_load_and_fresh_workers_leave_nothing_behind(stack: Stack, tmp_path: Pat
     assert visit().requests
 
     assert leaks(before, at_rest(lambda: held(read_stack(stack.name)), before)) == []
-    monkeypatch.setattr(soak, "REST_S", 5.0)
+    monkeypatch.setattr(soak, "REST_S", 1.0)
     with planted(stack):
         found = leaks(before, at_rest(lambda: held(read_stack(stack.name)), before))
     assert [line.partition(" ")[0:1] for line in found] == [("gateway:",)] * 2, found
