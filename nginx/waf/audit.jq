@@ -5,7 +5,7 @@ def plain_name: if test("^[A-Za-z0-9_.:/-]{1,80}$") then . else sub(":.*"; ":…
 def variable:
     ((.details.match | capture("against variable `(?<name>[^'`]*)'"; "n") | .name)
      // (.details.data | capture("found within (?<name>[A-Z_]+(:[^:]*)?): "; "n") | .name) // "") | plain_name;
-def decides: .details.ruleId | test("^(949110|949111|101[0-9]{2}|20000[0-9])$") and . != "200005";
+def decides: .details.ruleId | test("^(949110|949111|101[0-9]{2}|1030[13]|20000[0-9])$") and . != "200005";
 
 def lines: try fromjson catch null | select(. != null) | .transaction;
 

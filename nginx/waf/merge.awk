@@ -109,12 +109,14 @@ END {
     for (at = 1; at <= groups; at++) if (split(members[order[at]], ids, " ") > 1) gate(10300 + 10 * ++gates, order[at], ids)
 }
 
-# A long name is copied once more for each that follows, so their number is bounded. The signs of sentences and addresses are none here.
+# A long name is copied once more for each that follows, and every expression is held against all of them, so number and length are bounded.
+# The signs of sentences and addresses are none here.
 function collect_names(odd) {
     odd = "SecRule ARGS_NAMES \"@rx [^A-Za-z0-9_.,:!?@#+/\\[\\]\\x80-\\xff -]|__|\\.\\.\" \"id:%d,phase:2,pass,nolog,noauditlog,t:none,%s\"\n"
     printf odd, 10300, "setvar:tx.kit_odd_names=+1"
     print "SecRule TX:kit_odd_names \"@gt 50\" \"id:10301,phase:2,deny,status:400,t:none,msg:'More than 50 names of values with signs in them',tag:'kit'\""
     printf odd, 10302, "setvar:'tx.kit_names=%{tx.kit_names} %{MATCHED_VAR}'"
+    print "SecRule TX:kit_names \"@gt 4096\" \"id:10303,phase:2,deny,status:400,t:none,t:length,msg:'More than 4096 characters in names of values with signs in them',tag:'kit'\""
 }
 
 function gate(number, changes, ids, name, removals, at) {

@@ -25,6 +25,7 @@ ADVICE = {
     10111: "the client must send fewer cookies",
     10112: "the client must send fewer values in the query",
     10301: "the client must use plain names for its values: letters, digits and _ . , : ! ? @ # + / [ ] -",
+    10303: "the client must use shorter or plain names for its values: letters, digits and _ . , : ! ? @ # + / [ ] -",
     200002: "the body is not what its Content-Type says",
     200003: "the multipart body is malformed",
     200004: "the multipart body is malformed",

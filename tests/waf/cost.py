@@ -81,6 +81,8 @@ PIECES: tuple[str, ...] = (
 PIECES += ("union ", "or 1 ", "x;", "<a=", "&&a", "<a", "{a", "'a ")
 # Just below SecRequestBodyLimit.
 ROOM = 65_300
+# Just below SecArgumentsLimit.
+MOST = 949
 
 
 def plain() -> Request:
@@ -92,19 +94,20 @@ def worst() -> list[Request]:
     """Requests within the limits of size that were found to cost the most: many values, long values, and many signs."""
     room = ROOM
     found = [
-        _form("JSON, 999 values, full", _json(999, room // 999 - 12, "a"), JSON),
-        _form("JSON, 999 short values", _json(999, 1, "a"), JSON),
+        _form(f"JSON, {MOST} values, full", _json(MOST, room // MOST - 12, "a"), JSON),
+        _form(f"JSON, {MOST} short values", _json(MOST, 1, "a"), JSON),
         _form("JSON, one string", _json(1, room - 20, "a"), JSON),
         _form("JSON, 30 strings", _json(30, room // 30 - 12, "a"), JSON),
-        _form("form, 998 values, full", b"&".join(b"k%d=" % n + b"a" * (room // 998 - 8) for n in range(998))),
-        _form("form, long names", b"&".join(b"k%d" % n + b"a" * (room // 998 - 8) + b"=" for n in range(998))),
+        _form(f"form, {MOST} values, full", b"&".join(b"k%d=" % n + b"a" * (room // MOST - 8) for n in range(MOST))),
+        _form("form, long names", b"&".join(b"k%d" % n + b"a" * (room // MOST - 8) + b"=" for n in range(MOST))),
     ]
     for encoded in (b"%41&amp;", b"/u0041 ", b"it's (a) "):
-        values = (b'"k%d":"%s"' % (number, encoded * (48 // len(encoded))) for number in range(999))
-        found.append(_form(f"JSON, 999 values of {encoded.decode()!r}", b"{" + b",".join(values) + b"}", JSON))
-    odd = [b'"k%d\'%s":1' % (number, b"a" * 500) for number in range(50)]
-    plain = [b'"k%d":"%s"' % (number, b"a" * 20) for number in range(949)]
-    found.append(_form("JSON, 999 values, 50 of them with signs in the name", b"{" + b",".join(odd + plain) + b"}", JSON))
+        values = (b'"k%d":"%s"' % (number, encoded * (48 // len(encoded))) for number in range(MOST))
+        found.append(_form(f"JSON, {MOST} values of {encoded.decode()!r}", b"{" + b",".join(values) + b"}", JSON))
+    # 50 names of 80 characters ("json." before each) are as many as rules 10301 and 10303 let pass.
+    odd = [b'"k%d\'%s":1' % (number, b"a" * 70) for number in range(50)]
+    plain = [b'"k%d":"%s"' % (number, b"a" * 56) for number in range(MOST - 50)]
+    found.append(_form(f"JSON, {MOST} values, 50 of them with signs in the name", b"{" + b",".join(odd + plain) + b"}", JSON))
     for piece in PIECES:
         text = (piece * room)[: room - 20].encode()
         found.append(_form(f"JSON, one string of {piece!r}", b'{"k":"' + text + b'"}', JSON))

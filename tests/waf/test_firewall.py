@@ -72,6 +72,13 @@ def test_body_without_a_type_is_refused(gateway: Gateway) -> None:
     assert gateway.send(request).status == 415
 
 
+@pytest.mark.parametrize(("values", "status"), [(949, 200), (950, 400)])
+def test_values_are_counted(gateway: Gateway, values: int, status: int) -> None:
+    body = json.dumps({str(number): number for number in range(values)}).encode()
+
+    assert gateway.request("POST", "/", "Content-Type: application/json", body=body).status == status
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_empty_body_needs_no_type(gateway: Gateway, method: str) -> None:
     assert gateway.request(method, "/").status == 200

@@ -18,6 +18,7 @@ from tests.waf.conftest import audited, rules_of
 from tests.waf.corpus import JSON, Request, attacks, benign
 from tests.waf.cost import ONE_WORKER, cost_ms, worker_of, worst
 from tests.waf.test_detection import BROWSER
+from tests.waf.test_firewall import printed
 
 ONE_BY_ONE = Edit("waf/main.conf", r'^Include ".*/merged\.conf"$', "")
 # Above this many values the merged expression's own match counts (waf_most_values in nginx/render).
@@ -88,8 +89,12 @@ def test_names_with_signs_are_counted(gateway: Gateway, one_by_one: Gateway) -> 
     odd = posted({f"It's {number}": 1 for number in range(51)})
     few = posted({f"It's {number}": 1 for number in range(45)} | {f"Größe, {number}: m/s": 1 for number in range(200)})
 
-    assert (send(gateway, odd), send(one_by_one, odd)) == (400, 200)
+    long = posted({f"It's {'long' * 40} {number}": 1 for number in range(30)})
+
+    assert (send(gateway, odd, "many-odd-names"), send(one_by_one, odd)) == (400, 200)
+    assert (send(gateway, long, "long-odd-names"), send(one_by_one, long)) == (400, 200)
     assert send(gateway, few) == 200
+    wait_until(lambda: {"many-odd-names", "long-odd-names"} <= {line["request_id"] for line in printed(gateway)}, "both are in the log")
 
 
 def cheapest(gateway: Gateway, request: Request) -> float:
