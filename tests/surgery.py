@@ -187,6 +187,11 @@ class TempFiles:
         listing = self._stack.exec("gateway", ["sh", "-c", "ls -l /proc/[0-9]*/fd 2> /dev/null || true"]).stdout
         return sum(f"-> {self.folder}/" in line for line in listing.splitlines())
 
+    def used_bytes(self) -> int:
+        """Return the bytes in use on their file system: in Compose it is theirs alone."""
+        answer = self._stack.exec("gateway", ["df", "--output=used", "--block-size=1", self.folder])
+        return int(answer.stdout.split()[-1])
+
 
 def docker(*arguments: str) -> str:
     """Run a docker command, and return what it prints."""

@@ -16,7 +16,7 @@ import pytest
 
 from stack import Stack
 from tests.clients import Readers, Reply, Senders, Session, percentile_ms, slow_clients, steady, wait_until
-from tests.surgery import TempFiles, Workers, bare_url, directive, edited_gateway, gateway_url
+from tests.surgery import Edit, TempFiles, Workers, bare_url, directive, edited_gateway, gateway_url
 
 # Uploads here are plain bytes, which the firewall refuses unless they are named.
 pytestmark = pytest.mark.stack_env(
@@ -205,9 +205,11 @@ def wait_until_full(stack: Stack, files: TempFiles) -> None:
 @pytest.mark.timeout(600)
 def test_too_many_large_answers_cost_slow_readers_theirs_and_nobody_else(stack: Stack, url: str, workers: Workers) -> None:
     """The bound of the tmpfs. What does not fit any more is cut off, and the gateway lives on."""
+    files = TempFiles(stack, "proxy")
+    before = files.used_bytes()
     # 512 MiB are full when each of these leaves 3.5 MiB there, so the kernel may take 8 of each answer's 12.
     with slow_clients(url, Readers(150, LARGE)) as slow:
-        wait_until_full(stack, TempFiles(stack, "proxy"))
+        wait_until_full(stack, files)
         # Making 150 large answers is work like any other: who comes in the middle of it waits, slow readers or not.
         wait_until(lambda: not any(workers.held()), "no worker is in the hands of a slow client", timeout_s=180)
         beside = steady(url, FAST, requests=100, timeout_s=ANSWERED_S)
@@ -221,13 +223,16 @@ def test_too_many_large_answers_cost_slow_readers_theirs_and_nobody_else(stack: 
     assert cut_off
     assert [one for one in ended if one not in complete and one not in cut_off] == []
     assert len(get(url, LARGE).body) == LARGE_KIB * 1024
+    wait_until(lambda: files.used_bytes() == before, "nothing is left of them")
 
 
 @pytest.mark.runtimes("compose")
 def test_too_many_large_uploads_cost_slow_senders_theirs_and_nobody_else(stack: Stack, url: str) -> None:
     large = Senders(20, "/lab/upload", body_bytes=10_000_000, bytes_per_second=0, first_bytes=9_000_000)
+    files = TempFiles(stack, "client_body")
+    before = files.used_bytes()
     with slow_clients(url, large) as slow, Session(url, timeout_s=ANSWERED_S) as session:
-        wait_until_full(stack, TempFiles(stack, "client_body"))
+        wait_until_full(stack, files)
         small = [session.send("POST", "/lab/upload", body=b"x" * 1000, headers=BYTES) for _ in range(20)]
         slow.hurry()
         ended = slow.wait_until_ended(timeout_s=120)
@@ -235,3 +240,17 @@ def test_too_many_large_uploads_cost_slow_senders_theirs_and_nobody_else(stack: 
 
     assert [reply for reply in (*small, alone) if reply.failed] == []
     assert 500 in {one.status for one in ended} <= {200, 500}
+    wait_until(lambda: files.used_bytes() == before, "nothing is left of them")
+
+
+@pytest.mark.runtimes("compose")
+def test_temp_files_that_are_kept_fill_their_place(stack: Stack, url: str) -> None:
+    """Nginx can be told to keep the file of each body, as for debugging."""
+    files = TempFiles(stack, "client_body")
+    before = files.used_bytes()
+    keep = Edit(r"(?m)^( *)(client_body_temp_path)", r"\1client_body_in_file_only on;\n\1\2")
+    with edited_gateway(stack, keep), Session(url, timeout_s=ANSWERED_S) as session:
+        assert session.send("POST", "/lab/upload", body=b"x" * 200_000, headers=BYTES).status == 200
+    assert files.used_bytes() >= before + 200_000
+    stack.exec("gateway", ["sh", "-c", f"rm -r {files.folder}/*"])
+    assert files.used_bytes() == before
