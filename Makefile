@@ -86,6 +86,10 @@ chaos: venv-test ## Inject faults under load, and draw what they cost [ARGS="--p
 releases: venv-test ## Release in every way under load, and count what failed [ARGS="--plan"] (docs/releases.md)
 	@$(PYTHON_IN_VENV) -m reliability releases $(ARGS)
 
+.PHONY: overload
+overload: venv-test ## Ask for three times what the site can answer: what is left of it? [ARGS="--plan"] (docs/limits.md)
+	@$(PYTHON_IN_VENV) -m reliability overload $(ARGS)
+
 .PHONY: soak
 soak: venv-test ## Visit for 20 minutes with workers recycled and a rollout every minute: does anything grow? [ARGS="--plan"]
 	@$(PYTHON_IN_VENV) -m reliability soak $(ARGS)

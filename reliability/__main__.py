@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from loadtest.machine import fingerprint
-from reliability import observe, report, soak, soak_report
+from reliability import observe, overload, report, soak, soak_report
 from reliability.event import Event
 from reliability.faults import FAULTS, MIX as FAULT_MIX
 from reliability.observe import Record
@@ -26,6 +26,8 @@ from stack import StackError
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES = ("sync", "gthread", "gevent", "tornado")
 NAMES = list(releases_of(1, 2))
+# What nginx/render takes for MAX_IN_WORK.
+FEWEST_IN_WORK, MOST_IN_WORK = 6, 100000
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -97,6 +99,32 @@ def soak_(*, minutes: float, out: Path | None, only_plan: bool, **wishes: Any) -
             lambda folder: soak.run(wish, minutes, folder, _machine(), click.echo),
             soak_report.write,
             soak.broken,
+        )
+
+
+def _bound(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value == "off" or (value.isascii() and value.isdigit() and value[0] != "0" and FEWEST_IN_WORK <= int(value) <= MOST_IN_WORK):
+        return value
+    raise click.BadParameter(f"{value}: neither off nor a whole number from {FEWEST_IN_WORK} to {MOST_IN_WORK}")
+
+
+@main.command(name="overload")
+@click.option("--factor", default=3.0, show_default=True, type=click.FloatRange(1, 20), help="How many times the peak is asked for.")
+@click.option("--seconds", "lasts_s", default=60.0, show_default=True, type=click.FloatRange(5, 600), help="For how long.")
+@click.option("--max-in-work", "bound", default="96", show_default=True, callback=_bound, help="MAX_IN_WORK of the stack; off: no bound.")
+@_options(rate_per_s=40.0, fewest=1, rate="Requests per second with which the search for the peak begins.")
+def overload_(*, factor: float, lasts_s: float, bound: str, out: Path | None, only_plan: bool, **wishes: Any) -> None:
+    """Find the most that a stack answers in time, and ask for three times as much. Exit code 1 when less than 80 % of it was left."""
+    wish = observe.Wish("overload", [], FAULT_MIX, _command(), **wishes)
+    excess = overload.Excess(factor, lasts_s, bound)
+    what = f"overload: {factor:g} times the peak for {lasts_s:g} s, worker classes: {len(wish.classes)}"
+    click.echo(f"{what}: about {overload.lasts_s(wish, excess) / 60:.0f} minutes.")
+    if not only_plan:
+        _measure(
+            out,
+            lambda folder: overload.run(wish, excess, folder, _machine(), click.echo),
+            overload.write,
+            overload.broken,
         )
 
 

@@ -1,6 +1,7 @@
 """What the numbers add up to: connections of the database, memory, processors, sockets, disk."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from doctor.facts import APP, GATEWAY, App, Facts, Nginx, Pool, Service, TempFiles, need
@@ -94,6 +95,38 @@ def _queue(facts: Facts) -> Judgement:
     if backlog.value in BACKLOG_RANGE:
         return ok(f"{backlog.value} connections may wait", backlog)
     return warn(f"a backlog of {backlog.value} is not within {BACKLOG_RANGE[0]} to {BACKLOG_RANGE[-1]}", backlog)
+
+
+def _in_work(facts: Facts) -> Judgement:
+    """A bound below the slots leaves workers idle while visitors are refused; without one an overload becomes a queue."""
+    bounds = [bound for upstream in scopes(need(facts.nginx).tree, "upstream") for bound in _bounds(upstream)]
+    if not bounds:
+        return warn("nothing bounds how many requests wait for a worker (max_conns)", edit=("MAX_IN_WORK in .env",))
+    gunicorn, replicas = need(facts.gunicorn), need(facts.compose).service(APP).replicas
+    worker_class, workers = gunicorn.get("worker_class"), gunicorn.get("workers")
+    in_each = gunicorn.get("worker_connections" if worker_class.value == "gevent" else "threads")
+    slots = workers.value * in_each.value
+    behind, bound = min(bounds, key=lambda pair: pair[1].value)
+    if behind:  # in front of the firewall it holds for all containers together, otherwise for each
+        slots *= replicas.value
+    values = (bound, replicas, workers, in_each)
+    if worker_class.value == "gevent":
+        return ok(f"{bound.value} of up to {slots} greenlets: as many as shall wait at once", *values)
+    if bound.value < slots:
+        return broken(f"{bound.value} requests are let in, {slots} could be in work", *values)
+    return ok(f"{bound.value} requests are let in, {slots} can be in work", *values)
+
+
+def _bounds(upstream: Scope) -> Iterator[tuple[bool, Setting[int]]]:
+    """What each server of an upstream may have at once; whether it is this nginx itself; a server that stands twice counts twice."""
+    found: dict[str, Setting[int]] = {}
+    for node in upstream.here.all("server"):
+        for argument in node.args:
+            if argument.startswith("max_conns="):
+                before = found[node.args[0]].value if node.args[0] in found else 0
+                most = before + int(argument.removeprefix("max_conns="))
+                found[node.args[0]] = Setting("max_conns", most, str(most), node.origin)
+    return ((address.startswith("unix:"), bound) for address, bound in found.items())
 
 
 def _idle_connections(facts: Facts) -> Judgement:
@@ -194,6 +227,12 @@ RULES = (
         "gunicorn's backlog is neither tiny nor cut by the kernel",
         "a burst is refused at once, or waits in a queue shorter than the one that was asked for",
         _queue,
+    ),
+    Rule(
+        "in-work",
+        "requests that nginx lets in ≥ slots of the gunicorn workers",
+        "visitors are refused while workers are idle; without a bound all wait, and in an overload nobody is answered in time",
+        _in_work,
     ),
     Rule(
         "idle-connections",

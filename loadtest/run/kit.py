@@ -34,6 +34,7 @@ SAMPLE_SITE = "kit_app:create_app()"
 SETTINGS = {
     "LAB_ENABLED": "1",
     "LIMITS": "off",
+    "MAX_IN_WORK": "off",
     # The firewall costs nginx about a millisecond of CPU a request; what is compared here stands behind it (docs/waf.md has its cost).
     "WAF_MODE": "Off",
     "APP_REPLICAS": "1",

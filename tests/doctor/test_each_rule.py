@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("compose_plugin")
 CONF, COMPOSE, SLOW = "gunicorn.conf.py", "docker-compose.yml", "nginx/conf.d/20-slow-clients.conf.template"
 PROXY, SITE, MAIN = "nginx/snippets/proxy-to-app.conf", "nginx/snippets/site.conf.template", "nginx/nginx.conf.template"
 RETRIES, HOP = "nginx/snippets/retries.conf", "nginx/snippets/way-to-waf.conf.template"
+WAF_BLOCK = "nginx/conf.d/55-waf.conf.template"
 HSTS = "nginx/conf.d/27-hsts.conf.template"
 UPSTREAM, CLIENT = "nginx/conf.d/40-upstream.conf.template", "nginx/conf.d/15-client.conf.template"
 
@@ -141,11 +142,12 @@ CASES = (
     Case(
         "database-connections", COMPOSE, r"replicas: \$\{APP_REPLICAS:-3\}", "replicas: ${APP_REPLICAS:-9}",
         {"replicas": "9", "workers": "2", "pool size": "8", "max_connections": "100"}, {COMPOSE, CONF}, app=True,
+        also=frozenset({"in-work"}),
     ),
     given("pool-threads", "DATABASE_POOL_SIZE=4", {"threads": "8", "pool size": "4"}, {CONF, ".env"}, app=True),
     Case(
         "cpu-workers", CONF, r"(?m)default_workers\(\)$", "os.cpu_count() or 1, 'the host'",
-        {"workers": "64", "cpus": "1"}, {CONF, COMPOSE}, also=frozenset({"memory-workers"}),
+        {"workers": "64", "cpus": "1"}, {CONF, COMPOSE}, also=frozenset({"memory-workers", "in-work"}),
     ),
     given("memory-workers", "WEB_CONCURRENCY=4\nAPP_MEMORY=240m", {"workers": "4", "memory limit": "240 MiB"}, {".env"}),
     Case(
@@ -161,6 +163,12 @@ CASES = (
         {"client_max_body_size": "100 MiB", "tmpfs /run/nginx/body": "120 MiB"}, {SLOW, COMPOSE},
     ),
     given("backlog", "GUNICORN_BACKLOG=8192", {"backlog": "8192"}, {".env"}, verdict="warn"),
+    given(
+        "in-work", "MAX_IN_WORK=40",
+        {"max_conns": "40", "replicas": "3", "workers": "2", "threads": "8"}, {WAF_BLOCK, COMPOSE, CONF},
+    ),
+    given("in-work", "MAX_IN_WORK=off", {}, set(), verdict="warn"),
+    given("in-work", "WAF_MODE=Off\nMAX_IN_WORK=40", {"max_conns": "14", "workers": "2", "threads": "8"}, {UPSTREAM, CONF}),
     given(
         "idle-connections", "GUNICORN_WORKER_CONNECTIONS=16",
         {"keepalive": "32", "worker_connections": "16"}, {UPSTREAM, ".env"},

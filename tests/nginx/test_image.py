@@ -244,11 +244,11 @@ def test_no_reading_fails_when_three_of_five_leave(site: Site) -> None:
     assert {reply.body.decode() for reply in done[-50:]} <= set(names[3:])
 
 
-def test_no_container_at_all_is_a_502_until_one_is_there(site: Site) -> None:
+def test_no_container_at_all_is_a_503_until_one_is_there(site: Site) -> None:
     gateway = site.gateway()
     client = gateway.client()
 
-    assert client.get("/").status == 502
+    assert client.get("/").status == 503
     name = site.backend()
     assert wait_until(lambda: client.get("/").body == name.encode(), "the first container is found")
 

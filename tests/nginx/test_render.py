@@ -85,6 +85,10 @@ WRONG = [
     ("NGINX_VERSION", "1.18.0"),
     ("NGINX_WORKER_PROCESSES", "auto"),
     ("NGINX_WORKER_PROCESSES", "0"),
+    ("MAX_IN_WORK", "5"),
+    ("MAX_IN_WORK", "many"),
+    ("MAX_IN_WORK", "100001"),
+    ("MAX_IN_WORK", "064"),
     ("NGINX_WORKER_CONNECTIONS", "63"),
     ("NGINX_WORKER_CONNECTIONS", "99999999"),
     ("GATEWAY_PORT", "http"),
@@ -97,6 +101,7 @@ WRONG = [
 ]
 TEXT_SETTINGS = [
     "LIMITS",
+    "MAX_IN_WORK",
     "MAX_CONTENT_LENGTH",
     "SERVER_NAMES",
     "TRUSTED_PROXIES",
@@ -185,6 +190,7 @@ def test_local_runtime_must_be_told(tmp_path: Path, name: str) -> None:
     [
         ("SERVER_NAMES", "example.org *.example.org .example.com [2001:db8::1] 10.0.0.1", "conf.d/60-site.conf", "server_name {};"),
         ("MAX_CONTENT_LENGTH", "1", "conf.d/20-slow-clients.conf", "client_max_body_size {};"),
+        ("MAX_IN_WORK", "50", "conf.d/55-waf.conf", 'waf.sock" max_conns={};'),
         ("NGINX_WORKER_PROCESSES", "3", "nginx.conf", "worker_processes {};"),
         ("NGINX_WORKER_CONNECTIONS", "512", "nginx.conf", "worker_connections {};"),
         ("TRUSTED_PROXIES", "10.0.0.0/8", "conf.d/15-client.conf", "set_real_ip_from {};"),
@@ -197,6 +203,18 @@ def test_local_runtime_must_be_told(tmp_path: Path, name: str) -> None:
 )
 def test_right_setting_is_used(config: Config, name: str, value: str, file: str, text: str) -> None:
     assert text.format(value) in config(**{name: value})[file]
+
+
+@pytest.mark.parametrize(("servers", "each"), [("app:8000", 16), ("10.0.0.1:80", 48), ("10.0.0.1:80 10.0.0.2:80", 24)])
+def test_without_the_firewall_each_server_has_its_share_of_the_bound(config: Config, servers: str, each: int) -> None:
+    """In two sets, each of which counts for itself."""
+    upstream = config(WAF_MODE="Off", UPSTREAM_SERVERS=servers)["conf.d/40-upstream.conf"]
+
+    assert len(re.findall(rf"(?m)^ *server .* max_conns={each}[ ;]", upstream)) == 2 * len(servers.split())
+
+
+def test_there_need_be_no_bound(config: Config) -> None:
+    assert "max_conns" not in "".join(config(MAX_IN_WORK="off").values()) + "".join(config(MAX_IN_WORK="off", WAF_MODE="Off").values())
 
 
 def test_empty_setting_is_the_default(config: Config) -> None:

@@ -1,0 +1,226 @@
+"""Overload: the most that a stack answers in time, and what is left of it under three times as many requests."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from reliability.faults import MIX
+from reliability.ledger import reconcile, stored_writes
+from reliability.load import Load, Outcome, Request
+from reliability.observe import STACK_S, Record, Wish, as_json, ready, stack_for
+from reliability.report import charts, render
+from reliability.timeline import SLOW_S, effect, p99, seconds
+from stack.compose import ComposeStack, docker
+
+# The ladder to the peak: from the first rate up, each step for so long, until so much of what is asked is not answered in time.
+STEP, STEP_S = 1.4, 8.0
+ENOUGH = 0.8
+HIGHEST_PER_S = 2000.0
+# Who comes before, during and after the overload, of the peak: a normal day, whose end of trouble is the recovery.
+CALM = 0.3
+BEFORE_S, AFTER_S = 5.0, 12.0
+# What the issue asks for: of the peak, and in seconds after the end.
+HOLDS_SHARE, RECOVERS_S = 0.8, 5.0
+MEASURED_SERVICES = ("gateway", "app", "database")
+# The most that a container ever held and what it may hold, in bytes: cgroup v2 and v1.
+_MEMORY = (
+    "cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory.max 2>/dev/null || "
+    "cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes /sys/fs/cgroup/memory/memory.limit_in_bytes"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """How much too much: so many times the peak, for so many seconds, with this MAX_IN_WORK."""
+
+    factor: float
+    lasts_s: float
+    bound: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder: requests a second that were due, and right answers in time."""
+
+    rate_per_s: float
+    goodput_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the overload did. Rates in requests a second; goodput: right answers within SLOW_S of when they were due."""
+
+    peak_per_s: float
+    offered_per_s: float
+    goodput_per_s: float
+    refused: dict[str, int]  # "status 503" -> count
+    refused_median_s: float
+    refused_p99_s: float
+    slowest_right_s: float
+    recovery_s: float  # from the end of the overload until the last trouble of those who came afterwards
+    asked_afterwards: int
+
+    @property
+    def share(self) -> float:
+        """Part of the peak that was left."""
+        return self.goodput_per_s / self.peak_per_s
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is what the kit promises; with nobody afterwards nobody knows."""
+        early = set(self.refused) <= {"status 503", "status 429"}
+        return early and self.share >= HOLDS_SHARE and self.recovery_s <= RECOVERS_S and self.asked_afterwards > 0
+
+    def __str__(self) -> str:
+        refused = ", ".join(f"{count} {kind}" for kind, count in self.refused.items()) or "nothing"
+        return (
+            f"peak {self.peak_per_s:.0f}/s; of {self.offered_per_s:.0f}/s then {self.goodput_per_s:.0f}/s were answered in time, "
+            f"{self.share:.0%} of the peak; refused: {refused} (median {self.refused_median_s * 1e3:.0f} ms, p99 "
+            f"{self.refused_p99_s * 1e3:.0f} ms); slowest right answer {self.slowest_right_s:.1f} s; "
+            f"back to normal {self.recovery_s:.1f} s after the end"
+        )
+
+
+def in_time(request: Request) -> bool:
+    """Say whether it was the right answer, and not too late to be of use."""
+    return not request.error and request.ended_s - request.due_s <= SLOW_S
+
+
+def goodput(requests: Sequence[Request], start_s: float, end_s: float) -> float:
+    """Return the answers in time, per second, to what was due from start to end (monotonic seconds)."""
+    return sum(in_time(request) for request in requests if start_s <= request.due_s < end_s) / (end_s - start_s)
+
+
+def judge(requests: Sequence[Request], peak_per_s: float, start_s: float, end_s: float) -> Verdict:
+    """Work out what an overload from start to end (monotonic seconds) did."""
+    during = [request for request in requests if start_s <= request.due_s < end_s]
+    failed = [request for request in during if request.error]
+    waits_s = sorted(request.ended_s - request.due_s for request in failed)
+    afterwards = [request for request in requests if request.due_s >= end_s]
+    troubles_s = [request.due_s - end_s for request in afterwards if not in_time(request)]
+    return Verdict(
+        peak_per_s=peak_per_s,
+        offered_per_s=len(during) / (end_s - start_s),
+        goodput_per_s=goodput(during, start_s, end_s),
+        refused=dict(Counter(request.error for request in failed).most_common()),
+        refused_median_s=waits_s[len(waits_s) // 2] if waits_s else math.nan,
+        refused_p99_s=p99(waits_s),
+        slowest_right_s=max((request.ended_s - request.due_s for request in during if not request.error), default=math.nan),
+        recovery_s=max(troubles_s, default=0.0),
+        asked_afterwards=len(afterwards),
+    )
+
+
+def lasts_s(wish: Wish, excess: Excess) -> float:
+    """About how long it takes in all; how many steps the ladder has nobody knows before."""
+    return len(wish.classes) * (STACK_S + 6 * (STEP_S + 4.0) + BEFORE_S + excess.lasts_s + AFTER_S + 15.0)
+
+
+def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[str], None]) -> list[Record]:
+    """Overload a stack of each class. Returns the records of the folder: those that it held, of other classes, and these.
+
+    wish.rate_per_s: the first step of the ladder.
+    """
+    path = folder / "overload.json"
+    records: list[Record] = json.loads(path.read_text())["records"] if path.exists() else []
+    for worker_class in wish.classes:
+        say(f"{worker_class}: starting a stack of its own ...")
+        with stack_for(wish, worker_class, {"MAX_IN_WORK": excess.bound}) as stack:
+            ready(stack)
+            rungs = list(_ladder(stack, wish.rate_per_s, folder, say))
+            peak_per_s = max(rung.goodput_per_s for rung in rungs)
+            say(f"    {excess.factor:g} times the peak, {excess.factor * peak_per_s:.0f}/s, for {excess.lasts_s:g} s ...")
+            record = {
+                "worker_class": worker_class,
+                "rate_per_s": excess.factor * peak_per_s,
+                "max_in_work": excess.bound,
+                "command": wish.command,
+                "machine": machine,
+                "ladder": [asdict(rung) for rung in rungs],
+                **overload(stack, peak_per_s, excess, folder),
+            }
+        records = [other for other in records if other["worker_class"] != worker_class] + [record]
+        path.write_text(json.dumps({"records": records}, separators=(",", ":"), allow_nan=False))
+        say(f"    {record['said']}")
+    return records
+
+
+def _ladder(stack: ComposeStack, first_per_s: float, folder: Path, say: Callable[[str], None]) -> Iterator[Rung]:
+    rate_per_s = first_per_s
+    while rate_per_s <= HIGHEST_PER_S:
+        with Load(stack.url, folder, rate_per_s=rate_per_s, mix=MIX) as load:
+            _pass(STEP_S)
+        seen = load.result()
+        rung = Rung(rate_per_s, goodput(seen.requests, seen.started_s, seen.stopped_s))
+        say(f"    {rung.rate_per_s:.0f}/s asked, {rung.goodput_per_s:.0f}/s answered in time")
+        yield rung
+        if rung.goodput_per_s < ENOUGH * rate_per_s:
+            return
+        rate_per_s *= STEP
+
+
+def overload(stack: ComposeStack, peak_per_s: float, excess: Excess, folder: Path) -> Record:
+    """Offer too much for a while, among visitors of a normal day; return what it did, as JSON values."""
+    with Load(stack.url, folder, rate_per_s=CALM * peak_per_s, mix=MIX) as calm:
+        _pass(BEFORE_S)
+        with Load(stack.url, folder, rate_per_s=(excess.factor - CALM) * peak_per_s, mix=MIX, seed=2) as many:
+            _pass(excess.lasts_s)
+        _pass(AFTER_S)
+    ready(stack)
+    normal, extra = calm.result(), many.result()
+    balance = reconcile([*normal.writes, *extra.writes], stored_writes(stack))
+    requests = [*normal.requests, *extra.requests]
+    verdict = judge(requests, peak_per_s, extra.started_s, extra.stopped_s)
+    return {
+        "event": "overload",
+        "title": f"{excess.factor:g} times the peak",
+        "expect": "what cannot be answered in time, with 503",
+        "began_s": extra.started_s - normal.started_s,
+        "ended_s": extra.stopped_s - normal.started_s,
+        "seconds": [asdict(second, dict_factory=as_json) for second in seconds(requests, normal.started_s, normal.stopped_s)],
+        "effect": asdict(effect(requests, extra.started_s), dict_factory=as_json),
+        "verdict": {**asdict(verdict, dict_factory=as_json), "share": verdict.share, "holds": verdict.holds},
+        "ledger": {**asdict(balance), "holds": balance.holds},
+        "memory": memory(stack),
+        "dropped": _dropped(normal, extra),
+        "operator": [],
+        "answers": [],
+        "said": f"{verdict}; {'ledger holds' if balance.holds else f'LEDGER BROKEN: {balance}'}",
+    }
+
+
+def _dropped(*outcomes: Outcome) -> int:
+    return sum(outcome.dropped for outcome in outcomes)
+
+
+def memory(stack: ComposeStack) -> dict[str, dict[str, int]]:
+    """Return the most that a container of each service ever held, and its limit, in bytes (files in memory count)."""
+    found = {}
+    for service in MEASURED_SERVICES:
+        readings = [docker("exec", unit.id, "sh", "-c", _MEMORY).split() for unit in stack.units(service)]
+        most, limit = max((int(most), int(limit)) for most, limit in readings)
+        found[service] = {"peak_bytes": most, "limit_bytes": limit}
+    return found
+
+
+def broken(records: Sequence[Record]) -> list[str]:
+    """Say which promises were not kept."""
+    kept = [record for record in records if record["verdict"]["holds"] and record["ledger"]["holds"]]
+    return [f"{record['worker_class']}: {record['said']}" for record in records if record not in kept]
+
+
+def write(records: Sequence[Record], folder: Path) -> list[Path]:
+    """Write overload.html and overload.md to `folder` and return their paths."""
+    drawn = [(record, charts(record)) for record in records]
+    return render("overload", folder / "overload", drawn, title="Overload", kind="overload", slow_s=SLOW_S)
+
+
+def _pass(duration_s: float) -> None:
+    """Let the load run: this is the measured time itself, not a wait for something."""
+    time.sleep(duration_s)
