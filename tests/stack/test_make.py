@@ -30,7 +30,7 @@ def test_make_alone_lists_every_target() -> None:
 def test_the_targets_for_deployment_stand_alone() -> None:
     alone = make("-f", "deploy.mk")
 
-    assert listed(alone.stdout) == {"help", "up", "down", "logs", "status", "doctor", "rollout", "waf-report"}
+    assert listed(alone.stdout) == {"help", "up", "down", "logs", "status", "doctor", "lock-packages", "rollout", "waf-report"}
     assert "docker compose up --detach --wait" in make("-f", "deploy.mk", "--dry-run", "up").stdout
 
 
