@@ -32,7 +32,7 @@ pytest_plugins = ["tests.gateways"]
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIMES = ("local", "compose")
 # Two cores carry this many idle stacks; the one that was not used for longest makes room for the next.
-LIVE_STACKS = 3
+LIVE_STACKS = 2
 # Of 127.0.0.1, for each of the processes that tests/run starts in CI: what one has chosen and not yet bound, no other may choose.
 PORTS = {"gw0": "20000-23999", "gw1": "24000-27999", "gw2": "28000-31999"}
 # The end of a log is enough to see what went wrong; complete ones would bury the failure.

@@ -97,7 +97,8 @@ def test_locusts_constant_throughput_does_not_see_that_stall(tmp_path: Path) -> 
 
     assert record["ended_s"] - record["began_s"] >= STALL_S  # it was there
     assert np.max(times_ms) > STALL_S * 900  # some user met it
-    assert np.quantile(times_ms, 0.99) < STALL_S * 1000 / 4  # and the p99 says nothing of it; the truth is nearly 2 s
+    # And the p99 says nothing of it: the truth is nearly 2 s. A busy machine adds some hundred milliseconds of its own.
+    assert np.quantile(times_ms, 0.99) < STALL_S * 1000 / 2
 
 
 def test_every_arrival_is_accounted_for(quick_server: str, generators: Generators) -> None:
