@@ -180,11 +180,14 @@ class ComposeStack:
         return ", ".join(answer.stdout.split())
 
     def _explain(self) -> str:
-        """The last log lines of every service that failed, for an error that is already on its way."""
+        """The last log lines of every service that failed, for an error that is already on its way.
+
+        One that refuses to start is begun again and again: it may just be "starting", with the exit code 0.
+        """
         parts = []
         with suppress(StackError):
             for row in self._all():
-                if row["Health"] == "unhealthy" or row["ExitCode"] or row["State"] == "restarting":
+                if row["Health"] in {"unhealthy", "starting"} or row["ExitCode"] or row["State"] == "restarting":
                     tail = self._read("logs", "--no-color", "--tail", str(LOG_TAIL_LINES), row["Service"])
                     parts.append(f"{row['Service']} is {row['Health'] or row['State']} (exit code {row['ExitCode']}):\n{tail.rstrip()}")
         return "\n".join(dict.fromkeys(parts))
