@@ -265,7 +265,7 @@ def test_upload_that_does_not_fit_fails_alone(site: Site) -> None:
     reply = client.request("POST", "/api/entries", body=b"x" * 3_000_000)
     assert reply.status == 500
     assert reply.json()["status"] == 500
-    assert "No space left" in gateway.logs()
+    wait_until(lambda: "No space left" in gateway.logs(), "nginx says why")
     assert client.request("POST", "/", body=b"x" * 50_000).status == 200
 
 

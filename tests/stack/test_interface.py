@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from stack import Stack
+from tests.clients import wait_until
 from tests.conftest import StackFactory
 
 pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
@@ -28,10 +29,11 @@ def test_the_parts_are_listed_in_the_order_a_request_meets_them(stack: Stack) ->
 def test_logs_name_the_instance_of_each_line(stack: Stack, client: httpx.Client) -> None:
     client.get("/healthz", headers={"X-Request-ID": "look-for-this-one"})
 
-    assert "look-for-this-one" in stack.logs()
-    gateway = stack.logs("gateway")
-    assert "look-for-this-one" in gateway
-    assert all(line.startswith("gateway") for line in gateway.splitlines())
+    # A line may be written after the answer was sent.
+    wait_until(lambda: "look-for-this-one" in stack.logs("app"), "the app's line is in its log")
+    wait_until(lambda: "look-for-this-one" in stack.logs("gateway"), "the gateway's line is in its log")
+    assert stack.logs().count("look-for-this-one") >= 2
+    assert all(line.startswith("gateway") for line in stack.logs("gateway").splitlines())
 
 
 def test_exec_runs_beside_the_instance_that_was_asked_for(stack: Stack) -> None:
