@@ -92,14 +92,9 @@ def soak_(*, minutes: float, out: Path | None, only_plan: bool, **wishes: Any) -
     """Visit for a long time, with workers recycled and a rollout every minute. Exit code 1 when something grew, failed or was left."""
     wish = observe.Wish("soak", [], soak.MIX, _command(), **wishes)
     what = f"soak: {minutes:g} minutes, worker classes: {len(wish.classes)}, {wish.rate_per_s:g} visitors/s"
-    click.echo(f"{what}: about {soak.lasts_s(wish, minutes) / 60:.0f} minutes.")
+    _announce(what, soak.lasts_s(wish, minutes))
     if not only_plan:
-        _measure(
-            out,
-            lambda folder: soak.run(wish, minutes, folder, _machine(), click.echo),
-            soak_report.write,
-            soak.broken,
-        )
+        _measure(out, lambda folder: soak.run(wish, minutes, folder, _machine(), click.echo), soak_report.write, soak.broken)
 
 
 def _bound(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -118,14 +113,9 @@ def overload_(*, factor: float, lasts_s: float, bound: str, out: Path | None, on
     wish = observe.Wish("overload", [], FAULT_MIX, _command(), **wishes)
     excess = overload.Excess(factor, lasts_s, bound)
     what = f"overload: {factor:g} times the peak for {lasts_s:g} s, worker classes: {len(wish.classes)}"
-    click.echo(f"{what}: about {overload.lasts_s(wish, excess) / 60:.0f} minutes.")
+    _announce(what, overload.lasts_s(wish, excess))
     if not only_plan:
-        _measure(
-            out,
-            lambda folder: overload.run(wish, excess, folder, _machine(), click.echo),
-            overload.write,
-            overload.broken,
-        )
+        _measure(out, lambda folder: overload.run(wish, excess, folder, _machine(), click.echo), overload.write, overload.broken)
 
 
 def _command() -> str:
@@ -135,14 +125,13 @@ def _command() -> str:
 def _carry_out(kind: str, events: list[Event], mix: dict[str, float], out: Path | None, *, only_plan: bool, **wishes: Any) -> None:
     wish = observe.Wish(kind, events, mix, _command(), **wishes)
     what = f"{kind}: {len(events)}, worker classes: {len(wish.classes)}, {wish.rate_per_s:g} requests/s"
-    click.echo(f"{what}: about {wish.lasts_s / 60:.0f} minutes.")
+    _announce(what, wish.lasts_s)
     if not only_plan:
-        _measure(
-            out,
-            lambda folder: observe.run(wish, folder, _machine(), click.echo),
-            partial(report.write, kind),
-            observe.broken,
-        )
+        _measure(out, lambda folder: observe.run(wish, folder, _machine(), click.echo), partial(report.write, kind), observe.broken)
+
+
+def _announce(what: str, lasts_s: float) -> None:
+    click.echo(f"{what}: about {lasts_s / 60:.0f} minutes.")
 
 
 def _measure(

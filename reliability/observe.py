@@ -69,8 +69,7 @@ def run(wish: Wish, folder: Path, machine: str, say: Callable[[str], None]) -> l
     Returns the records of the folder: those that it held before (of other events, or of other classes) and these. They are
     written to it as they come.
     """
-    path = folder / f"{wish.kind}.json"
-    records: list[Record] = json.loads(path.read_text())["records"] if path.exists() else []
+    book = Book(folder / f"{wish.kind}.json")
     left_s, number = wish.lasts_s, 0
     for worker_class in wish.classes:
         with stack_for(wish, worker_class) as stack:
@@ -87,11 +86,23 @@ def run(wish: Wish, folder: Path, machine: str, say: Callable[[str], None]) -> l
                     "machine": machine,
                     **observe(stack, event, folder, rate_per_s=wish.rate_per_s, mix=wish.mix),
                 }
-                records = [other for other in records if _place(other) != _place(record)] + [record]
-                path.write_text(json.dumps({"records": records}, separators=(",", ":"), allow_nan=False))
+                book.add(record)
                 say(f"    {record['said']}")
                 left_s -= duration_s(event)
-    return records
+    return book.records
+
+
+class Book:
+    """The records of a folder's file: those that it held, and those that are added, each in place of an older one of its kind."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.records: list[Record] = json.loads(path.read_text())["records"] if path.exists() else []
+
+    def add(self, record: Record) -> None:
+        """Take in a record, of one worker class and one event where there are several, and write the file."""
+        self.records = [other for other in self.records if _place(other) != _place(record)] + [record]
+        self._path.write_text(json.dumps({"records": self.records}, separators=(",", ":"), allow_nan=False))
 
 
 def as_json(pairs: list[tuple[str, Any]]) -> Record:
@@ -100,7 +111,7 @@ def as_json(pairs: list[tuple[str, Any]]) -> Record:
 
 
 def _place(record: Record) -> tuple[str, str]:
-    return record["worker_class"], record["event"]
+    return record["worker_class"], record.get("event", "")
 
 
 @contextmanager
@@ -140,14 +151,14 @@ def observe(stack: ComposeStack, event: Event, folder: Path, *, rate_per_s: floa
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     visitors = {**mix, **(LAB_MIX if event.lab else {})}
     with Load(stack.url, folder, rate_per_s=rate_per_s, mix=visitors) as load:
-        _pass(BEFORE_S)
+        let_run(BEFORE_S)
         began_s = time.monotonic()
         event.begin(stack)
         if event.end:
-            _pass(event.lasts_s - (time.monotonic() - began_s))
+            let_run(event.lasts_s - (time.monotonic() - began_s))
             event.end(stack)
         ended_s = time.monotonic()
-        _pass(event.after_s)
+        let_run(event.after_s)
     ready(stack)
     seen = load.result()
     balance = reconcile(seen.writes, stored_writes(stack))
@@ -207,6 +218,6 @@ def ready(stack: ComposeStack) -> None:
     wait_until(lambda: all(unit.state == "healthy" for unit in stack.units() if unit.service in ORDER), 90, "not healthy")
 
 
-def _pass(duration_s: float) -> None:
+def let_run(duration_s: float) -> None:
     """Let the load run: this is the measured time itself, not a wait for something."""
     time.sleep(max(duration_s, 0))

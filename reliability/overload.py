@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +11,7 @@ from pathlib import Path
 from reliability.faults import MIX
 from reliability.ledger import reconcile, stored_writes
 from reliability.load import Load, Outcome, Request
-from reliability.observe import STACK_S, Record, Wish, as_json, ready, stack_for
+from reliability.observe import STACK_S, Book, Record, Wish, as_json, let_run, ready, stack_for
 from reliability.report import charts, render
 from reliability.timeline import SLOW_S, effect, p99, seconds
 from stack.compose import ComposeStack, docker
@@ -128,8 +126,7 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
 
     wish.rate_per_s: the first step of the ladder.
     """
-    path = folder / "overload.json"
-    records: list[Record] = json.loads(path.read_text())["records"] if path.exists() else []
+    book = Book(folder / "overload.json")
     for worker_class in wish.classes:
         say(f"{worker_class}: starting a stack of its own ...")
         with stack_for(wish, worker_class, {"MAX_IN_WORK": excess.bound}) as stack:
@@ -146,17 +143,16 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
                 "ladder": [asdict(rung) for rung in rungs],
                 **overload(stack, peak_per_s, excess, folder),
             }
-        records = [other for other in records if other["worker_class"] != worker_class] + [record]
-        path.write_text(json.dumps({"records": records}, separators=(",", ":"), allow_nan=False))
+        book.add(record)
         say(f"    {record['said']}")
-    return records
+    return book.records
 
 
 def _ladder(stack: ComposeStack, first_per_s: float, folder: Path, say: Callable[[str], None]) -> Iterator[Rung]:
     rate_per_s, short = first_per_s, 0
     while rate_per_s <= HIGHEST_PER_S and short < SHORT_STEPS:
         with Load(stack.url, folder, rate_per_s=rate_per_s, mix=MIX) as load:
-            _pass(STEP_S)
+            let_run(STEP_S)
         seen = load.result()
         rung = Rung(rate_per_s, goodput(seen.requests, seen.started_s, seen.stopped_s))
         say(f"    {rung.rate_per_s:.0f}/s asked, {rung.goodput_per_s:.0f}/s answered in time")
@@ -168,10 +164,10 @@ def _ladder(stack: ComposeStack, first_per_s: float, folder: Path, say: Callable
 def overload(stack: ComposeStack, peak_per_s: float, excess: Excess, folder: Path) -> Record:
     """Offer too much for a while, among visitors of a normal day; return what it did, as JSON values."""
     with Load(stack.url, folder, rate_per_s=CALM * peak_per_s, mix=MIX) as calm:
-        _pass(BEFORE_S)
+        let_run(BEFORE_S)
         with Load(stack.url, folder, rate_per_s=(excess.factor - CALM) * peak_per_s, mix=MIX, seed=2) as many:
-            _pass(excess.lasts_s)
-        _pass(AFTER_S)
+            let_run(excess.lasts_s)
+        let_run(AFTER_S)
     ready(stack)
     normal, extra = calm.result(), many.result()
     balance = reconcile([*normal.writes, *extra.writes], stored_writes(stack))
@@ -219,8 +215,3 @@ def write(records: Sequence[Record], folder: Path) -> list[Path]:
     """Write overload.html and overload.md to `folder` and return their paths."""
     drawn = [(record, charts(record)) for record in records]
     return render("overload", folder / "overload", drawn, title="Overload", kind="overload", slow_s=SLOW_S)
-
-
-def _pass(duration_s: float) -> None:
-    """Let the load run: this is the measured time itself, not a wait for something."""
-    time.sleep(duration_s)

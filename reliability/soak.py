@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any
 from reliability.drift import GROWS, Drift, drift
 from reliability.ledger import Balance, reconcile, stored_writes
 from reliability.load import Load, Outcome
-from reliability.observe import Record, Wish, as_json, ready, stack_for
+from reliability.observe import Book, Record, Wish, as_json, let_run, ready, stack_for
 from reliability.releases import version
 from reliability.report import MIB
 from reliability.samples import Counts, Sample, held, leaks, read_stack
@@ -79,8 +78,7 @@ def run(wish: Wish, minutes: float, folder: Path, machine: str, say: Callable[[s
     """
     if os.geteuid():
         raise StackError("only root may see what the processes of a container have open", hint="run this as root")
-    path = folder / "soak.json"
-    records: list[Record] = json.loads(path.read_text())["records"] if path.exists() else []
+    book = Book(folder / "soak.json")
     per_worker = max(round(wish.rate_per_s * REQUESTS_PER_VISITOR * WORKER_LIVES_S / (2 * wish.replicas)), 20)
     recycling = {"GUNICORN_MAX_REQUESTS": str(per_worker), "GUNICORN_MAX_REQUESTS_JITTER": str(per_worker // 2)}
     for worker_class in wish.classes:
@@ -95,12 +93,11 @@ def run(wish: Wish, minutes: float, folder: Path, machine: str, say: Callable[[s
                 "max_requests": per_worker,
                 **_soak(stack, wish, minutes, folder, say),
             }
-        records = [other for other in records if other["worker_class"] != worker_class] + [record]
-        path.write_text(json.dumps({"records": records}, separators=(",", ":"), allow_nan=False))
+        book.add(record)
         say(f"    {record['said']}")
         if record["interrupted"]:
             break
-    return records
+    return book.records
 
 
 def _soak(stack: ComposeStack, wish: Wish, minutes: float, folder: Path, say: Callable[[str], None]) -> Record:
@@ -139,8 +136,7 @@ def _live(stack: ComposeStack, images: Sequence[str], duration_s: float, seen: O
         _release(stack, images[number % 2])
         seen.rollouts.append((began_s - seen.began_s, time.monotonic() - began_s))
         say(f"    [{max(until_s - time.monotonic(), 0) / MINUTE_S:.0f} min left] {_progress(seen)}")
-        next_s = min(began_s + RELEASE_EVERY_S, until_s)
-        time.sleep(max(next_s - time.monotonic(), 0))  # the measured time itself, not a wait for something
+        let_run(min(began_s + RELEASE_EVERY_S, until_s) - time.monotonic())
         if time.monotonic() >= until_s:
             return
 
