@@ -1,23 +1,23 @@
-"""The circuit breaker: when the database is silent, one asks it on behalf of a whole worker, instead of all who come."""
+"""The circuit breaker: when a service is silent, one asks it on behalf of a whole worker, instead of all who come."""
 
 import math
 import threading
 import time
 from collections.abc import Callable
 
-# A wait that ended in vain says that the database is silent only if nobody else heard from it for so long, in seconds.
+# A wait that ended in vain says that the service is silent only if nobody else heard from it for so long, in seconds.
 # Without this, one locked row would turn all others away.
 QUIET_S = 1.0
 
 
 class Breaker:
-    """Whether the visits of a worker may ask the database; `is_open`: they are refused at once.
+    """Whether the visits of a worker may ask a service, such as the database; `is_open`: they are refused at once.
 
     Without it each visit finds out for itself that there is no answer, and soon all threads are finding out, so that
-    requests that need no database wait too. It opens with the first wait that ends in vain and closes with the first
-    thing that anybody hears, so opening it wrongly costs the time of one question. Knows nothing of databases; `on_open`
-    is called when it opens and must let `probe` run, in a thread of its own: a visitor who asks on behalf of the others
-    would occupy the only thread of a sync worker.
+    requests that do not need it wait too. It opens with the first wait that ends in vain and closes with the first
+    thing that anybody hears, so opening it wrongly costs the time of one question. `on_open` is called when it opens and
+    must let `probe` run, in a thread of its own: a visitor who asks on behalf of the others would occupy the only thread
+    of a sync worker.
     """
 
     def __init__(self, on_open: Callable[[], object], clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +28,7 @@ class Breaker:
         self._lock = threading.Lock()
 
     def heard(self) -> None:
-        """Note that something came from the database."""
+        """Note that something came from the service."""
         self._heard_at = self._clock()
         self.is_open = False
 
