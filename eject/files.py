@@ -11,6 +11,8 @@ from eject.project import Project
 KIT = Path(__file__).resolve().parent.parent
 # Copied as they are. Folders without what running them leaves behind.
 AS_THEY_ARE = ("acme", "compose.http3.yaml", "gunicorn.conf.py", "nginx", "doctor", "secrets/README.md")
+# Copied with the other project's name.
+RENAMED = ("compose.tls.yaml", "deploy.mk")
 LEFT_BEHIND = {"__pycache__"}
 MOVED = {
     "app/probe.py": "deploy/probe.py",
@@ -26,8 +28,7 @@ def files(project: Project) -> dict[Path, str]:
     found = {path: (KIT / path).read_text() for path in _copies()}
     found |= {Path(new): (KIT / old).read_text() for old, new in MOVED.items()}
     found[Path("docker-compose.yml")] = compose_file(project)
-    found[Path("compose.tls.yaml")] = Draft((KIT / "compose.tls.yaml").read_text()).replace("flask-kit", project.name).text
-    found[Path("deploy.mk")] = Draft((KIT / "deploy.mk").read_text()).replace("flask-kit", project.name).text
+    found |= {Path(name): Draft((KIT / name).read_text()).replace("flask-kit", project.name).text for name in RENAMED}
     found[Path(".env.example")] = settings(project)
     found[Path("deploy/Dockerfile")] = dockerfile(project)
     found[Path("deploy/server.in")] = server_requirements()

@@ -44,9 +44,8 @@ def held_memory(pid: int) -> tuple[int, int]:
     """
     paths = _paths(pid)
     folder = paths.get("memory") or paths.get("") or CGROUPS / "none"
-    held = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes")
     stat = _table(folder / "memory.stat")
-    return held or 0, stat.get("anon", stat.get("total_rss", 0))
+    return cgroup_usage(paths).memory_bytes or 0, stat.get("anon", stat.get("total_rss", 0))
 
 
 @cache

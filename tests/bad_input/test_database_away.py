@@ -1,14 +1,14 @@
 """The database goes away: 503 with Retry-After instead of a hang or a 500, and recovery by itself."""
 
-import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
+from reliability.faults import signal_all
 from stack import Stack
+from stack.compose import docker
 from stack.waiting import wait_until
 from tests.conftest import StackFactory
 from tests.hardening.versions import tells_version
@@ -27,16 +27,6 @@ def stack(stack_factory: StackFactory) -> Stack:
 
 def database(stack: Stack) -> str:
     return next(unit.id for unit in stack.processes() if unit.service == "database")
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def signal_all(container: str, number: signal.Signals) -> None:
-    """Stop or continue every process of a container; the engine's `pause` gives up where cgroup v1 is slow to freeze."""
-    for pid in docker("top", container, "-o", "pid").split()[1:]:
-        os.kill(int(pid), number)
 
 
 AWAY: dict[str, tuple[Callable[[str], object], Callable[[str], object]]] = {
