@@ -124,7 +124,8 @@ def answered_now(gateway: Gateway, backend: RawBackend, total: int, refused: int
 
 
 def test_client_has_50_requests_in_flight_at_most(start_gateway: Gateways, patient_backend: RawBackend) -> None:
-    gateway = start_gateway(patient_backend.address, {"LIMITS": "on"}, [Edit("conf.d/30-limits.conf", r"rate=20r/s", "rate=9999r/s")])
+    all_at_once = Edit("snippets/limits.conf", r"burst=40", "burst=9999")  # nginx takes them all in within one millisecond
+    gateway = start_gateway(patient_backend.address, {"LIMITS": "on"}, [all_at_once])
 
     assert answered_now(gateway, patient_backend, CONNECTIONS + 5, refused=5) == 5
     assert len(patient_backend.seen) == CONNECTIONS
