@@ -111,10 +111,12 @@ class Rollout:
             step, left = left[: self._wish.at_once], left[self._wish.at_once :]
             fresh = self._start(len(step))
             self._say(f"Healthy and known to nginx: {_names(fresh)}. Draining {_names(step)} ...")
+            # From here on, whoever interrupts: the engine goes on stopping the one, so the other must stay until it is replaced.
+            self._serving += fresh
+            self._old = [unit for unit in self._old if unit not in step]
             began = time.monotonic()
             _each("stop", step)
             _each("rm", step)
-            self._serving += fresh
             self._say(f"  gone after {time.monotonic() - began:.1f} s")
 
     def _start(self, count: int) -> list[Unit]:

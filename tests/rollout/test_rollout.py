@@ -1,6 +1,7 @@
 """A new version takes over under load: nothing acknowledged is lost or doubled; a bad one is taken back by itself and says why."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,7 @@ from reliability.load import Load, Outcome
 from stack import Stack
 from stack.compose import ComposeStack
 from stack.machine import free_ports
+from tests.clients import wait_until
 from tests.conftest import ROOT, Stacks
 from tests.surgery import docker, unit_list
 
@@ -50,6 +52,13 @@ class Site:
         """Run `python -m stack` on it, with other settings where `changed` names them."""
         command = [sys.executable, "-m", "stack", "--runtime", "compose", "--name", self.stack.name, *arguments]
         return subprocess.run(command, cwd=ROOT, env={**self.environment, **changed}, capture_output=True, text=True, check=False)
+
+    def started(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same, going on in a process group of its own; its errors are written among what it says."""
+        command = [sys.executable, "-u", "-m", "stack", "--runtime", "compose", "--name", self.stack.name, *arguments]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
 
     def images(self) -> list[str]:
         """The images that the app's containers run, one for each."""
@@ -108,6 +117,24 @@ def test_a_bad_release_is_taken_back_and_says_why(site: Site, tmp_path: Path, se
     assert "the old version went on serving" in answer.stderr
     assert [unit.id for unit in unit_list(site.stack, "app")] == before
     assert id_of(site.image) == site.images()[0]
+    account(site, load.result(), note)
+
+
+@pytest.mark.parametrize("moment", ["Starting 1 beside", "Draining"])
+def test_a_release_that_is_interrupted_is_taken_back(site: Site, tmp_path: Path, moment: str, note: Callable[[str], None]) -> None:
+    """Ctrl-C reaches `docker` as well: the engine then stops a container of which nobody waits for the end."""
+    images, new = site.images(), site.version("RELEASE=4")
+    with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load, site.started("rollout", "--image", new, "--no-migrate") as rollout:
+        assert rollout.stdout
+        said = next((line for line in rollout.stdout if moment in line), "")
+        os.killpg(rollout.pid, signal.SIGTERM)
+        rest = rollout.stdout.read()
+        wait_until(load.sent_for(3), "the ledger has writes")
+    assert said, rest
+    assert rollout.returncode == 1
+    assert "Taking it back" in rest
+    assert site.images() == images
+    assert id_of(site.image) == images[0]
     account(site, load.result(), note)
 
 
