@@ -30,6 +30,12 @@ def docker(*arguments: str) -> str:
     return answer.stdout.strip()
 
 
+# How a service that refuses wrong settings is asked about them.
+CHECKS = {"app": ("gunicorn", "--config", "/srv/gunicorn.conf.py", "--check-config"), "gateway": ("nginx", "-t")}
+# Status, health ("" without a check), exit code of the last end, and how often the engine has begun it anew.
+_STATE = "{{.State.Status}},{{if .State.Health}}{{.State.Health.Status}}{{end}},{{.State.ExitCode}},{{.RestartCount}}"
+
+
 class ComposeStack:
     """One Compose project. The Compose file in the root folder says what it consists of."""
 
@@ -61,10 +67,12 @@ class ComposeStack:
         self._warn()
         fresh = not self._all()
         waiting = ["--wait", "--wait-timeout", str(READY_TIMEOUT_S)] if wait else []
+        # Built apart, so that the time it takes does not count against the wait.
+        if build:
+            self._run("build")
+        if not fresh:
+            self._check()
         try:
-            # Built apart, so that the time it takes does not count against the wait.
-            if build:
-                self._run("build")
             self._run("up", "--detach", *waiting, *(["--no-build"] if build else []))
             if wait:
                 self._wait()
@@ -154,6 +162,14 @@ class ComposeStack:
         url = f"{self.url}{ready_path(self._settings)}"
         wait_until(lambda: answers_ok(url, self._settings), READY_TIMEOUT_S, f"{url} does not answer with 200")
 
+    def _check(self) -> None:
+        """Let new containers read the settings before the old ones are touched: Compose takes those away first, and looks then."""
+        for service, command in CHECKS.items():
+            answer = self._capture("run", "--rm", "--no-deps", "--no-TTY", service, *command)
+            if answer.returncode:
+                details = last_lines(answer.stderr or answer.stdout)
+                raise StackError(f"{service} does not accept its settings", hint="what runs is as it was", details=details, exit_code=2)
+
     def _warn(self) -> None:
         """Say which gunicorn settings stay here: Compose passes on what its file names, and all of .env."""
         named = (self._root / "docker-compose.yml").read_text()
@@ -182,15 +198,17 @@ class ComposeStack:
     def _explain(self) -> str:
         """The last log lines of every service that failed, for an error that is already on its way.
 
-        One that refuses to start is begun again and again: it may just be "starting", with the exit code 0.
+        One that refuses to start is begun again and again: for moments it runs, and what `docker compose ps` says of it was true of
+        two different moments. How often it was begun tells it in any of them.
         """
-        parts = []
+        parts: dict[str, str] = {}
         with suppress(StackError):
             for row in self._all():
-                if row["Health"] in {"unhealthy", "starting"} or row["ExitCode"] or row["State"] == "restarting":
+                state, health, code, begun = docker("inspect", "--format", _STATE, row["ID"]).split(",")
+                if health != "healthy" and (health or code != "0" or begun != "0" or state not in {"running", "exited", "created"}):
                     tail = self._read("logs", "--no-color", "--tail", str(LOG_TAIL_LINES), row["Service"])
-                    parts.append(f"{row['Service']} is {row['Health'] or row['State']} (exit code {row['ExitCode']}):\n{tail.rstrip()}")
-        return "\n".join(dict.fromkeys(parts))
+                    parts[row["Service"]] = f"{row['Service']} is {health or state} (exit code {code}):\n{tail.rstrip()}"
+        return "\n".join(parts.values())
 
     def _command(self, *arguments: str) -> list[str]:
         files = ["-f", "docker-compose.yml", *(part for path in self._overrides for part in ("-f", str(path)))]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stack import StackError, open_stack
+from stack import Stack, StackError, open_stack
+from stack.compose import ComposeStack
 from stack.machine import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,3 +54,35 @@ def test_a_wrong_setting_is_named_by_its_container(name: str, value: str, runtim
 
     assert name in said
     assert "Traceback" not in said
+
+
+@pytest.mark.runtimes("compose")
+@pytest.mark.parametrize(("name", "value"), [("GUNICORN_TIMEOUT", "abc"), ("LIMITS", "maybe")])
+def test_a_wrong_setting_leaves_what_runs(stack: Stack, name: str, value: str) -> None:
+    before = stack.processes()
+
+    with pytest.raises(StackError, match="does not accept its settings") as refused:
+        changed(stack, name, value).up(build=False)
+
+    assert name in refused.value.details
+    assert refused.value.exit_code == 2
+    assert stack.processes() == before
+
+
+@pytest.mark.runtimes("compose")
+def test_compose_itself_takes_away_first(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: nothing is asked before."""
+    monkeypatch.setattr("stack.compose.CHECKS", {})
+    before = [unit.id for unit in stack.processes() if unit.service == "app"]
+    try:
+        with pytest.raises(StackError, match="docker compose up failed"):
+            changed(stack, "GUNICORN_TIMEOUT", "abc").up(build=False)
+        assert not set(before) & {unit.id for unit in stack.processes()}
+    finally:
+        stack.up(build=False)
+
+
+def changed(stack: Stack, name: str, value: str) -> ComposeStack:
+    """The same stack after an edit of its settings."""
+    assert isinstance(stack, ComposeStack)
+    return ComposeStack(stack.name, root=ROOT, settings={**stack.settings, name: value})
