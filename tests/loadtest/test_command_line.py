@@ -171,8 +171,8 @@ def test_an_application_that_is_not_ours_is_compared_with_its_own_visitors(tmp_p
     assert "own: No verdict" in answer.stdout
     assert {cell.kind for cell in cells} >= {"knee"}
     assert all(cell.proof["worker_class"] == "gthread" for cell in cells)
-    # What the shop was asked for, and nothing else.
+    # What the shop was asked for, and nothing else. Who has no answer at the end of a step counts under his own name.
     names = {name for cell in cells for step in cell.steps for name in step.recording["series"]}
-    assert names == {"all", "/", "/tea"}
+    assert names - {"Shopper"} == {"all", "/", "/tea"}
     kinds = {kind for cell in cells for step in cell.steps for kind in step.recording["errors"]}
     assert not {kind for kind in kinds if kind.startswith(("wrong answer", "status 4"))}
