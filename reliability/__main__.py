@@ -115,7 +115,8 @@ def overload_(*, factor: float, lasts_s: float, bound: str, out: Path | None, on
     what = f"overload: {factor:g} times the peak for {lasts_s:g} s, worker classes: {len(wish.classes)}"
     _announce(what, overload.lasts_s(wish, excess))
     if not only_plan:
-        _measure(out, lambda folder: overload.run(wish, excess, folder, _machine(), click.echo), overload.write, overload.broken)
+        machine = _machine("the last of them for the load generator alone, where there are two")
+        _measure(out, lambda folder: overload.run(wish, excess, folder, machine, click.echo), overload.write, overload.broken)
 
 
 def _command() -> str:
@@ -160,12 +161,9 @@ def _measure(
         sys.exit(1)
 
 
-def _machine() -> str:
+def _machine(generator: str = "shared with the load generator") -> str:
     seen = fingerprint("compose", {})
-    return (
-        f"{seen.cpus} cores of {seen.cpu_model}, shared with the load generator; load average {os.getloadavg()[0]:.1f} before; "
-        f"commit {seen.git_commit}"
-    )
+    return f"{seen.cpus} cores of {seen.cpu_model}, {generator}; load average {os.getloadavg()[0]:.1f} before; commit {seen.git_commit}"
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 # After the end of the load: longer than the gateway waits for an answer.
@@ -51,10 +53,20 @@ class Outcome:
 class Load:
     """An open-model load on `url` while the block runs; afterwards `outcome` holds what it saw."""
 
-    def __init__(self, url: str, folder: Path, *, rate_per_s: float, mix: dict[str, float] | None = None, seed: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        *,
+        rate_per_s: float,
+        mix: dict[str, float] | None = None,
+        seed: int = 1,
+        cpus: Sequence[int] = (),
+    ) -> None:
+        """`cpus`: processors to run on; empty: any."""
         self._out = folder / f"load-{time.monotonic_ns()}.json"
         mix = mix or {"reader": 1, "writer": 1}
-        self._order = {"url": url, "rate_per_s": rate_per_s, "mix": mix, "seed": seed, "out": str(self._out)}
+        self._order = {"url": url, "rate_per_s": rate_per_s, "mix": mix, "seed": seed, "cpus": list(cpus), "out": str(self._out)}
         self._process: subprocess.Popen[str] | None = None
         self.outcome: Outcome | None = None
 
@@ -124,6 +136,8 @@ def main() -> None:
 
     orders = FileObjectThread(sys.stdin.fileno(), "rb")
     order = json.loads(orders.readline())
+    if order["cpus"]:
+        psutil.Process().cpu_affinity(order["cpus"])
     environment, recorder = Environment(host=order["url"]), Timeline()
     environment.recorder = recorder  # type: ignore[attr-defined]
     listen(environment, recorder)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from reliability.faults import MIX
 from reliability.ledger import reconcile, stored_writes
 from reliability.load import Load, Outcome, Request
@@ -15,6 +17,7 @@ from reliability.observe import STACK_S, Book, Record, Wish, as_json, let_run, r
 from reliability.report import charts, render
 from reliability.timeline import SLOW_S, effect, p99, seconds
 from stack.compose import ComposeStack, docker
+from stack.machine import processors
 
 # The ladder to the peak: from the first rate up, each step for so long, until on two steps in a row less than this share of what is
 # asked is answered in time. On one alone it may be the machine, or workers that are not warm yet.
@@ -131,7 +134,8 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
         say(f"{worker_class}: starting a stack of its own ...")
         with stack_for(wish, worker_class, {"MAX_IN_WORK": excess.bound}) as stack:
             ready(stack)
-            rungs = list(_ladder(stack, wish.rate_per_s, folder, say))
+            cpus = keep_apart(stack)
+            rungs = list(_ladder(stack, wish.rate_per_s, folder, cpus, say))
             peak_per_s = max(rung.goodput_per_s for rung in rungs)
             say(f"    {excess.factor:g} times the peak, {excess.factor * peak_per_s:.0f}/s, for {excess.lasts_s:g} s ...")
             record = {
@@ -141,17 +145,30 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
                 "command": wish.command,
                 "machine": machine,
                 "ladder": [asdict(rung) for rung in rungs],
-                **overload(stack, peak_per_s, excess, folder),
+                **overload(stack, peak_per_s, excess, folder, cpus),
             }
         book.add(record)
         say(f"    {record['said']}")
     return book.records
 
 
-def _ladder(stack: ComposeStack, first_per_s: float, folder: Path, say: Callable[[str], None]) -> Iterator[Rung]:
+def keep_apart(stack: ComposeStack) -> list[int]:
+    """Keep a stack off the last processor, and return that one, for the generator; [], where there is one only or nobody can choose.
+
+    Each refusal costs the client a connection too. On processors that both use, what is left of the site would be what the client
+    leaves it.
+    """
+    *rest, last = processors()
+    if not rest or not hasattr(psutil.Process, "cpu_affinity"):
+        return []
+    docker("update", "--cpuset-cpus", ",".join(map(str, rest)), *(unit.id for unit in stack.processes()))
+    return [last]
+
+
+def _ladder(stack: ComposeStack, first_per_s: float, folder: Path, cpus: Sequence[int], say: Callable[[str], None]) -> Iterator[Rung]:
     rate_per_s, short = first_per_s, 0
     while rate_per_s <= HIGHEST_PER_S and short < SHORT_STEPS:
-        with Load(stack.url, folder, rate_per_s=rate_per_s, mix=MIX) as load:
+        with Load(stack.url, folder, rate_per_s=rate_per_s, mix=MIX, cpus=cpus) as load:
             let_run(STEP_S)
         seen = load.result()
         rung = Rung(rate_per_s, goodput(seen.requests, seen.started_s, seen.stopped_s))
@@ -161,11 +178,11 @@ def _ladder(stack: ComposeStack, first_per_s: float, folder: Path, say: Callable
         rate_per_s *= STEP
 
 
-def overload(stack: ComposeStack, peak_per_s: float, excess: Excess, folder: Path) -> Record:
+def overload(stack: ComposeStack, peak_per_s: float, excess: Excess, folder: Path, cpus: Sequence[int]) -> Record:
     """Offer too much for a while, among visitors of a normal day; return what it did, as JSON values."""
-    with Load(stack.url, folder, rate_per_s=CALM * peak_per_s, mix=MIX) as calm:
+    with Load(stack.url, folder, rate_per_s=CALM * peak_per_s, mix=MIX, cpus=cpus) as calm:
         let_run(BEFORE_S)
-        with Load(stack.url, folder, rate_per_s=(excess.factor - CALM) * peak_per_s, mix=MIX, seed=2) as many:
+        with Load(stack.url, folder, rate_per_s=(excess.factor - CALM) * peak_per_s, mix=MIX, seed=2, cpus=cpus) as many:
             let_run(excess.lasts_s)
         let_run(AFTER_S)
     ready(stack)

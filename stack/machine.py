@@ -155,6 +155,11 @@ def free_ports(count: int, *, avoid: Iterable[int] = ()) -> list[int]:
     return free
 
 
+def processors() -> list[int]:
+    """Return those that this process may use, by number; where the system does not tell, as many as there are."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def _is_free(port: int) -> bool:
     with suppress(OSError), socket.create_server(("127.0.0.1", port)):
         return True
