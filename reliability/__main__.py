@@ -106,7 +106,7 @@ def _bound(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @main.command(name="overload")
 @click.option("--factor", default=3.0, show_default=True, type=click.FloatRange(1, 20), help="How many times the peak is asked for.")
 @click.option("--seconds", "lasts_s", default=60.0, show_default=True, type=click.FloatRange(5, 600), help="For how long.")
-@click.option("--max-in-work", "bound", default="96", show_default=True, callback=_bound, help="MAX_IN_WORK of the stack; off: no bound.")
+@click.option("--max-in-work", "bound", default="64", show_default=True, callback=_bound, help="MAX_IN_WORK of the stack; off: no bound.")
 @_options(rate_per_s=40.0, fewest=1, rate="Requests per second with which the search for the peak begins.")
 def overload_(*, factor: float, lasts_s: float, bound: str, out: Path | None, only_plan: bool, **wishes: Any) -> None:
     """Find the most that a stack answers in time, and ask for three times as much. Exit code 1 when less than 80 % of it was left."""

@@ -16,8 +16,10 @@ from reliability.load import Load, Outcome, Request
 from reliability.observe import STACK_S, Book, Record, Wish, as_json, let_run, ready, stack_for
 from reliability.report import charts, render
 from reliability.timeline import SLOW_S, effect, p99, seconds
-from stack.compose import ComposeStack, docker
+from stack.compose import GATEWAY_PORT_IN_CONTAINER, ComposeStack, docker
 from stack.machine import processors
+from stack.rollout import addresses
+from stack.waiting import alive_path, answers_ok
 
 # The ladder to the peak: from the first rate up, each step for so long, until on two steps in a row less than this share of what is
 # asked is answered in time. On one alone it may be the machine, or workers that are not warm yet.
@@ -134,8 +136,8 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
         say(f"{worker_class}: starting a stack of its own ...")
         with stack_for(wish, worker_class, {"MAX_IN_WORK": excess.bound}) as stack:
             ready(stack)
-            cpus = keep_apart(stack)
-            rungs = list(_ladder(stack, wish.rate_per_s, folder, cpus, say))
+            aim = Aim(way_in(stack), keep_apart(stack))
+            rungs = list(_ladder(aim, wish.rate_per_s, folder, say))
             peak_per_s = max(rung.goodput_per_s for rung in rungs)
             say(f"    {excess.factor:g} times the peak, {excess.factor * peak_per_s:.0f}/s, for {excess.lasts_s:g} s ...")
             record = {
@@ -145,11 +147,33 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
                 "command": wish.command,
                 "machine": machine,
                 "ladder": [asdict(rung) for rung in rungs],
-                **overload(stack, peak_per_s, excess, folder, cpus),
+                **overload(stack, aim, peak_per_s, excess, folder),
             }
         book.add(record)
         say(f"    {record['said']}")
     return book.records
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where the load goes, and the processors of the generator (empty: any)."""
+
+    url: str
+    cpus: Sequence[int]
+
+
+def way_in(stack: ComposeStack) -> str:
+    """Return the address of the gateway's container, where it can be reached, else the published one.
+
+    What is published on 127.0.0.1 is served by docker-proxy, a process that copies every byte. Visitors from outside do not meet it,
+    and it would take more from the site than a refusal costs nginx.
+    """
+    (gateway,) = (unit for unit in stack.processes() if unit.service == "gateway")
+    for address in addresses(gateway):
+        url = f"http://{address}:{GATEWAY_PORT_IN_CONTAINER}"
+        if answers_ok(url + alive_path(stack.settings), stack.settings):
+            return url
+    return stack.url
 
 
 def keep_apart(stack: ComposeStack) -> list[int]:
@@ -165,10 +189,10 @@ def keep_apart(stack: ComposeStack) -> list[int]:
     return [last]
 
 
-def _ladder(stack: ComposeStack, first_per_s: float, folder: Path, cpus: Sequence[int], say: Callable[[str], None]) -> Iterator[Rung]:
+def _ladder(aim: Aim, first_per_s: float, folder: Path, say: Callable[[str], None]) -> Iterator[Rung]:
     rate_per_s, short = first_per_s, 0
     while rate_per_s <= HIGHEST_PER_S and short < SHORT_STEPS:
-        with Load(stack.url, folder, rate_per_s=rate_per_s, mix=MIX, cpus=cpus) as load:
+        with Load(aim.url, folder, rate_per_s=rate_per_s, mix=MIX, cpus=aim.cpus) as load:
             let_run(STEP_S)
         seen = load.result()
         rung = Rung(rate_per_s, goodput(seen.requests, seen.started_s, seen.stopped_s))
@@ -178,11 +202,11 @@ def _ladder(stack: ComposeStack, first_per_s: float, folder: Path, cpus: Sequenc
         rate_per_s *= STEP
 
 
-def overload(stack: ComposeStack, peak_per_s: float, excess: Excess, folder: Path, cpus: Sequence[int]) -> Record:
+def overload(stack: ComposeStack, aim: Aim, peak_per_s: float, excess: Excess, folder: Path) -> Record:
     """Offer too much for a while, among visitors of a normal day; return what it did, as JSON values."""
-    with Load(stack.url, folder, rate_per_s=CALM * peak_per_s, mix=MIX, cpus=cpus) as calm:
+    with Load(aim.url, folder, rate_per_s=CALM * peak_per_s, mix=MIX, cpus=aim.cpus) as calm:
         let_run(BEFORE_S)
-        with Load(stack.url, folder, rate_per_s=(excess.factor - CALM) * peak_per_s, mix=MIX, seed=2, cpus=cpus) as many:
+        with Load(aim.url, folder, rate_per_s=(excess.factor - CALM) * peak_per_s, mix=MIX, seed=2, cpus=aim.cpus) as many:
             let_run(excess.lasts_s)
         let_run(AFTER_S)
     ready(stack)

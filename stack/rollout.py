@@ -143,7 +143,7 @@ class Rollout:
         answers_ok(url, self._stack.settings)
         time.sleep(PROBE_S)
         log = self._stack.compose("logs", "--no-log-prefix", "--since", since, "gateway").stdout
-        return all(any(f'"{address}:' in log or f" {address}:" in log for address in _addresses(unit)) for unit in units)
+        return all(any(f'"{address}:' in log or f" {address}:" in log for address in addresses(unit)) for unit in units)
 
     def _take_back(self) -> None:
         """Leave as many containers of the old image as there were."""
@@ -298,7 +298,8 @@ def _is_healthy(unit: Unit) -> bool:
     return state[-1] == "healthy"
 
 
-def _addresses(unit: Unit) -> list[str]:
+def addresses(unit: Unit) -> list[str]:
+    """Return the addresses of a container, one in each of its networks."""
     return _inspect(unit.id, "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}").split()
 
 
