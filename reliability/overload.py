@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from loadtest.machine import steal_s
 from reliability.faults import MIX
 from reliability.ledger import reconcile, stored_writes
 from reliability.load import Load, Outcome, Request
@@ -136,7 +138,7 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
         say(f"{worker_class}: starting a stack of its own ...")
         with stack_for(wish, worker_class, {"MAX_IN_WORK": excess.bound}) as stack:
             ready(stack)
-            aim = Aim(way_in(stack), keep_apart(stack))
+            aim, began_s, stolen_s = Aim(way_in(stack), keep_apart(stack)), time.monotonic(), steal_s()
             rungs = list(_ladder(aim, wish.rate_per_s, folder, say))
             peak_per_s = max(rung.goodput_per_s for rung in rungs)
             say(f"    {excess.factor:g} times the peak, {excess.factor * peak_per_s:.0f}/s, for {excess.lasts_s:g} s ...")
@@ -149,8 +151,9 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
                 "ladder": [asdict(rung) for rung in rungs],
                 **overload(stack, aim, peak_per_s, excess, folder),
             }
+            record["steal_share"] = (steal_s() - stolen_s) / (time.monotonic() - began_s) / len(processors())
         book.add(record)
-        say(f"    {record['said']}")
+        say(f"    {record['said']}; {record['steal_share']:.0%} of the time was taken by other guests of the host")
     return book.records
 
 

@@ -77,6 +77,7 @@ def record(**verdict: object) -> dict[str, Any]:
         "ledger": {**asdict(reconcile([], {})), "holds": True},
         "memory": {"app": {"peak_bytes": 200 * 2**20, "limit_bytes": 512 * 2**20}},
         "dropped": 0,
+        "steal_share": 0.04,
         "operator": [],
         "answers": [],
     }
@@ -88,6 +89,7 @@ def test_the_report_has_the_figures(tmp_path: Path) -> None:
     assert "<svg" in html.read_text()
     text = markdown.read_text()
     assert "| gthread | 192 | 9/s | 12/s for 10 s | 8/s | 89 % | 30 status 503 | 10 ms, 500 ms | 2500 ms | 1.5 s | 0 |" in text
+    assert "0 acknowledged, 0 lost, 0 doubled | 4 % |" in text
     assert "| gthread | 10 → 9 |" in text
     assert "| gthread | app | 200.00 MiB | 512.00 MiB |" in text
 
