@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ LAB_MIX = {"caller": 1.0}
 TELLING = ("[error]", "[alert]", "[crit]", '"ERROR"', '"CRITICAL"', '"WARNING"', "FATAL", "PANIC", "level=error")
 # What the gateway's log says of an answer that failed.
 ANSWER = ("msec", "method", "uri", "status", "upstream", "upstream_status", "upstream_connect_s", "upstream_response_s", "request_s")
+# And, with the same request_id, what the firewall says of one that it refused.
+REFUSAL = ("request_id", "score", "rules")
+_FAILED = re.compile(r'"status":(?:403|5\d\d)\b')
 
 Record = dict[str, Any]
 
@@ -177,7 +181,7 @@ def observe(stack: ComposeStack, event: Event, folder: Path, *, rate_per_s: floa
         "ledger": {**asdict(balance), "holds": balance.holds},
         "dropped": seen.dropped,
         "operator": [line[:300] for line in told if any(word in line for word in TELLING)][:OPERATOR_LINES],
-        "answers": list(_failed_answers(told))[:ANSWER_LINES],
+        "answers": list(failed_answers(told))[:ANSWER_LINES],
         "said": _sentence(seen, balance, began_s, ended_s),
     }
 
@@ -191,13 +195,13 @@ def broken(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _failed_answers(lines: Sequence[str]) -> Iterator[Record]:
+def failed_answers(lines: Sequence[str]) -> Iterator[Record]:
     """What the gateway's log says of each answer that failed, since that tells which server was asked for how long."""
     for line in lines:
         source, _, text = line.partition("| ")
-        if source.startswith("gateway") and '"status":50' in text:
+        if source.startswith("gateway") and _FAILED.search(text):
             entry = json.loads(text)
-            yield {name: entry[name] for name in ANSWER}
+            yield {name: entry[name] for name in (*ANSWER, *REFUSAL) if name in entry}
 
 
 def _sentence(seen: Outcome, balance: Balance, began_s: float, ended_s: float) -> str:

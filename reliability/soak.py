@@ -17,7 +17,7 @@ from typing import Any
 from reliability.drift import GROWS, Drift, drift
 from reliability.ledger import Balance, reconcile, stored_writes
 from reliability.load import Load, Outcome
-from reliability.observe import Book, Record, Wish, as_json, let_run, ready, stack_for
+from reliability.observe import ANSWER_LINES, Book, Record, Wish, as_json, failed_answers, let_run, ready, stack_for
 from reliability.releases import version
 from reliability.report import MIB
 from reliability.samples import Counts, Sample, held, leaks, read_stack
@@ -121,7 +121,9 @@ def _soak(stack: ComposeStack, wish: Wish, minutes: float, folder: Path, say: Ca
             seen.problem = error.message
     after = at_rest(lambda: held(read_stack(stack.name)), before)
     outcome = load.result()
-    return judged(seen, outcome, reconcile(outcome.writes, stored_writes(stack)), before, after)
+    record = judged(seen, outcome, reconcile(outcome.writes, stored_writes(stack)), before, after)
+    told = stack.compose("logs", "--no-color", "gateway").stdout.splitlines()
+    return {**record, "answers": list(failed_answers(told))[:ANSWER_LINES]}
 
 
 def _release(stack: ComposeStack, image: str) -> None:

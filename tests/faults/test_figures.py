@@ -13,7 +13,7 @@ from reliability import report
 from reliability.__main__ import main
 from reliability.ledger import reconcile
 from reliability.load import Request
-from reliability.observe import broken
+from reliability.observe import broken, failed_answers
 from reliability.timeline import effect, p99, seconds
 
 WRITES = [("a", 201, ""), ("b", 201, ""), ("c", 502, "status 502"), ("d", 0, "TimeoutError"), ("e", 201, "")]
@@ -186,3 +186,18 @@ def test_more_rounds_take_longer() -> None:
 
     assert "releases: 1, worker classes: 1, 100 requests/s: about 2 minutes" in said[0]
     assert "about 10 minutes" in said[1]
+
+
+def test_what_the_gateway_says_of_an_answer_that_failed() -> None:
+    lines = [
+        'gateway-1  | {"msec":1.5,"request_id":"a","method":"POST","uri":"/entries","status":403,"upstream":"","host":"localhost"}',
+        'gateway-1  | {"waf":"refused","request_id":"a","method":"POST","uri":"/entries","status":403,"score":5,"rules":[{"id":942360}]}',
+        'gateway-1  | {"msec":2.5,"request_id":"b","method":"GET","uri":"/","status":200,"upstream":"10.0.0.2:8000"}',
+        'app-1  | {"status":500}',
+        "gateway-1  | 2026/11/22 03:00:00 [error] 7#7: no live upstreams",
+    ]
+
+    assert list(failed_answers(lines)) == [
+        {"msec": 1.5, "request_id": "a", "method": "POST", "uri": "/entries", "status": 403, "upstream": ""},
+        {"request_id": "a", "method": "POST", "uri": "/entries", "status": 403, "score": 5, "rules": [{"id": 942360}]},
+    ]

@@ -149,11 +149,12 @@ def test_a_soak_that_does_not(changed: dict[str, Any], says: str) -> None:
 
 
 def test_the_report_of_a_soak(tmp_path: Path) -> None:
-    html, markdown = soak_report.write([record()], tmp_path)
+    html, markdown = soak_report.write([record() | {"answers": [{"status": 403, "uri": "/entries"}]}], tmp_path)
 
     assert html.read_text().count("<svg") == html.read_text().count("<desc") == 3
     assert "| gthread | app | 10 | 60.00 | 0.00 | 0.00 to 0.00 | 0.00 | flat |" in markdown.read_text()
     assert "| gthread | gateway | 3 → 3 | 30 → 30 | 9 → 9 | 0 → 0 |" in markdown.read_text()
+    assert '\n    {"status": 403, "uri": "/entries"}\n' in markdown.read_text()
 
 
 def test_a_run_of_seconds_has_a_report_too(tmp_path: Path) -> None:
