@@ -18,7 +18,8 @@ def worker_of(gateway: Gateway) -> psutil.Process:
 
     def found() -> list[psutil.Process]:
         # A worker that has just been made still bears its master's title, and has no children.
-        masters = [process for process in psutil.process_iter(["cmdline"]) if _is_master(process, gateway)]
+        # Looked at anew by their number: psutil keeps the processes of earlier rounds, and a number may be another one's by now.
+        masters = [psutil.Process(process.pid) for process in psutil.process_iter(["cmdline"]) if _is_master(process, gateway)]
         return [child for master in masters for child in master.children() if "worker process" in " ".join(child.cmdline())]
 
     (worker,) = wait_until(found, "nginx has its worker")
