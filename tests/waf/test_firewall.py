@@ -41,6 +41,33 @@ def test_refusal_is_a_page_with_the_request_id_and_nothing_of_the_rule(gateway: 
     assert answer.values("x-kit-waf") == []
 
 
+# Met in a soak: a signature that begins like the name of a file.
+SIGNATURE = "eyJjc3JmX3Rva2VuIjoiMzJjNDZlOGIifQ.awJshQ.nsRtAhEoAv1ibSRBYlwB_TAkths"
+SIGNED = [
+    ("Cookie: a=b", f"csrf_token={SIGNATURE}&name=Ann"),
+    (f"Cookie: session={SIGNATURE}", "name=Ann"),
+    (f"Cookie: __Host-session={SIGNATURE}", "name=Ann"),
+]
+
+
+def sign(gateway: Gateway, cookie: str, body: str) -> int:
+    return gateway.request("POST", "/entries", cookie, "Content-Type: application/x-www-form-urlencoded", body=body.encode()).status
+
+
+@pytest.mark.parametrize(("cookie", "body"), SIGNED)
+def test_random_letters_of_a_signed_token_are_no_name_of_a_file(gateway: Gateway, cookie: str, body: str) -> None:
+    assert sign(gateway, cookie, body) == 200
+    assert sign(gateway, "Cookie: a=b", f"name={SIGNATURE}") == 403
+
+
+@pytest.mark.parametrize(("cookie", "body"), SIGNED)
+def test_they_would_be_without_the_exclusion(shared_gateways: Gateways, backend: RawBackend, cookie: str, body: str) -> None:
+    """The twin."""
+    gateway = shared_gateways(backend.address, edits=[Edit("waf/exclusions.conf", r"(?m)^SecRuleUpdateTargetById 930120 .*$", "")])
+
+    assert sign(gateway, cookie, body) == 403
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "body"),
     [
