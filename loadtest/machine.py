@@ -46,7 +46,7 @@ def probe_noise() -> Noise:
     return Noise(
         spin_spread=(max(times_ms) - min(times_ms)) / median,
         spin_median_ms=median,
-        steal_share=(steal_s() - steal) / wall_s / (os.cpu_count() or 1),
+        steal_share=share_of_all(steal_s() - steal, wall_s),
         load_average=os.getloadavg()[0],
     )
 
@@ -54,6 +54,11 @@ def probe_noise() -> Noise:
 def steal_s() -> float:
     """Return the seconds, all processors together, that the host gave to others; 0 where it cannot be known."""
     return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+
+def share_of_all(cpu_s: float, wall_s: float) -> float:
+    """Return the part of all processors of the machine that so many seconds of them were, within `wall_s`."""
+    return cpu_s / wall_s / (os.cpu_count() or 1)
 
 
 def _spin_ms() -> float:

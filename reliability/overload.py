@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtest.machine import steal_s
+from loadtest.machine import share_of_all, steal_s
 from reliability.faults import MIX
 from reliability.ledger import reconcile, stored_writes
 from reliability.load import Load, Outcome, Request
@@ -19,7 +19,7 @@ from reliability.observe import STACK_S, Book, Record, Wish, as_json, let_run, r
 from reliability.report import charts, render
 from reliability.timeline import SLOW_S, effect, p99, seconds
 from stack.compose import GATEWAY_PORT_IN_CONTAINER, ComposeStack, docker
-from stack.machine import processors
+from stack.machine import processors_apart
 from stack.rollout import addresses
 from stack.waiting import alive_path, answers_ok
 
@@ -151,7 +151,7 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
                 "ladder": [asdict(rung) for rung in rungs],
                 **overload(stack, aim, peak_per_s, excess, folder),
             }
-            record["steal_share"] = (steal_s() - stolen_s) / (time.monotonic() - began_s) / len(processors())
+            record["steal_share"] = share_of_all(steal_s() - stolen_s, time.monotonic() - began_s)
         book.add(record)
         say(f"    {record['said']}; {record['steal_share']:.0%} of the time was taken by other guests of the host")
     return book.records
@@ -185,11 +185,11 @@ def keep_apart(stack: ComposeStack) -> list[int]:
     Each refusal costs the client a connection too. On processors that both use, what is left of the site would be what the client
     leaves it.
     """
-    *rest, last = processors()
-    if not rest or not hasattr(psutil.Process, "cpu_affinity"):
+    site, generator = processors_apart()
+    if not generator or not hasattr(psutil.Process, "cpu_affinity"):
         return []
-    docker("update", "--cpuset-cpus", ",".join(map(str, rest)), *(unit.id for unit in stack.processes()))
-    return [last]
+    docker("update", "--cpuset-cpus", ",".join(map(str, site)), *(unit.id for unit in stack.processes()))
+    return generator
 
 
 def _ladder(aim: Aim, first_per_s: float, folder: Path, say: Callable[[str], None]) -> Iterator[Rung]:

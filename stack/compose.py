@@ -32,6 +32,13 @@ def docker(*arguments: str) -> str:
 
 # How a service that refuses wrong settings is asked about them.
 CHECKS = {"app": ("gunicorn", "--config", "/srv/gunicorn.conf.py", "--check-config"), "gateway": ("nginx", "-t")}
+
+
+def trial(service: str) -> tuple[str, ...]:
+    """Return the arguments of `docker compose` that let a new container of CHECKS read its settings, and end."""
+    return ("run", "--rm", "--no-deps", "--no-TTY", service, *CHECKS[service])
+
+
 # Status, health ("" without a check), exit code of the last end, and how often the engine has begun it anew.
 _STATE = "{{.State.Status}},{{if .State.Health}}{{.State.Health.Status}}{{end}},{{.State.ExitCode}},{{.RestartCount}}"
 
@@ -164,8 +171,8 @@ class ComposeStack:
 
     def _check(self) -> None:
         """Let new containers read the settings before the old ones are touched: Compose takes those away first, and looks then."""
-        for service, command in CHECKS.items():
-            answer = self._capture("run", "--rm", "--no-deps", "--no-TTY", service, *command)
+        for service in CHECKS:
+            answer = self._capture(*trial(service))
             if answer.returncode:
                 details = last_lines(answer.stderr or answer.stdout)
                 raise StackError(f"{service} does not accept its settings", hint="what runs is as it was", details=details, exit_code=2)

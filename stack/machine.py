@@ -160,6 +160,12 @@ def processors() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
+def processors_apart() -> tuple[list[int], list[int]]:
+    """Return those for what is measured and those for the load generator: the last one, where there are two, else none of its own."""
+    *rest, last = processors()
+    return (rest, [last]) if rest else ([last], [])
+
+
 def _is_free(port: int) -> bool:
     with suppress(OSError), socket.create_server(("127.0.0.1", port)):
         return True

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from stack.base import StackError, Unit, last_lines
-from stack.compose import ComposeStack, docker
+from stack.compose import ComposeStack, docker, trial
 from stack.waiting import alive_path, answers_ok, wait_until
 
 LOG_LINES = 15
@@ -179,7 +179,7 @@ def roll_gateway(stack: ComposeStack, *, ready_s: float, say: Callable[[str], No
             say(f"Building {tag} ...")
             _compose(stack, "the image cannot be built", "build", "gateway")
             say("Checking the new configuration with the new nginx ...")
-            _compose(stack, "nginx does not accept it", "run", "--rm", "--no-deps", "--no-TTY", "gateway", "nginx", "-t")
+            _compose(stack, "nginx does not accept it", *trial("gateway"))
             fresh = _create(stack, "gateway", 1)
             say("Stopping the old gateway, which finishes what it has, and starting the new one ...")
             began = time.monotonic()

@@ -13,7 +13,7 @@ import psutil
 
 from loadtest.generation import Generated, Generators
 from loadtest.knee import Outcome
-from loadtest.machine import steal_s
+from loadtest.machine import share_of_all, steal_s
 from loadtest.order import Order, StepOrder
 from loadtest.recorder import ALL
 from loadtest.records import Cell, Limits, Manifest, Purpose, Step, Usage, Workload
@@ -143,7 +143,7 @@ class Bout:
             in_flight_mean=seen.in_flight_mean,
             server=server,
             gateway=gateway,
-            steal_share=(last.steal_s - first.steal_s) / wall_s / (psutil.cpu_count() or 1),
+            steal_share=share_of_all(last.steal_s - first.steal_s, wall_s),
             others_cpu_share=_others(first, last, wall_s, server, gateway),
         )
 

@@ -21,7 +21,7 @@ from loadtest.run.cgroups import container_usage
 from loadtest.run.servers import Reading, Server, ServerError
 from stack import Stack, StackError, Unit, choose, open_stack
 from stack.base import last_lines, read_settings
-from stack.machine import free_ports, processors
+from stack.machine import free_ports, processors_apart
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "flask-kit-loadtest"
@@ -150,7 +150,7 @@ class KitServers:
     @property
     def cpus(self) -> Sequence[int]:
         """The last processor, where there are two: the server is kept off it."""
-        return processors()[-1:] if len(processors()) > 1 else ()
+        return processors_apart()[1]
 
     def versions(self) -> dict[str, str]:
         return {"gunicorn": metadata.version("gunicorn"), "flask": metadata.version("flask")}
@@ -188,7 +188,7 @@ class KitServers:
 
     @property
     def _server_cpus(self) -> list[int]:
-        return [cpu for cpu in processors() if cpu not in self.cpus]
+        return processors_apart()[0]
 
     def _pin(self, stack: Stack) -> None:
         """Keep the server under test on processors of its own, so that the generator cannot take its time; containers have a cpuset."""
