@@ -107,13 +107,17 @@ bench-waf: venv-test ## Measure what the firewall costs nginx: this machine's, o
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m tests.waf.bench $(IMAGE)
 
 .PHONY: flood
-flood: venv-test ## Measure what 10,000 requests of one client cost the others and the server (about 5 minutes)
+flood: venv-test ## Measure what 10,000 requests of one client cost the others and the server (about 9 minutes)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m pytest -m bench tests/limits/test_flood_figures.py
 
 .PHONY: slow-attacks
 slow-attacks: venv-test ## Attack the site with slowhttptest, four modes with 1,000 connections each (about 6 minutes)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m stack install slowhttptest
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m pytest -m bench tests/limits/test_slow_attacks.py
+
+.PHONY: bench-generator
+bench-generator: venv-test ## Measure what the load generator costs beside Locust's own closed loop (about 2 minutes)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" python -m pytest -m bench tests/loadtest/test_generator_figures.py
 
 .PHONY: lock
 lock: venv-test ## Lock the dependencies of pyproject.toml anew

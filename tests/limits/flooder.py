@@ -3,20 +3,29 @@
 import asyncio
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlsplit
+
+import psutil
 
 CONNECTIONS = 10
 
 
 @contextmanager
-def flooding(url: str, path: str, client: str, *, requests: int, per_second: float) -> Iterator["Future[Counter[int]]"]:
-    """Let `client` (X-Forwarded-For) send so many GETs at that pace; the future is the count of their statuses."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+def flooding(
+    url: str, path: str, client: str, *, requests: int, per_second: float, cpus: Sequence[int] = ()
+) -> Iterator["Future[Counter[int]]"]:
+    """Let `client` (X-Forwarded-For) send so many GETs at that pace, on these processors; the future is the count of their statuses."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _run_on, (cpus,)) as pool:
         pool.submit(int).result()  # the process is there
         yield pool.submit(_run, url, path, client, requests, per_second)
+
+
+def _run_on(cpus: Sequence[int]) -> None:
+    if cpus:
+        psutil.Process().cpu_affinity(list(cpus))
 
 
 def _run(url: str, path: str, client: str, requests: int, per_second: float) -> Counter[int]:

@@ -2,7 +2,7 @@
 
 import time
 
-from locust import FastHttpUser, constant_throughput, task
+from locust import FastHttpUser, constant, constant_throughput, task
 
 
 class Visitor(FastHttpUser):
@@ -23,6 +23,17 @@ class DueVisitor(FastHttpUser):
     def fetch(self) -> None:
         """Fetch."""
         self.client.get(f"/?due={self.visit.intended_s!r}", name="hello")  # type: ignore[attr-defined]
+
+
+class Unpausing(FastHttpUser):
+    """Locust's closed loop at its fastest: the next request follows the answer."""
+
+    wait_time = constant(0)
+
+    @task
+    def fetch(self) -> None:
+        """Fetch."""
+        self.client.get("")
 
 
 class PacedVisitor(Visitor):
