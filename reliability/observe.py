@@ -27,7 +27,7 @@ BEFORE_S = 5.0
 # Starting, being ready again and closing the ledger, per event; and a stack of its own, per worker class.
 AROUND_S = 8.0
 STACK_S = 60.0
-OPERATOR_LINES = 6
+OPERATOR_LINES = 10  # of so many kinds
 ANSWER_LINES = 40
 # Who comes beside the others when the fault is one of the slow service: one in six.
 LAB_MIX = {"caller": 1.0}
@@ -37,6 +37,8 @@ TELLING = ("[error]", "[alert]", "[crit]", '"ERROR"', '"CRITICAL"', '"WARNING"',
 ANSWER = ("msec", "method", "uri", "status", "upstream", "upstream_status", "upstream_connect_s", "upstream_response_s", "request_s")
 # And, with the same request_id, what the firewall says of one that it refused.
 REFUSAL = ("request_id", "score", "rules")
+# Where lines of one kind differ: the request and who asked, the container's number, moments, addresses and names made of digits.
+_PARTICULARS = re.compile(r", client: .*|[0-9a-f]*[0-9][0-9a-f]*")
 _FAILED = re.compile(r'"status":(?:403|5\d\d)\b')
 
 Record = dict[str, Any]
@@ -180,7 +182,7 @@ def observe(stack: ComposeStack, event: Event, folder: Path, *, rate_per_s: floa
         "effect": asdict(effect(seen.requests, began_s), dict_factory=as_json),
         "ledger": {**asdict(balance), "holds": balance.holds},
         "dropped": seen.dropped,
-        "operator": [line[:300] for line in told if any(word in line for word in TELLING)][:OPERATOR_LINES],
+        "operator": list(telling(told))[:OPERATOR_LINES],
         "answers": list(failed_answers(told))[:ANSWER_LINES],
         "said": _sentence(seen, balance, began_s, ended_s),
     }
@@ -193,6 +195,16 @@ def broken(records: Sequence[Record]) -> list[str]:
         for record in records
         if not record["ledger"]["holds"] or (record["promised"] and (record["effect"]["failed"] or record["dropped"]))
     ]
+
+
+def telling(lines: Sequence[str]) -> Iterator[str]:
+    """The lines that an operator would look for, the first of each kind: a hundred refused connections must not hide the one reset."""
+    kinds = set()
+    for line in lines:
+        kind = _PARTICULARS.sub("", line)
+        if any(word in line for word in TELLING) and kind not in kinds:
+            kinds.add(kind)
+            yield line[:300]
 
 
 def failed_answers(lines: Sequence[str]) -> Iterator[Record]:

@@ -13,7 +13,7 @@ from reliability import report
 from reliability.__main__ import main
 from reliability.ledger import reconcile
 from reliability.load import Request
-from reliability.observe import broken, failed_answers
+from reliability.observe import broken, failed_answers, telling
 from reliability.timeline import effect, p99, seconds
 
 WRITES = [("a", 201, ""), ("b", 201, ""), ("c", 502, "status 502"), ("d", 0, "TimeoutError"), ("e", 201, "")]
@@ -201,3 +201,15 @@ def test_what_the_gateway_says_of_an_answer_that_failed() -> None:
         {"msec": 1.5, "request_id": "a", "method": "POST", "uri": "/entries", "status": 403, "upstream": ""},
         {"request_id": "a", "method": "POST", "uri": "/entries", "status": 403, "score": 5, "rules": [{"id": 942360}]},
     ]
+
+
+def test_a_rare_line_of_the_log_is_not_hidden_by_a_hundred_others() -> None:
+    asked = ', client: 172.19.0.1, server: _, request: "POST / HTTP/1.1"'
+    refused = [
+        f"gateway-1  | 2026/11/22 06:00:{second:02} [error] 135#135: *{second} connect() failed (111: Connection refused){asked}"
+        for second in range(60)
+    ]
+    reset = f"gateway-1  | 2026/11/22 06:01:00 [error] 135#135: *77 recv() failed (104: Connection reset by peer){asked}"
+    quiet = 'app-1  | {"level": "INFO", "message": "ready"}'
+
+    assert list(telling([*refused, quiet, reset])) == [refused[0], reset]
