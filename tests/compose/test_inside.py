@@ -203,3 +203,27 @@ def test_the_health_check_is_red_while_the_workers_hang(stack: Stack) -> None:
         assert stack.exec("app", probe).returncode == 1
 
     wait_until(lambda: stack.exec("app", probe).returncode == 0, "the app answers again", timeout_s=60)
+
+
+# What the app does when it is told to stop, with the file and the rights that it has in its container.
+CLOSES_THE_DOOR = """
+import importlib.util, socket, types
+spec = importlib.util.spec_from_file_location("conf", "/srv/gunicorn.conf.py")
+conf = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conf)
+listener = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(listener.getsockname(), timeout=5).close()
+print("open")
+conf.close_the_door([types.SimpleNamespace(sock=listener, get_backlog=lambda: 0)])
+try:
+    socket.create_connection(listener.getsockname(), timeout=5)
+except ConnectionRefusedError:
+    print("refused")
+"""
+
+
+def test_the_app_has_the_rights_to_close_its_door(stack: Stack) -> None:
+    """Without root and without capabilities: what a kernel allows to root alone would pass every test outside a container."""
+    answer = stack.exec("app", ["python", "-c", CLOSES_THE_DOOR])
+
+    assert answer.stdout.split() == ["open", "refused"], answer.stderr
