@@ -182,7 +182,7 @@ def observe(stack: ComposeStack, event: Event, folder: Path, *, rate_per_s: floa
         "effect": asdict(effect(seen.requests, began_s), dict_factory=as_json),
         "ledger": {**asdict(balance), "holds": balance.holds},
         "dropped": seen.dropped,
-        "operator": list(telling(told))[:OPERATOR_LINES],
+        "operator": telling(told)[:OPERATOR_LINES],
         "answers": list(failed_answers(told))[:ANSWER_LINES],
         "said": _sentence(seen, balance, began_s, ended_s),
     }
@@ -197,14 +197,13 @@ def broken(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def telling(lines: Sequence[str]) -> Iterator[str]:
+def telling(lines: Sequence[str]) -> list[str]:
     """The lines that an operator would look for, the first of each kind: a hundred refused connections must not hide the one reset."""
-    kinds = set()
+    kinds: dict[str, str] = {}
     for line in lines:
-        kind = _PARTICULARS.sub("", line)
-        if any(word in line for word in TELLING) and kind not in kinds:
-            kinds.add(kind)
-            yield line[:300]
+        if any(word in line for word in TELLING):
+            kinds.setdefault(_PARTICULARS.sub("", line), line)
+    return [line[:300] for line in kinds.values()]
 
 
 def failed_answers(lines: Sequence[str]) -> Iterator[Record]:

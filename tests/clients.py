@@ -141,9 +141,7 @@ def steady(
     *,
     requests: int,
     per_second: float = 50,
-    keep_alive: bool = False,
     timeout_s: float = PATIENCE_S,
-    headers: Mapping[str, str] | None = None,
 ) -> list[Reply]:
     """Send `requests` GETs at a fixed pace from here, and return their replies.
 
@@ -153,10 +151,10 @@ def steady(
     replies: list[Reply] = []
     pause = threading.Event()
     begun = time.monotonic()
-    with Session(url, keep_alive=keep_alive, timeout_s=timeout_s) as session:
+    with Session(url, timeout_s=timeout_s) as session:
         for number in range(requests):
             pause.wait(max(0.0, begun + number / per_second - time.monotonic()))
-            replies.append(session.send("GET", path, headers=headers))
+            replies.append(session.get(path))
             if replies[-1].status is None:
                 break
     return replies

@@ -48,8 +48,8 @@ def on_processors_of_its_own(stack: Stack) -> list[int]:
     if isinstance(stack, ComposeStack):
         return keep_apart(stack)
     site, clients = processors_apart()
-    for unit in stack.processes() if clients else ():
-        for process in family(stack, unit.service):
+    for service in {unit.service for unit in stack.processes()} if clients else ():
+        for process in family(stack, service):
             process.cpu_affinity(site)
     return clients
 
