@@ -144,7 +144,8 @@ def _render_inputs(gateway: Service | None, environment: Environment, folder: Pa
         inputs["STATIC_ROOT"] = str(folder / "static")
         inputs.setdefault("UPSTREAM_SERVERS", "127.0.0.1:8001 127.0.0.1:8002 127.0.0.1:8003")
         return inputs
-    inputs.setdefault("RESOLVER", DOCKER_DNS)
+    if inputs.get("HEALTH_CHECKS") == "off":
+        inputs.setdefault("RESOLVER", DOCKER_DNS)
     if gateway.cpus.value:
         inputs.setdefault("NGINX_WORKER_PROCESSES", str(math.ceil(gateway.cpus.value)))
     return inputs

@@ -41,6 +41,12 @@ def _end(_signal: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _bound(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value == "off" or (value.isascii() and value.isdigit() and value[0] != "0" and FEWEST_IN_WORK <= int(value) <= MOST_IN_WORK):
+        return value
+    raise click.BadParameter(f"{value}: neither off nor a whole number from {FEWEST_IN_WORK} to {MOST_IN_WORK}")
+
+
 def _options(
     *, rate_per_s: float, fewest: int, classes: tuple[str, ...] = CLASSES[:3], rate: str = "Requests per second."
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -50,6 +56,7 @@ def _options(
         click.option("--rate", "rate_per_s", default=rate_per_s, show_default=True, type=click.FloatRange(1, 5000), help=rate),
         click.option("--replicas", default=3, show_default=True, type=click.IntRange(fewest, 20), help="App containers."),
         click.option("--waf", default="On", show_default=True, type=click.Choice(["On", "Off"]), help="The firewall."),
+        click.option("--max-in-work", default="64", show_default=True, callback=_bound, help="MAX_IN_WORK of the stack; off: no bound."),
         click.option("--build/--no-build", default=True, show_default=True, help="Build the images, or take those that are there."),
         click.option(
             "--out",
@@ -97,21 +104,14 @@ def soak_(*, minutes: float, out: Path | None, only_plan: bool, **wishes: Any) -
         _measure(out, lambda folder: soak.run(wish, minutes, folder, _machine(), click.echo), soak_report.write, soak.broken)
 
 
-def _bound(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    if value == "off" or (value.isascii() and value.isdigit() and value[0] != "0" and FEWEST_IN_WORK <= int(value) <= MOST_IN_WORK):
-        return value
-    raise click.BadParameter(f"{value}: neither off nor a whole number from {FEWEST_IN_WORK} to {MOST_IN_WORK}")
-
-
 @main.command(name="overload")
 @click.option("--factor", default=3.0, show_default=True, type=click.FloatRange(1, 20), help="How many times the peak is asked for.")
 @click.option("--seconds", "lasts_s", default=60.0, show_default=True, type=click.FloatRange(5, 600), help="For how long.")
-@click.option("--max-in-work", "bound", default="64", show_default=True, callback=_bound, help="MAX_IN_WORK of the stack; off: no bound.")
 @_options(rate_per_s=40.0, fewest=1, rate="Requests per second with which the search for the peak begins.")
-def overload_(*, factor: float, lasts_s: float, bound: str, out: Path | None, only_plan: bool, **wishes: Any) -> None:
+def overload_(*, factor: float, lasts_s: float, out: Path | None, only_plan: bool, **wishes: Any) -> None:
     """Find the most that a stack answers in time, and ask for three times as much. Exit code 1 when less than 80 % of it was left."""
     wish = observe.Wish("overload", [], FAULT_MIX, _command(), **wishes)
-    excess = overload.Excess(factor, lasts_s, bound)
+    excess = overload.Excess(factor, lasts_s)
     what = f"overload: {factor:g} times the peak for {lasts_s:g} s, worker classes: {len(wish.classes)}"
     _announce(what, overload.lasts_s(wish, excess))
     if not only_plan:

@@ -56,6 +56,7 @@ class Wish:
     rate_per_s: float
     replicas: int
     waf: str = "On"
+    max_in_work: str = "64"
     build: bool = True
 
     @property
@@ -88,6 +89,7 @@ def run(wish: Wish, folder: Path, machine: str, say: Callable[[str], None]) -> l
                 record = {
                     "worker_class": worker_class,
                     "rate_per_s": wish.rate_per_s,
+                    "max_in_work": wish.max_in_work,
                     "command": wish.command,
                     "machine": machine,
                     **observe(stack, event, folder, rate_per_s=wish.rate_per_s, mix=wish.mix),
@@ -128,6 +130,7 @@ def stack_for(wish: Wish, worker_class: str, more: Mapping[str, str] | None = No
         "GATEWAY_PORT": str(free_ports(1)[0]),
         "LIMITS": "off",
         "WAF_MODE": wish.waf,
+        "MAX_IN_WORK": wish.max_in_work,
         "APP_REPLICAS": str(wish.replicas),
         "GUNICORN_WORKER_CLASS": worker_class,
     }

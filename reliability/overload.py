@@ -43,11 +43,10 @@ _MEMORY = (
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """How much too much: so many times the peak, for so many seconds, with this MAX_IN_WORK."""
+    """How much too much: so many times the peak, for so many seconds."""
 
     factor: float
     lasts_s: float
-    bound: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
     book = Book(folder / "overload.json")
     for worker_class in wish.classes:
         say(f"{worker_class}: starting a stack of its own ...")
-        with stack_for(wish, worker_class, {"MAX_IN_WORK": excess.bound}) as stack:
+        with stack_for(wish, worker_class) as stack:
             ready(stack)
             aim, began_s, stolen_s = Aim(way_in(stack), keep_apart(stack)), time.monotonic(), steal_s()
             rungs = list(_ladder(aim, wish.rate_per_s, folder, say))
@@ -145,7 +144,7 @@ def run(wish: Wish, excess: Excess, folder: Path, machine: str, say: Callable[[s
             record = {
                 "worker_class": worker_class,
                 "rate_per_s": excess.factor * peak_per_s,
-                "max_in_work": excess.bound,
+                "max_in_work": wish.max_in_work,
                 "command": wish.command,
                 "machine": machine,
                 "ladder": [asdict(rung) for rung in rungs],

@@ -76,12 +76,15 @@ def _bad(setting: str) -> Act:
 
 
 def _reload(stack: ComposeStack) -> None:
-    """SIGHUP to all app containers at once; returns when every worker has been replaced."""
-    apps = stack.units("app")
-    before = {unit.id: _workers(unit.id) for unit in apps}
-    for unit in apps:
-        docker("kill", "--signal", "HUP", unit.id)
-    wait_until(lambda: not any(_workers(unit.id) & before[unit.id] for unit in apps), NO_MORE_THAN_S, "workers stay after SIGHUP")
+    """SIGHUP to one app container after the other, each when every worker of the one before has been replaced."""
+    for unit in stack.units("app"):
+        _reload_one(unit.id)
+
+
+def _reload_one(container: str) -> None:
+    before = _workers(container)
+    docker("kill", "--signal", "HUP", container)
+    wait_until(lambda: not _workers(container) & before, NO_MORE_THAN_S, "workers stay after SIGHUP")
 
 
 def _workers(container: str) -> set[str]:
@@ -149,7 +152,7 @@ def releases(rounds: int, count: int) -> dict[str, Event]:
             after_s=AFTER_S,
             promised=True,
         ),
-        Event("hup", "SIGHUP to all containers at once", none, _reload, lasts_s=8, after_s=AFTER_S, promised=True),
+        Event("hup", "SIGHUP to one container after the other", none, _reload, lasts_s=15, after_s=AFTER_S, promised=True),
         Event(
             "recycling",
             f"Workers recycled every {RECYCLED_AFTER} requests (max_requests)",

@@ -87,6 +87,7 @@ def run(wish: Wish, minutes: float, folder: Path, machine: str, say: Callable[[s
             record = {
                 "worker_class": worker_class,
                 "rate_per_s": wish.rate_per_s,
+                "max_in_work": wish.max_in_work,
                 "minutes": minutes,
                 "command": wish.command,
                 "machine": machine,

@@ -25,8 +25,11 @@ from stack.waiting import alive_path, answers_ok, wait_until
 LOG_LINES = 15
 # Between two probes that make nginx use a new container: below the budget of one client (20 requests/s).
 PROBE_S = 0.2
-# nginx asks DNS every 2 s. Much longer means that it does not ask at all.
+# nginx asks DNS every second. Much longer means that it does not ask at all.
 KNOWN_S = 30.0
+# While it starts, a container has only the processors that the serving ones leave (1024 is an ordinary share): to import an application
+# takes each of its workers a second or so, in which a busy site would have to refuse visitors.
+STARTING_SHARES = "64"
 # For a container of the old version to be healthy again: there is nothing to fall back to after that.
 PATIENCE_S = 120.0
 
@@ -124,8 +127,9 @@ class Rollout:
         self._say(f"Starting {count} beside {len(self._app())} ...")
         fresh = _create(self._stack, "app", count)
         policy = _start_once(fresh)
+        shares = _step_back(fresh)
         self._until(lambda: all(_is_healthy(unit) for unit in fresh), fresh, self._wish.ready_s, "healthy")
-        _each("update", fresh, "--restart", policy)
+        _each("update", fresh, "--restart", policy, *shares)
         since = datetime.now(UTC).isoformat()
         # Asked for once: `docker compose` says it, and the probes are many.
         url = self._stack.url + alive_path(self._stack.settings)
@@ -266,6 +270,18 @@ def _start_once(units: Sequence[Unit]) -> str:
     _each("update", units, "--restart", "no")
     _each("start", units)
     return name if most == "0" else f"{name}:{most}"
+
+
+def _step_back(units: Sequence[Unit]) -> list[str]:
+    """Let what starts come after what serves; return what `docker update` needs to undo it.
+
+    Nothing is done where the Compose file gives no cpu_shares: the engine has no way back to "none".
+    """
+    shares = _inspect(units[0].id, "{{.HostConfig.CpuShares}}")
+    if shares == "0":
+        return []
+    _each("update", units, "--cpu-shares", STARTING_SHARES)
+    return ["--cpu-shares", shares]
 
 
 def _each(command: str, units: Sequence[Unit], *options: str) -> None:

@@ -211,7 +211,7 @@ def test_without_resolve_they_are_never_found(three: Stack) -> None:
     with edited_gateway(three, Edit(r" resolve\b", "")):
         assert len(shares(spread(three.url, PROCESS, requests=30, clients=1, keep_alive=False))) == REPLICAS
         replace_all(three)
-        # Longer than it takes with `resolve`, by DNS that is asked every 2 s.
+        # Longer than it takes with `resolve`, by DNS that is asked every second.
         until = time.monotonic() + 10
         with background(three.url, PROCESS) as gets:
             wait_until(lambda: time.monotonic() > until, "ten seconds have passed")

@@ -81,6 +81,7 @@ def record(title: str = "A worker is killed <-9>") -> dict[str, Any]:
         "rate_per_s": 1.5,
         "command": "python -m reliability chaos",
         "machine": "2 cores",
+        "max_in_work": "64",
         "title": title,
         "expect": "requests in work",
         "said": "2 of 5 requests failed",
@@ -128,7 +129,7 @@ def test_the_report_is_one_offline_file_whose_charts_have_words(tmp_path: Path) 
     assert "script" not in page.tags
     assert "2 of 5 requests failed. Failures: 1 POST status 502, 1 GET timeout." in html.read_text()
     assert (
-        "| gthread | A worker is killed <-9> | 1.5 | 1.0 s | 5 | 2 | 1 POST status 502, 1 GET timeout | 0 | 0 | +0.9 s |"
+        "| gthread | A worker is killed <-9> | 1.5 | 64 | 1.0 s | 5 | 2 | 1 POST status 502, 1 GET timeout | 0 | 0 | +0.9 s |"
         in markdown.read_text()
     )
 

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from stack.machine import free_ports
 from tests.clients import wait_until
 from tests.gateways import Gateways
+from tests.nginx.containers import Site, docker
 from tests.nginx.gateway import HOST, Gateway
 
 __all__ = ["Gateways"]
@@ -45,3 +48,12 @@ def gateway(shared_gateways: Gateways, echo_backend: str) -> Gateway:
 def gateway_without_waf(shared_gateways: Gateways, echo_backend: str) -> Gateway:
     """The same for requests that the firewall would refuse, for their odd looks or their size."""
     return shared_gateways(echo_backend, {"WAF_MODE": "Off"})
+
+
+@pytest.fixture
+def site(gateway_image: str) -> Iterator[Site]:
+    network = f"kitn-{uuid.uuid4().hex[:12]}"
+    with ExitStack() as exits:
+        docker("network", "create", network)
+        exits.callback(docker, "network", "rm", network)
+        yield Site(network, gateway_image, exits)

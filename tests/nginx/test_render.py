@@ -195,7 +195,7 @@ def test_local_runtime_must_be_told(tmp_path: Path, name: str) -> None:
         ("NGINX_WORKER_CONNECTIONS", "512", "nginx.conf", "worker_connections {};"),
         ("TRUSTED_PROXIES", "10.0.0.0/8", "conf.d/15-client.conf", "set_real_ip_from {};"),
         ("TRUSTED_PROXIES", "fc00::/7", "conf.d/15-client.conf", "set_real_ip_from {};"),
-        ("RESOLVER", "[fd00::53]:5353", "conf.d/40-upstream.conf", "resolver {} valid=2s"),
+        ("RESOLVER", "[fd00::53]:5353", "conf.d/40-upstream.conf", "resolver {} valid=1s"),
         ("UPSTREAM_SERVERS", "[::1]:8000", "conf.d/40-upstream.conf", "server {} max_fails=3"),
         ("LISTEN", "[::]:8080", "conf.d/50-unknown-host.conf", "listen {} default_server;"),
         ("STATIC_ROOT", "/srv/a folder; with {signs}", "snippets/static.conf", 'alias "{}/";'),

@@ -100,7 +100,24 @@ def test_a_release_and_the_way_back_lose_no_request(site: Site, tmp_path: Path, 
         back = site.command("rollback")
         assert back.returncode == 0, back.stderr
     assert site.images() == old
+    assert {shares_of(unit.id) for unit in unit_list(site.stack, "app")} == {"1024"}
     account(site, load.result(), note)
+
+
+def shares_of(container: str) -> str:
+    return docker("inspect", "--format", "{{.HostConfig.CpuShares}}", container).strip()
+
+
+def test_what_starts_comes_after_what_serves(site: Site) -> None:
+    """Importing the application takes seconds of a processor. What such a share is worth: tests/limits/test_processors.py."""
+    serving = {unit.id for unit in unit_list(site.stack, "app")}
+    with site.started("rollout", "--image", site.version("PROBE_TIMEOUT=soon"), "--ready", "10", "--no-migrate") as rollout:
+        (fresh,) = wait_until(lambda: {unit.id for unit in unit_list(site.stack, "app")} - serving, "the new container runs")
+        wait_until(lambda: shares_of(fresh) == "64", "it steps back")
+        assert {shares_of(container) for container in serving} == {"1024"}
+        assert rollout.stdout
+        rollout.stdout.read()
+    assert rollout.returncode == 1
 
 
 @pytest.mark.parametrize(
