@@ -78,6 +78,10 @@ trial: venv-test ## Try the load test itself on servers whose truth is planted, 
 rollback: venv ## Go back to the version that the last rollout replaced
 	@$(PYTHON_IN_VENV) -m stack rollback
 
+.PHONY: scale
+scale: venv ## Run so many app containers, without taking processors from those that serve: make scale REPLICAS=5
+	@$(PYTHON_IN_VENV) -m stack scale app "$(REPLICAS)"
+
 .PHONY: chaos
 chaos: venv-test ## Inject faults under load, and draw what they cost [ARGS="--plan"] (docs/faults.md)
 	@$(PYTHON_IN_VENV) -m reliability chaos $(ARGS)

@@ -25,7 +25,7 @@ from stack import StackError
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES = ("sync", "gthread", "gevent", "tornado")
-NAMES = list(releases_of(1, 2))
+NAMES = list(releases_of(1, 2, 1))
 # What nginx/render takes for MAX_IN_WORK.
 FEWEST_IN_WORK, MOST_IN_WORK = 6, 100000
 
@@ -88,7 +88,7 @@ def chaos(*, names: tuple[str, ...], out: Path | None, only_plan: bool, **wishes
 @_options(rate_per_s=100.0, fewest=2)
 def releases(*, names: tuple[str, ...], rounds: int, out: Path | None, only_plan: bool, **wishes: Any) -> None:
     """Release in every way under load. Exit code 1 when a request failed that should not, or a write was lost or doubled."""
-    listed = releases_of(rounds, wishes["replicas"])
+    listed = releases_of(rounds, wishes["replicas"], wishes["rate_per_s"])
     _carry_out("releases", [listed[name] for name in names], RELEASE_MIX, out, only_plan=only_plan, **wishes)
 
 

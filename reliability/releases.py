@@ -13,9 +13,10 @@ from stack.waiting import wait_until
 
 # Half of the requests are POST: what must not be repeated.
 MIX = {"reader": 1.0, "writer": 1.0}
-# A worker ends after so many requests, more or less half: several times in a run, at any rate that is worth a run.
-RECYCLED_AFTER = 100
-RECYCLING_S = 20.0
+# For how long workers are recycled, and how long a worker lives meanwhile, more or less half. At a rate of requests that is worth a run
+# a shorter life would be a machine that does nothing but start workers: each takes about a second of a processor.
+RECYCLING_S = 40.0
+WORKER_LIVES_S = 20.0
 # For a new container of a bad release to become healthy, which it does not.
 BAD_READY_S = 20.0
 # About what one container takes in a rollout, on a machine that is busy with the load.
@@ -91,8 +92,14 @@ def _workers(container: str) -> set[str]:
     return set(docker("top", container, "-o", "pid").split()[1:]) - {docker("inspect", "--format", "{{.State.Pid}}", container)}
 
 
-def _with_recycling(stack: ComposeStack) -> None:
-    stack.restart("app", {"GUNICORN_MAX_REQUESTS": str(RECYCLED_AFTER), "GUNICORN_MAX_REQUESTS_JITTER": str(RECYCLED_AFTER // 2)})
+def _with_recycling(rate_per_s: float) -> Act:
+    def act(stack: ComposeStack) -> None:
+        workers = sum(len(_workers(unit.id)) for unit in stack.units("app"))
+        # gunicorn adds up to the jitter to its number.
+        fewest = max(round(rate_per_s * WORKER_LIVES_S / workers / 2), 10)
+        stack.restart("app", {"GUNICORN_MAX_REQUESTS": str(fewest), "GUNICORN_MAX_REQUESTS_JITTER": str(2 * fewest)})
+
+    return act
 
 
 def _without_recycling(stack: ComposeStack) -> None:
@@ -101,13 +108,13 @@ def _without_recycling(stack: ComposeStack) -> None:
 
 def _has_recycled(stack: ComposeStack) -> None:
     if "Autorestarting worker" not in stack.logs("app"):
-        raise StackError(f"no worker had {RECYCLED_AFTER} requests in {RECYCLING_S:g} s", hint="ask for a higher --rate")
+        raise StackError(f"no worker was recycled in {RECYCLING_S:g} s", hint="ask for a higher --rate")
 
 
 def _up_and_down(stack: ComposeStack) -> None:
     count = replicas(stack)
-    stack.scale("app", 2 * count)
-    stack.scale("app", count - 1)
+    Rollout(stack, Wish(), _silent).scale(2 * count)
+    Rollout(stack, Wish(), _silent).scale(count - 1)
 
 
 def _scale_back(stack: ComposeStack) -> None:
@@ -126,8 +133,8 @@ def _roll_gateway(stack: ComposeStack) -> None:
     roll_gateway(changed, ready_s=NO_MORE_THAN_S, say=_silent)
 
 
-def releases(rounds: int, count: int) -> dict[str, Event]:
-    """Return all releases by name; `rounds` rollouts in a row, with `count` app containers."""
+def releases(rounds: int, count: int, rate_per_s: float) -> dict[str, Event]:
+    """Return all releases by name; `rounds` rollouts in a row, with `count` app containers, under so many requests a second."""
     none = "no request"
     step_s = STEP_S * count
     listed = (
@@ -155,14 +162,14 @@ def releases(rounds: int, count: int) -> dict[str, Event]:
         Event("hup", "SIGHUP to one container after the other", none, _reload, lasts_s=15, after_s=AFTER_S, promised=True),
         Event(
             "recycling",
-            f"Workers recycled every {RECYCLED_AFTER} requests (max_requests)",
+            f"Workers recycled after {WORKER_LIVES_S:g} s of requests, more or less half (max_requests)",
             none,
             lambda _: None,
             _has_recycled,
             RECYCLING_S,
             AFTER_S,
             promised=True,
-            prepare=_with_recycling,
+            prepare=_with_recycling(rate_per_s),
             clear=_without_recycling,
         ),
         Event(
@@ -170,7 +177,7 @@ def releases(rounds: int, count: int) -> dict[str, Event]:
             f"Scaled {count} → {2 * count} → {count - 1}",
             none,
             _up_and_down,
-            lasts_s=20,
+            lasts_s=40,
             after_s=AFTER_S,
             promised=True,
             clear=_scale_back,

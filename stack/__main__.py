@@ -118,8 +118,11 @@ def nginx_config(stack: Stack) -> None:
 @click.argument("count", type=click.IntRange(min=1))
 @click.pass_obj
 def scale(stack: Stack, service: str, count: int) -> None:
-    """Run COUNT instances of SERVICE."""
-    stack.scale(service, count)
+    """Run COUNT instances of SERVICE, until the next `up`, which goes by APP_REPLICAS."""
+    if isinstance(stack, ComposeStack) and service == "app":
+        Rollout(stack, Wish()).scale(count)
+    else:
+        stack.scale(service, count)
     click.echo(_table(stack.processes()))
 
 

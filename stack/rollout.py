@@ -94,6 +94,26 @@ class Rollout:
                 raise
         self._say(f"Released {new_image.removeprefix('sha256:')[:12]}; `make rollback` goes back to {self.previous}.")
 
+    def scale(self, count: int) -> None:
+        """Run `count` containers, of the image that the app's name points to. New ones that do not get ready are removed again."""
+        with _alone(self._stack):
+            missing, surplus = count - len(self._old), self._old[count:]
+            try:
+                if missing > 0:
+                    self._say(f"Healthy and known to nginx: {_names(self._start(missing))}.")
+            except BaseException as error:
+                fresh = [unit for unit in self._app(every_state=True) if unit.id not in {old.id for old in self._old}]
+                _each("stop", fresh)
+                _each("rm", fresh)
+                if isinstance(error, StackError):
+                    hint = "the new containers were removed; the others went on serving"
+                    raise StackError(error.message, hint=hint, details=error.details) from None
+                raise
+            if surplus:
+                self._say(f"Draining {_names(surplus)} ...")
+                _each("stop", surplus)
+                _each("rm", surplus)
+
     def _new_image(self) -> str:
         if not self._wish.image:
             self._say(f"Building {self._tag} ...")

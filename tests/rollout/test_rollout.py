@@ -155,6 +155,33 @@ def test_a_release_that_is_interrupted_is_taken_back(site: Site, tmp_path: Path,
     account(site, load.result(), note)
 
 
+def ids(site: Site) -> list[str]:
+    return [unit.id for unit in unit_list(site.stack, "app")]
+
+
+def test_scaling_up_and_down_loses_no_request(site: Site, tmp_path: Path, note: Callable[[str], None]) -> None:
+    before = ids(site)
+    with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load:
+        more = site.command("scale", "app", "3")
+        assert more.returncode == 0, more.stderr
+        assert [shares_of(container) for container in ids(site)] == ["1024"] * 3
+        fewer = site.command("scale", "app", "2")
+        assert fewer.returncode == 0, fewer.stderr
+    assert ids(site) == before
+    account(site, load.result(), note)
+
+
+def test_new_containers_that_do_not_start_are_removed_again(site: Site) -> None:
+    before, image = ids(site), site.images()[0]
+    docker("tag", site.version("GUNICORN_NO_SUCH_SETTING=1"), site.image)
+    answer = site.command("scale", "app", "4")
+    docker("tag", image, site.image)
+    assert answer.returncode == 1
+    assert "has no setting 'no_such_setting'" in answer.stderr
+    assert "the others went on serving" in answer.stderr
+    assert ids(site) == before
+
+
 def test_a_gateway_is_replaced(site: Site) -> None:
     """By one with another setting; the stack answers, and is spoken to, as before. What is built on the way is not released."""
     before, released = gateways(site), id_of(site.version("RELEASE=3"))
