@@ -136,7 +136,7 @@ def stack_for(wish: Wish, worker_class: str, more: Mapping[str, str] | None = No
     }
     if any(event.lab for event in wish.events):
         settings["LAB_ENABLED"] = "1"
-    images = {f"{service.upper()}_IMAGE": f"flask-kit-{service}:{wish.kind}" for service in ("app", "gateway")}
+    images = {f"{service.upper()}_IMAGE": f"flask-kit-{service}:{wish.kind}-{worker_class}" for service in ("app", "gateway")}
     stack = open_stack("compose", name=f"kit-{wish.kind}-{worker_class}", env={**settings, **images})
     assert isinstance(stack, ComposeStack)  # noqa: S101 - it was asked for
     if not wish.build:
