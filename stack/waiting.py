@@ -13,13 +13,13 @@ POLL_S = 0.05
 ANSWER_TIMEOUT_S = 5
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float, message: str) -> None:
-    """Return when `condition` holds; raise StackError(message) when it does not within `timeout_s`."""
+def wait_until(condition: Callable[[], bool], timeout_s: float, message: str, *, poll_s: float = POLL_S) -> None:
+    """Return when `condition` holds; raise StackError(message) when it does not within `timeout_s`. Looks every `poll_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             raise StackError(f"{message} within {timeout_s:g} s")
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
 
 
 def answers_ok(url: str, settings: Mapping[str, str]) -> bool:

@@ -9,11 +9,13 @@ import re
 import pytest
 
 from tests.clients import Reply, Session, wait_until
-from tests.nginx.containers import Container, Site, docker
+from tests.nginx.containers import BACKEND, Container, Site, docker
 
 pytestmark = pytest.mark.runtimes("compose")
 
 NOBODY_LISTENS = "sleep infinity"
+# The container is still there when its server has ended.
+STAYS_BEHIND = BACKEND.replace("exec nginx", "nginx") + "sleep infinity"
 # Longer than it takes to take one out of rotation (4 s).
 PATIENCE_S = 5.0
 
@@ -37,9 +39,9 @@ def who_answered(replies: list[Reply]) -> set[str]:
     return {"" if reply.failed else reply.body.decode() for reply in replies}
 
 
-def serving(site: Site, *options: str, backends: int = 3) -> tuple[Container, list[str]]:
+def serving(site: Site, *options: str, backends: int = 3, command: str = BACKEND) -> tuple[Container, list[str]]:
     """A gateway with so many backends, all of which have answered a visitor."""
-    names = [site.backend() for _ in range(backends)]
+    names = [site.backend(command) for _ in range(backends)]
     gateway = site.gateway("--env", "LIMITS=off", *options)
     wait_until(lambda: who_answered(ask(gateway)) == set(names), "all backends answer")
     return gateway, names
@@ -73,10 +75,19 @@ def test_when_most_are_silent_all_are_in_rotation(site: Site) -> None:
     gateway, (*silent, _) = serving(site)
     for one in silent:
         signal(one, "STOP")
-    wait_until(lambda: "2 of 3 do not answer, so all are in rotation" in gateway.logs(), "the gateway says so")
+    wait_until(lambda: "2 do not answer and 1 do, so all are in rotation" in gateway.logs(), "the gateway says so")
     assert in_rotation(gateway) == 3
     for one in silent:
         signal(one, "CONT")
+
+
+def test_who_refuses_is_out_also_when_most_do(site: Site) -> None:
+    """As containers do that drain (gunicorn.conf.py, section 8): refused at once, and nobody waits for an address that has gone."""
+    gateway, (*leaving, stays) = serving(site, command=STAYS_BEHIND)
+    for one in leaving:
+        docker("exec", one, "bash", "-c", "kill -QUIT $(cat /run/nginx/backend.pid)")
+    wait_until(lambda: in_rotation(gateway) == 1, "the others are out of rotation")
+    assert who_answered(ask(gateway, 30)) == {stays}
 
 
 def test_a_container_that_never_answered_gets_no_request(site: Site) -> None:
