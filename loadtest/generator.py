@@ -26,7 +26,7 @@ from gevent.fileobject import FileObjectThread
 from locust.env import Environment
 
 from loadtest.closed_model import ClosedModel
-from loadtest.open_model import OpenModelUser, choices_of, listen
+from loadtest.open_model import Crowd, OpenModelUser, choices_of, listen
 from loadtest.order import Order, StepOrder
 from loadtest.recorder import ALL, Recorder
 from loadtest.scenarios import load_users
@@ -62,16 +62,14 @@ class Generator:
         self._recorder = Recorder()
         self._environment.recorder = self._recorder  # type: ignore[attr-defined]
         listen(self._environment, self._recorder)
-        self._idle: dict[Any, list[Any]] = {}
+        self._crowd = Crowd(self._environment, self._recorder)
         self._background = [_stay(order.url, part) for part in order.background]
 
     def close(self) -> None:
         """Let everybody go home, and forget them: the next server must not pay for this one's visitors."""
         for crowd in self._background:
             crowd.finish(0)
-        for visitor in [visitor for visitors in self._idle.values() for visitor in visitors]:
-            visitor.client.client.close()
-        self._idle.clear()
+        self._crowd.close()
         gc.unfreeze()
         gc.collect()
 
@@ -110,7 +108,7 @@ class Generator:
             return ClosedModel(self._environment, self._recorder, self._mix, step.users)
         settings = {"mix": self._mix, "rate_per_s": step.rate_per_s, "seed": step.seed, "max_in_flight": step.max_in_flight}
         source: OpenModelUser = type("Arrivals", (OpenModelUser,), settings)(self._environment)
-        source.idle = self._idle
+        source.crowd = self._crowd
         return source
 
 
