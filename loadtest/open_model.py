@@ -25,6 +25,7 @@ from locust import FastHttpUser, TaskSet, User, task
 from locust.env import Environment
 from locust.exception import InterruptTaskSet, RescheduleTask, StopUser
 
+from loadtest.client import lighten
 from loadtest.errors import kind_of
 from loadtest.recorder import Recorder
 from loadtest.schedule import poisson_arrivals
@@ -57,6 +58,10 @@ class _Visitor:
     """Mixed into a scenario's user: tells each request which arrival it belongs to."""
 
     visit: Visit | None = None
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)  # type: ignore[call-arg]
+        lighten(self)  # type: ignore[arg-type]
 
     def context(self) -> dict[str, Any]:
         """Called by Locust's client immediately before it sends."""
