@@ -214,6 +214,7 @@ FAULTS: dict[str, Event] = {
             _power_back,
             lasts_s=5,
             after_s=30,
+            moves_gateway=True,
         ),
     )
 }

@@ -15,13 +15,11 @@ from loadtest.machine import share_of_all, steal_s
 from reliability.faults import MIX
 from reliability.ledger import reconcile, stored_writes
 from reliability.load import Load, Outcome, Request
-from reliability.observe import STACK_S, Book, Record, Wish, as_json, let_run, ready, stack_for
+from reliability.observe import STACK_S, Book, Record, Wish, as_json, let_run, ready, stack_for, way_in
 from reliability.report import charts, render
 from reliability.timeline import SLOW_S, effect, p99, seconds
-from stack.compose import GATEWAY_PORT_IN_CONTAINER, ComposeStack, docker
+from stack.compose import ComposeStack, docker
 from stack.machine import processors_apart
-from stack.rollout import addresses
-from stack.waiting import alive_path, answers_ok
 
 # The ladder to the peak: from the first rate up, each step for so long, until on two steps in a row less than this share of what is
 # asked is answered in time. On one alone it may be the machine, or workers that are not warm yet.
@@ -162,20 +160,6 @@ class Aim:
 
     url: str
     cpus: Sequence[int]
-
-
-def way_in(stack: ComposeStack) -> str:
-    """Return the address of the gateway's container, where it can be reached, else the published one.
-
-    What is published on 127.0.0.1 is served by docker-proxy, a process that copies every byte. Visitors from outside do not meet it,
-    and it would take more from the site than a refusal costs nginx.
-    """
-    (gateway,) = (unit for unit in stack.processes() if unit.service == "gateway")
-    for address in addresses(gateway):
-        url = f"http://{address}:{GATEWAY_PORT_IN_CONTAINER}"
-        if answers_ok(url + alive_path(stack.settings), stack.settings):
-            return url
-    return stack.url
 
 
 def keep_apart(stack: ComposeStack) -> list[int]:

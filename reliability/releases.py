@@ -197,6 +197,7 @@ def releases(rounds: int, count: int, rate_per_s: float) -> dict[str, Event]:
             _roll_gateway,
             lasts_s=10,
             after_s=AFTER_S,
+            moves_gateway=True,
         ),
     )
     return {event.name: event for event in listed}

@@ -17,7 +17,7 @@ from typing import Any
 from reliability.drift import GROWS, Drift, drift
 from reliability.ledger import Balance, reconcile, stored_writes
 from reliability.load import Load, Outcome
-from reliability.observe import ANSWER_LINES, Book, Record, Wish, as_json, failed_answers, let_run, ready, stack_for
+from reliability.observe import ANSWER_LINES, Book, Record, Wish, as_json, failed_answers, let_run, ready, stack_for, way_in
 from reliability.releases import version
 from reliability.report import MIB
 from reliability.samples import Counts, Sample, held, leaks, read_stack
@@ -105,13 +105,13 @@ def _soak(stack: ComposeStack, wish: Wish, minutes: float, folder: Path, say: Ca
     ready(stack)
     images = docker("inspect", "--format", "{{.Image}}", stack.units("app")[0].id), version(stack, "RELEASE=2")
     say(f"    warming up for {WARM_UP_S:g} s, with a first rollout ...")
-    with Load(stack.url, folder, rate_per_s=wish.rate_per_s, mix=MIX) as load:
+    with Load(way_in(stack), folder, rate_per_s=wish.rate_per_s, mix=MIX) as load:
         warm = load.sent_for(WARM_UP_S)
         _release(stack, images[1])
         wait_until(warm, WARM_UP_S + 1, "not warm")
     before = at_rest(lambda: held(read_stack(stack.name)))
     seen = Observation(time.monotonic())
-    with Load(stack.url, folder, rate_per_s=wish.rate_per_s, mix=MIX, seed=2) as load, sampling(stack.name, seen):
+    with Load(way_in(stack), folder, rate_per_s=wish.rate_per_s, mix=MIX, seed=2) as load, sampling(stack.name, seen):
         try:
             _live(stack, images, minutes * MINUTE_S, seen, say)
         except KeyboardInterrupt:
