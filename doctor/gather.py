@@ -140,7 +140,7 @@ def _render_inputs(gateway: Service | None, environment: Environment, folder: Pa
     given = {name: value for name, value in _values(environment).items() if name not in OF_THE_IMAGE}
     inputs = {**given, "NGINX_PREFIX": str(folder / "prefix"), "NGINX_VERSION": found.shown if found else UNKNOWN_VERSION}
     if gateway is None:
-        inputs["NGINX_RUNTIME"] = "local"
+        inputs |= {"NGINX_RUNTIME": "local", "HEALTH_CHECKS": "off"}
         inputs["STATIC_ROOT"] = str(folder / "static")
         inputs.setdefault("UPSTREAM_SERVERS", "127.0.0.1:8001 127.0.0.1:8002 127.0.0.1:8003")
         return inputs

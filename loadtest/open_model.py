@@ -15,7 +15,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -194,6 +194,7 @@ class Crowd:
         while self.busy and time.perf_counter() < until_s:
             gevent.sleep(SETTLE_S)
         gevent.killall(list(self.busy))
+        self.busy.clear()  # one that was killed before its first turn does not come back
 
     def close(self) -> None:
         """Let everybody go home."""
@@ -204,7 +205,7 @@ class Crowd:
         idle, hub = self._idle[cls], gevent.get_hub()
         try:
             visitor = newcomer(cls, self._environment)
-            with closing(visitor.client.client):
+            with nullcontext() if cls.client_pool else closing(visitor.client.client):  # a pool is shared with others
                 while True:
                     take_turn(visitor, work, visit, self._recorder)
                     self.busy.discard(me)

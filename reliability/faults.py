@@ -123,7 +123,7 @@ FAULTS: dict[str, Event] = {
         Event(
             "freeze-container",
             "An app container freezes for 45 s: it accepts and never answers",
-            "requests that were sent to it before others had fewer in flight, after 35 s",
+            "requests that were sent to it in the first 5 s, after 35 s",
             _signals("app", signal.SIGSTOP),
             _signals("app", signal.SIGCONT),
             lasts_s=45,  # longer than the gateway waits for an answer, 35 s

@@ -79,7 +79,7 @@ def _samples(facts: Sequence[str], at_s: float) -> Iterator[Sample]:
 def _sample(container: str, pid: int, service: str, at_s: float, age_s: float) -> Sample:
     parent = psutil.Process(pid)
     # By parentage and not by control group: that also holds the health check's processes, which come and go.
-    tree = [parent, *parent.children(recursive=True)]
+    tree = [process for process in (parent, *parent.children(recursive=True)) if process.pid not in _in_passing(parent)]
     serving = [process for process in tree if service != "database" or not _is_backend(process)]
     opened = [_opened(process.pid) for process in serving]
     memory, anonymous = held_memory(pid)
@@ -100,10 +100,20 @@ def _sample(container: str, pid: int, service: str, at_s: float, age_s: float) -
     )
 
 
-def _is_backend(process: psutil.Process) -> bool:
+def _in_passing(parent: psutil.Process) -> set[int]:
+    """The gateway's looks at the app's containers (nginx/rotation): processes of a moment, whose parent stays."""
+    lasting = [process for process in parent.children() if "/opt/gateway/rotation" in _cmdline(process)]
+    return {process.pid for lasts in lasting for process in lasts.children(recursive=True)}
+
+
+def _cmdline(process: psutil.Process) -> list[str]:
     with suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline()).startswith(_BACKEND)
-    return False
+        return process.cmdline()
+    return []
+
+
+def _is_backend(process: psutil.Process) -> bool:
+    return " ".join(_cmdline(process)).startswith(_BACKEND)
 
 
 def _opened(pid: int) -> list[str]:

@@ -292,6 +292,7 @@ class LocalStack:
         """Write nginx's configuration; what an older nginx cannot do is said by the script on stderr."""
         inputs = {
             "NGINX_RUNTIME": "local",
+            "HEALTH_CHECKS": "off",  # the gateway's container has them
             "LISTEN": f"{HOST}:{record.gateway_port}",
             "STATUS_LISTEN": f"{HOST}:{record.status_port}",
             "UPSTREAM_SERVERS": " ".join(f"{HOST}:{port}" for port in record.app_ports),

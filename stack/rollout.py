@@ -25,8 +25,8 @@ from stack.waiting import alive_path, answers_ok, wait_until
 LOG_LINES = 15
 # Between two questions to the engine. Each takes some 50 ms of a processor: asking all the time would take half of one from the visitors.
 ASK_S = 0.5
-# nginx asks DNS every second. Much longer means that it does not ask at all.
-KNOWN_S = 30.0
+# nginx asks DNS every 2 s. Much longer means that it does not ask at all; and each one more needs a request of its own.
+KNOWN_S, KNOWN_EACH_S = 30.0, 1.0
 # While it starts, a container has only the processors that the serving ones leave (1024 is an ordinary share): to import an application
 # takes each of its workers a second or so, in which a busy site would have to refuse visitors.
 STARTING_SHARES = "64"
@@ -95,9 +95,12 @@ class Rollout:
         self._say(f"Released {new_image.removeprefix('sha256:')[:12]}; `make rollback` goes back to {self.previous}.")
 
     def scale(self, count: int) -> None:
-        """Run `count` containers, of the image that the app's name points to. New ones that do not get ready are removed again."""
+        """Run `count` containers, of the image that runs. New ones that do not get ready are removed again."""
         with _alone(self._stack):
-            missing, surplus = count - len(self._old), self._old[count:]
+            missing, surplus = count - len(self._old), sorted(self._old, key=_age)[count:]
+            # What was built since, and never released, is not for this command to start.
+            built = _image_id(self._tag)
+            _tag(self._old_image, self._tag)
             try:
                 if missing > 0:
                     self._say(f"Healthy and known to nginx: {_names(self._start(missing))}.")
@@ -109,6 +112,8 @@ class Rollout:
                     hint = "the new containers were removed; the others went on serving"
                     raise StackError(error.message, hint=hint, details=error.details) from None
                 raise
+            finally:
+                _tag(built, self._tag)
             if surplus:
                 self._say(f"Draining {_names(surplus)} ...")
                 _each("stop", surplus)
@@ -146,14 +151,14 @@ class Rollout:
         """Start so many more containers; return them when they are ready and nginx sends them requests."""
         self._say(f"Starting {count} beside {len(self._app())} ...")
         fresh = _create(self._stack, "app", count)
-        policy = _start_once(fresh)
         shares = _step_back(fresh)
+        policy = _start_once(fresh)
         self._until(lambda: all(_is_healthy(unit) for unit in fresh), fresh, self._wish.ready_s, "healthy")
         _each("update", fresh, "--restart", policy, *shares)
         since = datetime.now(UTC).isoformat()
         # Asked for once: `docker compose` says it, and the probes are many.
         url, gateways = self._stack.url + alive_path(self._stack.settings), _containers(self._stack, "gateway")
-        self._until(lambda: self._known(fresh, gateways, since, url), fresh, KNOWN_S, "known to nginx")
+        self._until(lambda: self._known(fresh, gateways, since, url), fresh, KNOWN_S + count * KNOWN_EACH_S, "known to nginx")
         return fresh
 
     def _until(self, condition: Callable[[], bool], units: Sequence[Unit], timeout_s: float, what: str) -> None:
@@ -283,12 +288,16 @@ def _containers(stack: ComposeStack, service: str, *, every_state: bool = False)
 def _start_once(units: Sequence[Unit]) -> str:
     """Start containers that stay down when they end, and return the restart policy that they had.
 
-    One that the engine starts again and again comes and goes in DNS: nginx waits 2 s for an address that has just gone.
+    One that the engine starts again and again answers now and then, and goes: nginx waits 2 s for an address that has just gone.
     """
     name, most = _inspect(units[0].id, "{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}").split()
     _each("update", units, "--restart", "no")
     _each("start", units)
     return name if most == "0" else f"{name}:{most}"
+
+
+def _age(unit: Unit) -> str:
+    return _inspect(unit.id, "{{.Created}}")
 
 
 def _step_back(units: Sequence[Unit]) -> list[str]:

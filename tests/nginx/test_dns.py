@@ -19,7 +19,7 @@ from tests.nginx.gateway import Answer, Edit, Gateway
 # Older versions than the image's do not look a name up a second time.
 pytestmark = pytest.mark.runtimes("compose")
 
-# Longer than a list is valid (1 s), so that the new one is there when the old server is given up.
+# Longer than a list is valid (2 s), so that the new one is there when the old server is given up.
 PATIENT = Edit("snippets/proxy-to-app.conf", r"^proxy_connect_timeout 2s;", "proxy_connect_timeout 4s;")
 NEVER_AGAIN = Edit("conf.d/40-upstream.conf", r"@again;$", "@failed;")
 ONLY_ONCE = Edit("conf.d/40-upstream.conf", r"\{0,4\}app", "{0,1}app")

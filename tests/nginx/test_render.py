@@ -76,6 +76,8 @@ WRONG = [
     ("UPSTREAM_SERVERS", "http://app:8000"),
     ("UPSTREAM_SERVERS", "300.1.1.1:8000"),
     ("UPSTREAM_SERVERS", "-x:8000"),
+    ("HEALTH_CHECKS", "maybe"),
+    ("HEALTH_CHECKS", "on"),  # beside a RESOLVER
     ("RESOLVER", "resolver.example.org"),
     ("RESOLVER", "127.0.0.11; "),
     ("RESOLVER", "127.0.0.11:0"),
@@ -100,6 +102,7 @@ WRONG = [
     ("NGINX_MODULES_DIR", '/usr"; x'),
 ]
 TEXT_SETTINGS = [
+    "HEALTH_CHECKS",
     "LIMITS",
     "MAX_IN_WORK",
     "MAX_CONTENT_LENGTH",
@@ -215,6 +218,40 @@ def test_without_the_firewall_each_server_has_its_share_of_the_bound(config: Con
 
 def test_there_need_be_no_bound(config: Config) -> None:
     assert "max_conns" not in "".join(config(MAX_IN_WORK="off").values()) + "".join(config(MAX_IN_WORK="off", WAF_MODE="Off").values())
+
+
+def checked(folder: Path, **settings: str) -> tuple[str, str]:
+    """Return what nginx/rotation is started with, and the line of the resolver."""
+    done = render(folder / "conf", {**image_settings(folder), "RESOLVER": "", **settings})
+    assert done.returncode == 0, done.stderr
+    asked, upstream = folder / "conf" / "rotation", (folder / "conf" / "conf.d" / "40-upstream.conf").read_text()
+    (resolver,) = re.findall(r"(?m)^resolver .*$", upstream) or [""]
+    return asked.read_text() if asked.exists() else "", resolver
+
+
+def test_in_the_container_nginx_asks_who_is_in_rotation(tmp_path: Path) -> None:
+    servers = "app:8000 10.0.0.1:80 other:9000"
+
+    assert checked(tmp_path, UPSTREAM_SERVERS=servers, HEALTH_PATH="/up") == (
+        "/up\napp:8000\nother:9000\n",
+        "resolver 127.0.0.1:8053 valid=1s ipv6=off;",
+    )
+    assert checked(tmp_path, HEALTH_CHECKS="off", RESOLVER="127.0.0.11") == ("", "resolver 127.0.0.11 valid=1s ipv6=off;")
+    assert checked(tmp_path, UPSTREAM_SERVERS="10.0.0.1:80") == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"NGINX_RUNTIME": "local", "UPSTREAM_SERVERS": "127.0.0.1:8000", "STATIC_ROOT": "/srv/static"}, "only the gateway's container"),
+        ({"UPSTREAM_SERVERS": "app:8000 app:8001"}, "a DNS name has no port"),
+    ],
+)
+def test_health_checks_that_cannot_be_are_refused(tmp_path: Path, settings: dict[str, str], says: str) -> None:
+    done = render(tmp_path / "conf", {**image_settings(tmp_path), "RESOLVER": "", "HEALTH_CHECKS": "on", **settings})
+
+    assert done.returncode == 2
+    assert says in done.stderr
 
 
 def test_empty_setting_is_the_default(config: Config) -> None:
