@@ -71,8 +71,8 @@ def _samples(facts: Sequence[str], at_s: float) -> Iterator[Sample]:
     for line in facts:
         container, pid, started, service = line.split()
         if service in ORDER and pid != "0":
-            # One that ends at this moment is left out.
-            with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            # One that ends at this moment is left out; what /proc says of it is one of several errors.
+            with suppress(psutil.NoSuchProcess, OSError):
                 yield _sample(container, int(pid), service, at_s, (now - datetime.fromisoformat(started)).total_seconds())
 
 
