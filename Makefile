@@ -80,7 +80,7 @@ rollback: venv ## Go back to the version that the last rollout replaced
 
 .PHONY: scale
 scale: venv ## Run so many app containers, without taking processors from those that serve: make scale REPLICAS=5
-	@$(PYTHON_IN_VENV) -m stack scale app "$(REPLICAS)"
+	@$(if $(REPLICAS),,$(error REPLICAS is not given: make scale REPLICAS=5))$(PYTHON_IN_VENV) -m stack scale app "$(REPLICAS)"
 
 .PHONY: chaos
 chaos: venv-test ## Inject faults under load, and draw what they cost [ARGS="--plan"] (docs/faults.md)
