@@ -79,7 +79,8 @@ def _samples(facts: Sequence[str], at_s: float) -> Iterator[Sample]:
 def _sample(container: str, pid: int, service: str, at_s: float, age_s: float) -> Sample:
     parent = psutil.Process(pid)
     # By parentage and not by control group: that also holds the health check's processes, which come and go.
-    tree = [process for process in (parent, *parent.children(recursive=True)) if process.pid not in _in_passing(parent)]
+    passing = _in_passing(parent)
+    tree = [process for process in (parent, *parent.children(recursive=True)) if process.pid not in passing]
     serving = [process for process in tree if service != "database" or not _is_backend(process)]
     opened = [_opened(process.pid) for process in serving]
     memory, anonymous = held_memory(pid)

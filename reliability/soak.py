@@ -103,15 +103,16 @@ def run(wish: Wish, minutes: float, folder: Path, machine: str, say: Callable[[s
 
 def _soak(stack: ComposeStack, wish: Wish, minutes: float, folder: Path, say: Callable[[str], None]) -> Record:
     ready(stack)
+    url = way_in(stack)
     images = docker("inspect", "--format", "{{.Image}}", stack.units("app")[0].id), version(stack, "RELEASE=2")
     say(f"    warming up for {WARM_UP_S:g} s, with a first rollout ...")
-    with Load(way_in(stack), folder, rate_per_s=wish.rate_per_s, mix=MIX) as load:
+    with Load(url, folder, rate_per_s=wish.rate_per_s, mix=MIX) as load:
         warm = load.sent_for(WARM_UP_S)
         _release(stack, images[1])
         wait_until(warm, WARM_UP_S + 1, "not warm")
     before = at_rest(lambda: held(read_stack(stack.name)))
     seen = Observation(time.monotonic())
-    with Load(way_in(stack), folder, rate_per_s=wish.rate_per_s, mix=MIX, seed=2) as load, sampling(stack.name, seen):
+    with Load(url, folder, rate_per_s=wish.rate_per_s, mix=MIX, seed=2) as load, sampling(stack.name, seen):
         try:
             _live(stack, images, minutes * MINUTE_S, seen, say)
         except KeyboardInterrupt:

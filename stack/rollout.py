@@ -106,8 +106,7 @@ class Rollout:
                     self._say(f"Healthy and known to nginx: {_names(self._start(missing))}.")
             except BaseException as error:
                 fresh = [unit for unit in self._app(every_state=True) if unit.id not in {old.id for old in self._old}]
-                _each("stop", fresh)
-                _each("rm", fresh)
+                _remove(fresh)
                 if isinstance(error, StackError):
                     hint = "the new containers were removed; the others went on serving"
                     raise StackError(error.message, hint=hint, details=error.details) from None
@@ -116,8 +115,7 @@ class Rollout:
                 _tag(built, self._tag)
             if surplus:
                 self._say(f"Draining {_names(surplus)} ...")
-                _each("stop", surplus)
-                _each("rm", surplus)
+                _remove(surplus)
 
     def _new_image(self) -> str:
         if not self._wish.image:
@@ -143,8 +141,7 @@ class Rollout:
             self._serving += fresh
             self._old = [unit for unit in self._old if unit not in step]
             began = time.monotonic()
-            _each("stop", step)
-            _each("rm", step)
+            _remove(step)
             self._say(f"  gone after {time.monotonic() - began:.1f} s")
 
     def _start(self, count: int) -> list[Unit]:
@@ -180,8 +177,7 @@ class Rollout:
         known = {unit.id for unit in (*self._old, *self._serving)}
         unwanted = [unit for unit in self._app(every_state=True) if unit.id not in known]
         # Stopped first: nginx may have sent it requests, which it finishes when it can.
-        _each("stop", unwanted)
-        _each("rm", unwanted)
+        _remove(unwanted)
         # What has replaced an old one serves until its successor of the old image does. That one has been healthy before.
         self._wish = replace(self._wish, ready_s=max(self._wish.ready_s, PATIENCE_S))
         try:
@@ -310,6 +306,12 @@ def _step_back(units: Sequence[Unit]) -> list[str]:
         return []
     _each("update", units, "--cpu-shares", STARTING_SHARES)
     return ["--cpu-shares", shares]
+
+
+def _remove(units: Sequence[Unit]) -> None:
+    """Stop containers, which finish what they have, and remove them."""
+    _each("stop", units)
+    _each("rm", units)
 
 
 def _each(command: str, units: Sequence[Unit], *options: str) -> None:
