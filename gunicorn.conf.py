@@ -5,6 +5,7 @@ Read it top to bottom: what was asked for, the worker class, how many workers, h
 front, what is logged, and which application. Set it from the environment rather than by editing it:
 
     APP_MODULE              the application, "package.module:name"
+    PRELOAD_LIBRARIES       modules that are imported once for all workers, with spaces between them (section 10)
     WEB_CONCURRENCY         worker processes; not set: they follow the CPU quota of the container
     GUNICORN_<NAME>         any setting of gunicorn: GUNICORN_TIMEOUT=60, GUNICORN_WORKER_CLASS=gevent, ...
     FORWARDED_ALLOW_IPS     who may say that a request came by https and from whom; not set: worked out (section 6)
@@ -24,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import importlib
 import importlib.util
 import ipaddress
 import json
@@ -33,6 +35,7 @@ import shlex
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,8 +160,7 @@ if worker_class not in WORKER_CLASSES:
     reason = REFUSED_CLASSES.get(worker_class, "this file cannot size it")
     near = difflib.get_close_matches(str(worker_class), WORKER_CLASSES, n=1) or ["gthread"]
     refuse(
-        f"worker class {worker_class}: {reason}; the nearest is {near[0]}, "
-        f"valid are {', '.join(WORKER_CLASSES)} (GUNICORN_WORKER_CLASS)"
+        f"worker class {worker_class}: {reason}; the nearest is {near[0]}, valid are {', '.join(WORKER_CLASSES)} (GUNICORN_WORKER_CLASS)"
     )
 if (package := WORKER_CLASSES[worker_class]) and not importlib.util.find_spec(package):
     refuse(f"worker class {worker_class}: {package} is not installed; pip install 'gunicorn[{package}]'")
@@ -416,6 +418,7 @@ SIZING = (
 
 def on_starting(server: Any) -> None:
     """Log the sizing and its reason: the first question when a container is slow."""
+    import_libraries()
     server.log.info(SIZING)
 
 
@@ -494,6 +497,7 @@ def post_worker_init(worker: Any) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn does: a system call of a request in work goes on
 
+
 # --- 9. Who has gone ---------------------------------------------------------------------------------------------------
 
 # Visitors who wait give up and come again. nginx closes their connection to us, but what they asked still stands in the
@@ -513,12 +517,33 @@ def pre_request(worker: Any, req: Any) -> None:
         worker.log.debug("the client of %s has gone", req.path)
         raise ConnectionResetError(errno.ECONNRESET, "the client has gone")  # gunicorn closes, and says nothing
 
+
 # --- 10. Which application ---------------------------------------------------------------------------------------------
 
 wsgi_app = os.environ.get("APP_MODULE") or "kit_app:create_app()"
 # Imported from the current folder, or from an `app` folder beside this file (in a checkout, and in the image).
 if (sources := Path(__file__).resolve().parent / "app").is_dir():
     pythonpath = str(sources)
+
+# What a worker does before its first request is mostly to import libraries, and after SIGHUP, max_requests or a crash it
+# takes that time from workers who serve. These the master imports before it forks: its workers are born with them, and
+# share their memory. preload_app would do so with the application too, and SIGHUP could load no new code; here it still
+# does. Only new versions of these libraries need a new master (SIGUSR2, or a new container).
+PRELOAD_LIBRARIES = os.environ.get("PRELOAD_LIBRARIES", "").split()
+
+
+def import_libraries() -> None:
+    """Import PRELOAD_LIBRARIES in the master. Not while this file is read: by now gunicorn has set the import path."""
+    for name in PRELOAD_LIBRARIES:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001 - a module may raise anything
+            refuse(f"PRELOAD_LIBRARIES: {name}: {error}; right are modules that can be imported here, such as flask sqlalchemy")
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if others:  # only the thread that forks lives on in a worker: locks that others held stay locked
+        warn(f"PRELOAD_LIBRARIES: importing them started a thread ({', '.join(others)}), which no worker would have; leave that one out")
+        os._exit(2)  # SystemExit would wait for the thread
+
 
 # --- Last: what the environment asked for replaces what is written above ---------------------------------------------
 

@@ -61,6 +61,7 @@ def compose_file(project: Project) -> str:
     draft.replace("HEALTH_PATH:-/healthz", f"HEALTH_PATH:-{project.health_path}")
     arguments = {
         "KIT": "deploy",
+        "PRELOAD_LIBRARIES": "flask",
         "REQUIREMENTS": "deploy/requirements.txt",
         "SOURCES": project.sources,
         "STATIC_COMMAND": _static_command(project),

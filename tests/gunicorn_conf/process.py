@@ -19,7 +19,7 @@ from tests.clients import wait_until
 HERE = Path(__file__).parent
 CONF = HERE.parents[1] / "gunicorn.conf.py"
 # The machine's own variables must not be settings of the gunicorn under test.
-READ_BY_CONF = ("GUNICORN_", "WEB_CONCURRENCY", "FORWARDED_", "GATEWAY_", "LOG_FORMAT", "APP_MODULE", "WORKER_CONCURRENCY")
+READ_BY_CONF = ("GUNICORN_", "WEB_CONCURRENCY", "FORWARDED_", "GATEWAY_", "LOG_FORMAT", "APP_MODULE", "PRELOAD_", "WORKER_CONCURRENCY")
 # A bound for a busy machine; nothing here takes a second on an idle one.
 PATIENCE_S = 60
 

@@ -1,0 +1,113 @@
+"""What the app's image holds for workers that start: bytecode of all that they import, and libraries that the master imports for them."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from stack import Stack
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env()]
+
+# Official images of Python come without: their makers take it out, because of its size.
+WITHOUT_BYTECODE = r"""
+FROM python:3.14-slim-trixie
+RUN find "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" -name __pycache__ -prune -exec rm -r {} +
+"""
+# Names the modules that had to be compiled when the application was made.
+COMPILED = """
+import os, sys
+import gunicorn.app.wsgiapp, gunicorn.workers.gthread, kit_app
+kit_app.create_app({"SECRET_KEY": "0" * 64, "DATABASE_URL": "sqlite:////tmp/site.db"})
+files = {name: getattr(module.__spec__, "cached", None) for name, module in sys.modules.items() if getattr(module, "__spec__", None)}
+print(*[name for name, file in files.items() if file and not os.path.exists(file)])
+"""
+# What a process has loaded of the virtual environment's compiled modules, for the master and its worker, one line for each.
+LOADED = """
+gunicorn --config /srv/gunicorn.conf.py > /tmp/log 2>&1 &
+until python -I -S /srv/probe.py; do
+    kill -0 $! || { cat /tmp/log; exit 1; }
+    sleep 0.1
+done
+for pid in $! $(cat /proc/$!/task/$!/children); do echo $(grep -o '/srv/venv/.*[.]so' /proc/$pid/maps | sort -u); done
+"""
+SITE = {"DATABASE_URL": "sqlite:////tmp/site.db", "SECRET_KEY": "0" * 64, "WEB_CONCURRENCY": "1", "LOG_FORMAT": "text"}
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def without_bytecode() -> Iterator[dict[str, str]]:
+    """Images on such a base: the app's own, and one whose recipe does not compile Python's library."""
+    base, names = f"kit-test-base-{os.getpid()}", {}
+    recipe = (ROOT / "app/Dockerfile").read_text()
+    line = next(line for line in recipe.splitlines() if line.startswith("RUN python -m compileall") and "stdlib" in line)
+    build(["--tag", base], WITHOUT_BYTECODE)
+    for kind, text in {"ours": recipe, "twin": recipe.replace(line, "")}.items():
+        names[kind] = f"{base}:{kind}"
+        build(["--tag", names[kind], "--build-arg", f"PYTHON_IMAGE={base}"], text)
+    yield names
+    subprocess.run(["docker", "image", "rm", base, *names.values()], capture_output=True, check=True)
+
+
+def build(options: list[str], recipe: str) -> None:
+    built = subprocess.run(
+        ["docker", "build", "--quiet", *options, "--file", "-", str(ROOT)], input=recipe, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+
+
+@pytest.fixture
+def run() -> Run:
+    """Return a function (image, *command, **settings) -> what a container says, with a read-only root as in the Compose file."""
+
+    def container(image: str, *command: str, **settings: str) -> str:
+        closed = ["--init", "--read-only", "--tmpfs=/tmp", "--network=none"]
+        options = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
+        ended = subprocess.run(
+            ["docker", "run", "--rm", *closed, *options, image, *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    return container
+
+
+def test_nothing_is_compiled_when_a_worker_starts(run: Run, without_bytecode: dict[str, str]) -> None:
+    assert run(without_bytecode["ours"], "python", "-c", COMPILED).split() == []
+
+
+def test_without_our_line_pythons_own_library_is(run: Run, without_bytecode: dict[str, str]) -> None:
+    compiled = run(without_bytecode["twin"], "python", "-c", COMPILED).split()
+
+    assert len(compiled) > 100
+    assert {"logging", "ssl", "typing"} <= set(compiled)
+
+
+@pytest.mark.parametrize("worker_class", ["gthread", "sync", "gevent"])
+def test_a_worker_is_born_with_its_libraries(stack: Stack, run: Run, worker_class: str) -> None:
+    assert stack  # which built the image
+    master, worker = loaded(run, GUNICORN_WORKER_CLASS=worker_class)
+
+    assert worker - master == set()
+
+
+def test_without_the_setting_it_loads_them(stack: Stack, run: Run) -> None:
+    assert stack
+    master, worker = loaded(run, PRELOAD_LIBRARIES="")
+
+    assert [library for library in ("psycopg", "pydantic_core", "sqlalchemy") if any(library in file for file in worker - master)] == [
+        "psycopg",
+        "pydantic_core",
+        "sqlalchemy",
+    ]
+
+
+def loaded(run: Run, **settings: str) -> list[set[str]]:
+    """Return what the master and its worker have loaded."""
+    return [set(line.split()) for line in run(os.environ["APP_IMAGE"], "sh", "-ec", LOADED, **SITE, **settings).splitlines()]
