@@ -133,13 +133,20 @@ def _interrupt(*_: object) -> None:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal; elsewhere, in a log, a line whenever another minute is over."""
     columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[left]}"), TextColumn("{task.description}"))
-    with Bar(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=1, left="")
+        told = ""
 
         def show(progress: Progress) -> None:
+            nonlocal told
             left = f"{progress.left_s / 60:.0f} min left" if progress.left_s else ""
             bar.update(task, total=progress.total, completed=progress.done, description=progress.doing, left=left)
+            if not console.is_terminal and left != told:
+                told = left
+                click.echo(f"[{progress.done} of {progress.total}] {left or 'nothing left'}: {progress.doing}", err=True)
 
         yield show
 

@@ -122,7 +122,7 @@ def _answer(manifest: Manifest, workload: Workload, cells: list[Cell]) -> Answer
     pairs = _pairs(manifest, seen)
     base = manifest.baseline
     seen = [_against(base, one, pairs) for one in seen]
-    recommended = recommend(seen, pairs) if manifest.gives_verdict else None
+    recommended = recommend(seen, pairs, manifest.margin) if manifest.gives_verdict else None
     notes = (*contradictions(workload, cells, manifest), *misdeployments(workload, cells, manifest))
     return Answer(
         workload=workload,
@@ -200,12 +200,15 @@ def _against(base: str, one: Seen, pairs: tuple[Pair, ...]) -> Seen:
     return replace(one, against_baseline=pair.interval, verdict=pair.verdict) if pair else one
 
 
-def recommend(seen: Sequence[Seen], pairs: Sequence[Pair]) -> str | None:
-    """Return the simplest candidate that no other was shown to beat; None when none has enough valid runs."""
+def recommend(seen: Sequence[Seen], pairs: Sequence[Pair], margin: float) -> str | None:
+    """Return the simplest candidate that no other was shown to beat by more than the margin; None when none has enough valid runs.
+
+    The whole interval must lie beyond it, or one run would call for the simpler and the next for another, over 8 % [2 to 15].
+    """
     able = [one for one in seen if not one.failed and len(one.knees_per_s) >= FEWEST_BLOCKS and min(one.knees_per_s.values()) > 0]
     names = {one.candidate.name for one in able}
-    beaten = {pair.base for pair in pairs if pair.verdict is Verdict.HIGHER} | {
-        pair.other for pair in pairs if pair.verdict is Verdict.LOWER
+    beaten = {pair.base for pair in pairs if pair.interval.low > 1 + margin} | {
+        pair.other for pair in pairs if pair.interval.inverse().low > 1 + margin
     }
     best = [one for one in able if one.candidate.name not in beaten & names]
     return min(best, key=lambda one: one.candidate.simplicity).candidate.name if best else None
@@ -226,6 +229,9 @@ def _sentence(manifest: Manifest, workload: Workload, seen: list[Seen], pairs: t
         groups[pair.verdict if pair else None].append(name)
     more = [_times(pair) for name in groups[Verdict.LOWER] if (pair := others[name])]
     parts = [f"carries {_list(more)}, {goal}"] if more else []
+    if groups[Verdict.HIGHER]:
+        less = _list([_times(pair) for name in groups[Verdict.HIGHER] if (pair := others[name])])
+        parts.append(f"carries {less}, not shown to be more than {manifest.margin:.0%} less, and {recommended} is simpler")
     if groups[Verdict.TIE]:
         parts.append(
             f"{_list(groups[Verdict.TIE])} {_is(groups[Verdict.TIE])} a tie (within ±{manifest.margin:.0%}), {recommended} is the simplest"

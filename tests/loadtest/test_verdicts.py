@@ -42,6 +42,18 @@ def test_without_a_difference_the_simpler_one_is_recommended() -> None:
     assert "simplest" in found.sentence
 
 
+@pytest.mark.parametrize(("more", "recommended"), [(1.08, "sync"), (1.3, "gthread")])
+def test_a_simpler_one_gives_way_only_to_what_is_shown_to_carry_more_than_the_margin(more: float, recommended: str) -> None:
+    plan = manifest(("sync", "gthread"), WAIT)
+    found = results(plan, run(plan, {("wait", "sync"): 100.0, ("wait", "gthread"): 100.0 * more}, noise=0.02)).answers[0]
+    (pair,) = found.pairs
+
+    assert pair.verdict is Verdict.HIGHER
+    assert (pair.interval.low > 1.05) == (recommended == "gthread")
+    assert found.recommended == recommended
+    assert ("not shown to be more than 5% less, and sync is simpler" in found.sentence) == (recommended == "sync")
+
+
 def test_a_tie_is_called_one_when_the_noise_allows() -> None:
     plan = manifest(THREE, WAIT)
     found = results(plan, run(plan, {}, noise=0.002)).answers[0]
