@@ -30,6 +30,8 @@ KNOWN_S, KNOWN_EACH_S = 30.0, 1.0
 # While it starts, a container has only the processors that the serving ones leave (1024 is an ordinary share): to import an application
 # takes each of its workers a second or so, in which a busy site would have to refuse visitors.
 STARTING_SHARES = "64"
+# States of a container that the engine will not start by itself.
+ENDED = {"created", "exited", "dead"}
 # For a container of the old version to be healthy again: there is nothing to fall back to after that.
 PATIENCE_S = 120.0
 
@@ -53,13 +55,17 @@ class Rollout:
         self._say = say
         # The name under which the Compose file knows the app's image: the release is what this name points to.
         self._tag = app_image(stack)
-        self._old = self._app()
         self._serving: list[Unit] = []  # new ones that have replaced an old one
-        if not self._old:
-            raise StackError(f"{stack.name} has no app container that runs", hint="run make up first")
-        self._old_image = _inspect(self._old[0].id, "{{.Image}}")
+        self._look()
         if wish.image:
             _image_id(wish.image)
+
+    def _look(self) -> None:
+        """Take what runs now for the old version."""
+        self._old = self._app()
+        if not self._old:
+            raise StackError(f"{self._stack.name} has no app container that runs", hint="run make up first")
+        self._old_image = _inspect(self._old[0].id, "{{.Image}}")
 
     @property
     def previous(self) -> str:
@@ -79,7 +85,7 @@ class Rollout:
 
     def run(self) -> None:
         """Do it."""
-        with _alone(self._stack):
+        with self._alone():
             new_image = self._new_image()
             _tag(self._old_image, self.previous)
             _tag(new_image, self._tag)
@@ -96,7 +102,7 @@ class Rollout:
 
     def scale(self, count: int) -> None:
         """Run `count` containers, of the image that runs. New ones that do not get ready are removed again."""
-        with _alone(self._stack):
+        with self._alone():
             missing, surplus = count - len(self._old), sorted(self._old, key=_age)[count:]
             # What was built since, and never released, is not for this command to start.
             built = _image_id(self._tag)
@@ -116,6 +122,20 @@ class Rollout:
             if surplus:
                 self._say(f"Draining {_names(surplus)} ...")
                 _remove(surplus)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock, and look again: until it was held another rollout may have replaced what was seen.
+
+        One that has ended, by itself or because a release was interrupted between stop and remove, serves nobody; Compose would count it.
+        """
+        with _alone(self._stack):
+            self._look()
+            ended = [unit for unit in self._app(every_state=True) if _inspect(unit.id, "{{.State.Status}}") in ENDED]
+            if ended:
+                self._say(f"Removing {_names(ended)}, which had ended before.")
+                _remove(ended)
+            yield
 
     def _new_image(self) -> str:
         if not self._wish.image:

@@ -171,6 +171,18 @@ def test_scaling_up_and_down_loses_no_request(site: Site, tmp_path: Path, note: 
     account(site, load.result(), note)
 
 
+def test_a_container_that_has_ended_is_not_counted(site: Site) -> None:
+    """Left by one who interrupted a release, or killed: Compose takes it for one of those that were asked for."""
+    ended, stays = ids(site)
+    docker("stop", ended)
+    answer = site.command("scale", "app", "2")
+    assert answer.returncode == 0, answer.stderr
+    assert f"Removing {ended}" in answer.stdout
+    assert stays in ids(site)
+    assert len(ids(site)) == 2
+    assert {unit.id for unit in site.stack.units("app")} == set(ids(site))
+
+
 def test_new_containers_that_do_not_start_are_removed_again(site: Site) -> None:
     """Nor does it start what was built and never released."""
     before, built = ids(site), id_of(site.version("RELEASE=5"))
