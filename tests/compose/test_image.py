@@ -97,6 +97,10 @@ def test_a_worker_is_born_with_its_libraries(stack: Stack, run: Run, worker_clas
     assert worker - master == set()
 
 
+def test_nothing_in_the_compose_file_takes_that_back(stack: Stack) -> None:
+    assert "pydantic_core" in stack.exec("app", ["grep", "/srv/venv/", "/proc/1/maps"]).stdout
+
+
 def test_without_the_setting_it_loads_them(stack: Stack, run: Run) -> None:
     assert stack
     master, worker = loaded(run, PRELOAD_LIBRARIES="")

@@ -14,13 +14,16 @@ LIBRARY = """
 import os
 with open("imported", "a") as file:
     print(os.getpid(), file=file)
+KEPT = [[] for _ in range(100_000)]
 """
 APP = """
+import gc
 import heavy
 
 def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", "1")])
-    return [b"{version}"]
+    answer = b"{version}" if environ["PATH_INFO"] == "/" else str(len(gc.get_objects())).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
+    return [answer]
 """
 
 
@@ -50,6 +53,7 @@ def test_the_master_imports_for_all_workers(start: Start, tmp_path: Path, settin
     assert gunicorn.get("/") == (200, 2)  # new code
 
     assert importers(tmp_path) == [gunicorn.pid]
+    assert gunicorn.get("/collected")[1] < 100_000  # what its garbage collector looks through
 
 
 def test_without_it_each_worker_imports(start: Start, tmp_path: Path, settings: dict[str, str]) -> None:
@@ -60,6 +64,7 @@ def test_without_it_each_worker_imports(start: Start, tmp_path: Path, settings: 
 
     assert gunicorn.get("/") == (200, 2)
     assert gunicorn.pid not in importers(tmp_path)
+    assert gunicorn.get("/collected")[1] > 100_000
 
 
 def test_preload_app_would_keep_the_old_code(start: Start, tmp_path: Path, settings: dict[str, str]) -> None:
