@@ -28,7 +28,7 @@ ASK_S = 0.5
 # nginx asks DNS every 2 s. Much longer means that it does not ask at all; and each one more needs a request of its own.
 KNOWN_S, KNOWN_EACH_S = 30.0, 1.0
 # While it starts, a container has only the processors that the serving ones leave (1024 is an ordinary share): to import an application
-# takes each of its workers a second or so, in which a busy site would have to refuse visitors.
+# takes a second or so, in which a busy site would have to refuse visitors.
 STARTING_SHARES = "64"
 # States of a container that the engine will not start by itself.
 ENDED = {"created", "exited", "dead"}
