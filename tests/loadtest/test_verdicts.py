@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from loadtest.histogram import Histogram
 from loadtest.inference import Verdict
 from loadtest.knee import Outcome, knee_of
+from loadtest.recorder import Recording, Series
 from loadtest.records import Cell, Limits, Step
 from loadtest.verdicts import Answer, between, floor, results
 from tests.loadtest.synthetic import PROOF, cell, manifest, run, step
@@ -161,6 +163,20 @@ def test_littles_law_is_not_asked_of_a_queue_that_grows() -> None:
 
     overloaded = [replace(c, steps=tuple(growing(s) for s in c.steps)) for c in run(plan, FAST)]
     assert answer(overloaded).notes == ()
+
+
+@pytest.mark.parametrize(("stall_s", "notes"), [(1.0, 0), (0.05, 1)])
+def test_littles_law_knows_that_a_step_has_two_ends(stall_s: float, notes: int) -> None:
+    """Some who came before the step were still on their way in it: after a stall that may be many, without one it cannot be."""
+    plan = manifest(("sync", "gthread"), WAIT)
+    sound = step(plan.workloads[0], 100.0, 400.0, np.random.default_rng(1))
+    seen = Recording.from_json(sound.recording)
+    times = Histogram.of_seconds([*[0.05] * 498, stall_s, stall_s])
+    stalled = replace(seen, series={name: Series(times, times, Histogram.of_seconds([])) for name in seen.series})
+    one = replace(sound, recording=stalled.as_json(), in_flight_mean=15.0)  # 5 by the law
+    cells = [cell(plan.workloads[0], plan.candidates[0], block, kind="knee", steps=(one,)) for block in range(plan.blocks)]
+
+    assert sum("Little's law" in note for note in answer(cells, ("sync", "gthread")).notes) == notes
 
 
 def test_the_floor_is_what_the_generator_shows_at_rates_it_can_make() -> None:
