@@ -239,7 +239,7 @@ def take_turn(visitor: Any, work: Work, visit: Visit, recorder: Recorder) -> Non
         raise
     except (StopUser, InterruptTaskSet, RescheduleTask):
         pass
-    except Exception as error:  # noqa: BLE001 - a scenario's fault must be counted, not lost with its greenlet
+    except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - a scenario's fault must be counted, not lost with its greenlet
         if recorder.counts(visit.due_s):
             recorder.problem(f"{type(visitor).__name__} raised {type(error).__name__}: {error}"[:200])
         return

@@ -140,10 +140,11 @@ def test_a_second_request_counts_from_its_send(quick_server: str, generators: Ge
     assert recording.slip.count == recording.offered
 
 
-def test_a_fault_of_the_scenario_is_counted(quick_server: str, generators: Generators) -> None:
-    recording = load(generators, quick_server, "BrokenVisitor", measure_s=1.0).recording
+@pytest.mark.parametrize("fault", ["BrokenVisitor raised RuntimeError: not today", "ImpatientVisitor raised Timeout: 0.01 seconds"])
+def test_a_fault_of_the_scenario_is_counted(quick_server: str, generators: Generators, fault: str) -> None:
+    recording = load(generators, quick_server, fault.partition(" ")[0], measure_s=1.0).recording
 
-    assert recording.errors["BrokenVisitor raised RuntimeError: not today"] == recording.offered
+    assert recording.errors[fault] == recording.offered
 
 
 def test_a_server_that_is_away_gives_errors_by_kind(free_port: int, generators: Generators) -> None:

@@ -2,6 +2,7 @@
 
 import time
 
+import gevent
 from locust import FastHttpUser, constant, constant_throughput, task
 
 
@@ -49,6 +50,16 @@ class BrokenVisitor(FastHttpUser):
     def fetch(self) -> None:
         """Fail before any request."""
         raise RuntimeError("not today")
+
+
+class ImpatientVisitor(FastHttpUser):
+    """A scenario whose own time-out runs out: gevent's is no Exception."""
+
+    @task
+    def fetch(self) -> None:
+        """Wait for longer than it allows itself."""
+        with gevent.Timeout(0.01):
+            gevent.sleep(1)
 
 
 class ThoughtfulVisitor(FastHttpUser):
