@@ -537,15 +537,16 @@ PRELOAD_LIBRARIES = os.environ.get("PRELOAD_LIBRARIES", "").split()
 
 
 def import_libraries() -> None:
-    """Import PRELOAD_LIBRARIES in the master. Not while this file is read: by now gunicorn has set the import path."""
+    """Import PRELOAD_LIBRARIES in the master, before it forks. Raises SystemExit when one of them cannot be imported."""
+    before = set(threading.enumerate())
     for name in PRELOAD_LIBRARIES:
         try:
             importlib.import_module(name)
         except Exception as error:  # noqa: BLE001 - a module may raise anything
             refuse(f"PRELOAD_LIBRARIES: {name}: {error}; right are modules that can be imported here, such as flask sqlalchemy")
-    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    if others:  # only the thread that forks lives on in a worker: locks that others held stay locked
-        warn(f"PRELOAD_LIBRARIES: importing them started a thread ({', '.join(others)}), which no worker would have; leave that one out")
+    started = ", ".join(thread.name for thread in set(threading.enumerate()) - before)
+    if started:  # only the thread that forks lives on in a worker: locks that others held stay locked
+        warn(f"PRELOAD_LIBRARIES: importing them started a thread ({started}), which no worker would have; leave that one out")
         os._exit(2)  # SystemExit would wait for the thread
     # The workers' garbage collectors leave alone what is there by now, at their end too: to look at an object is to write
     # into it, and then its memory is no longer shared.
@@ -556,5 +557,9 @@ def import_libraries() -> None:
 
 globals().update(ENVIRONMENT)
 
+# A check ends before there is a master; and the path is not set yet, of which gunicorn's first entry is the current folder.
+if __name__ == "__main__" or ASKED.get("check_config"):
+    sys.path[:0] = [str(Path.cwd()), str(sources)]
+    import_libraries()
 if __name__ == "__main__":
     print(SIZING)

@@ -211,7 +211,7 @@ class Crowd:
                     self.busy.discard(me)
                     idle.append(me)
                     work, visit = hub.switch()  # until `send`
-        except Exception as error:  # noqa: BLE001 - as in take_turn, which lets none through
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - as in take_turn, which lets none through
             self._recorder.problem(f"{cls.__name__} could not start: {type(error).__name__}: {error}"[:200])
         finally:
             self.busy.discard(me)

@@ -14,7 +14,7 @@ from stack.waiting import wait_until
 # Half of the requests are POST: what must not be repeated.
 MIX = {"reader": 1.0, "writer": 1.0}
 # For how long workers are recycled, and how long a worker lives meanwhile, more or less half. At a rate of requests that is worth a run
-# a shorter life would be a machine that does nothing but start workers: each takes about a second of a processor.
+# a shorter life would be a machine that starts workers most of the time: an application may take each a second of a processor.
 RECYCLING_S = 40.0
 WORKER_LIVES_S = 20.0
 # For a new container of a bad release to become healthy, which it does not.

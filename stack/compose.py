@@ -182,12 +182,14 @@ class ComposeStack:
         named = (self._root / "docker-compose.yml").read_text()
         env_file = dotenv_values(self._root / ".env")
         for name in sorted(self._settings):
-            if name.startswith("GUNICORN_") and name not in env_file and f"{name}:" not in named:
+            ours = name.startswith("GUNICORN_") or name == "PRELOAD_LIBRARIES"
+            if ours and name not in env_file and f"    {name}:" not in named.partition("\nservices:")[0]:
                 click.echo(f"{name} does not reach the containers: write it into .env, or name it in docker-compose.yml", err=True)
 
     def _all(self) -> list[dict[str, Any]]:
-        """Every container of the project, in the order of ORDER, as `docker compose ps` describes it."""
+        """Every container of the project but those of `docker compose run`, in the order of ORDER, as `docker compose ps` has it."""
         rows = [json.loads(line) for line in self._read("ps", "--all", "--format", "json").splitlines() if line.startswith("{")]
+        rows = [row for row in rows if "com.docker.compose.oneoff=True" not in row["Labels"].split(",")]
         rank = {service: position for position, service in enumerate(ORDER)}
         return sorted(rows, key=lambda row: (rank.get(row["Service"], len(ORDER)), row["Name"]))
 

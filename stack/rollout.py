@@ -28,10 +28,10 @@ ASK_S = 0.5
 # nginx asks DNS every 2 s. Much longer means that it does not ask at all; and each one more needs a request of its own.
 KNOWN_S, KNOWN_EACH_S = 30.0, 1.0
 # While it starts, a container has only the processors that the serving ones leave (1024 is an ordinary share): to import an application
-# takes a second or so, in which a busy site would have to refuse visitors.
+# takes half a second of one or more, in which a busy site would have to refuse visitors.
 STARTING_SHARES = "64"
-# States of a container that the engine will not start by itself.
-ENDED = {"created", "exited", "dead"}
+# States of a container that serves nobody; one that ends again and again is what a release may be there to mend.
+ENDED = {"created", "exited", "dead", "restarting"}
 # For a container of the old version to be healthy again: there is nothing to fall back to after that.
 PATIENCE_S = 120.0
 
@@ -85,7 +85,7 @@ class Rollout:
 
     def run(self) -> None:
         """Do it."""
-        with self._alone():
+        with self._alone_looking_again():
             new_image = self._new_image()
             _tag(self._old_image, self.previous)
             _tag(new_image, self._tag)
@@ -101,15 +101,19 @@ class Rollout:
         self._say(f"Released {new_image.removeprefix('sha256:')[:12]}; `make rollback` goes back to {self.previous}.")
 
     def scale(self, count: int) -> None:
-        """Run `count` containers, of the image that runs. New ones that do not get ready are removed again."""
-        with self._alone():
+        """Run `count` containers, of the image that runs. New ones that do not get ready are removed again.
+
+        One after the other, both ways: three at once took as much of a busy machine as its visitors could spare, and of six
+        that serve two cannot take over at once what four had.
+        """
+        with self._alone_looking_again():
             missing, surplus = count - len(self._old), sorted(self._old, key=_age)[count:]
             # What was built since, and never released, is not for this command to start.
             built = _image_id(self._tag)
             _tag(self._old_image, self._tag)
             try:
-                if missing > 0:
-                    self._say(f"Healthy and known to nginx: {_names(self._start(missing))}.")
+                for _ in range(missing):
+                    self._say(f"Healthy and known to nginx: {_names(self._start(1))}.")
             except BaseException as error:
                 fresh = [unit for unit in self._app(every_state=True) if unit.id not in {old.id for old in self._old}]
                 _remove(fresh)
@@ -119,15 +123,15 @@ class Rollout:
                 raise
             finally:
                 _tag(built, self._tag)
-            if surplus:
-                self._say(f"Draining {_names(surplus)} ...")
-                _remove(surplus)
+            for unit in surplus:
+                self._say(f"Draining {_names([unit])} ...")
+                _remove([unit])
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone_looking_again(self) -> Iterator[None]:
         """Hold the lock, and look again: until it was held another rollout may have replaced what was seen.
 
-        One that has ended, by itself or because a release was interrupted between stop and remove, serves nobody; Compose would count it.
+        A container that has ended, by itself or because a release was interrupted between stop and remove, would be counted by Compose.
         """
         with _alone(self._stack):
             self._look()
@@ -213,11 +217,11 @@ class Rollout:
 def roll_gateway(stack: ComposeStack, *, ready_s: float, say: Callable[[str], None] = click.echo) -> None:
     """Replace the gateway. It alone holds the published port, so between the old and the new one connections are refused."""
     tag = gateway_image(stack)
-    old = _containers(stack, "gateway")
-    if len(old) != 1:
-        raise StackError(f"{stack.name} has {len(old)} gateways that run, not one", hint="run make up first")
-    old_image, released = _inspect(old[0].id, "{{.Image}}"), _image_id(app_image(stack))
     with _alone(stack):
+        old = _containers(stack, "gateway")
+        if len(old) != 1:
+            raise StackError(f"{stack.name} has {len(old)} gateways that run, not one", hint="run make up first")
+        old_image, released = _inspect(old[0].id, "{{.Image}}"), _image_id(app_image(stack))
         fresh: list[Unit] = []
         try:
             say(f"Building {tag} ...")

@@ -37,6 +37,7 @@ def refusal(runtime: str, settings: Mapping[str, str], capfd: pytest.CaptureFixt
         ("SERVER_NAMES", "a;b"),
         ("DATABASE_POOL_SIZE", "abc"),
         ("LOG_FORMAT", "xml"),
+        ("PRELOAD_LIBRARIES", "flask no_such_library"),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str, runtime: str, capfd: pytest.CaptureFixture[str]) -> None:

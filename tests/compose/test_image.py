@@ -24,6 +24,19 @@ kit_app.create_app({"SECRET_KEY": "0" * 64, "DATABASE_URL": "sqlite:////tmp/site
 files = {name: getattr(module.__spec__, "cached", None) for name, module in sys.modules.items() if getattr(module, "__spec__", None)}
 print(*[name for name, file in files.items() if file and not os.path.exists(file)])
 """
+# Names the packages of the virtual environment that the application imports after those that the master imports for it.
+LEFT = """
+import importlib, os, sys
+for name in os.environ["PRELOAD_LIBRARIES"].split():
+    importlib.import_module(name)
+import gunicorn.app.wsgiapp, gunicorn.workers.gthread
+before = set(sys.modules)
+import kit_app
+kit_app.create_app({"SECRET_KEY": "0" * 64, "DATABASE_URL": "postgresql+psycopg://kit@database/kit"})
+files = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
+came = {name.partition(".")[0] for name, file in files.items() if file.startswith("/srv/venv/")}
+print(*came - {name.partition(".")[0] for name in before})
+"""
 # What a process has loaded of the virtual environment's compiled modules, for the master and its worker, one line for each.
 LOADED = """
 gunicorn --config /srv/gunicorn.conf.py > /tmp/log 2>&1 &
@@ -39,8 +52,9 @@ Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def without_bytecode() -> Iterator[dict[str, str]]:
+def without_bytecode(runtime: str) -> Iterator[dict[str, str]]:
     """Images on such a base: the app's own, and one whose recipe does not compile Python's library."""
+    assert runtime == "compose"
     base, names = f"kit-test-base-{os.getpid()}", {}
     recipe = (ROOT / "app/Dockerfile").read_text()
     line = next(line for line in recipe.splitlines() if line.startswith("RUN python -m compileall") and "stdlib" in line)
@@ -95,6 +109,12 @@ def test_a_worker_is_born_with_its_libraries(stack: Stack, run: Run, worker_clas
     master, worker = loaded(run, GUNICORN_WORKER_CLASS=worker_class)
 
     assert worker - master == set()
+
+
+def test_the_list_names_all_that_the_application_imports(stack: Stack, run: Run) -> None:
+    assert stack
+    assert run(os.environ["APP_IMAGE"], "python", "-c", LEFT).split() == []
+    assert "psycopg" in run(os.environ["APP_IMAGE"], "python", "-c", LEFT, PRELOAD_LIBRARIES="").split()
 
 
 def test_nothing_in_the_compose_file_takes_that_back(stack: Stack) -> None:

@@ -17,8 +17,11 @@ with open("imported", "a") as file:
 KEPT = [[] for _ in range(100_000)]
 """
 APP = """
-import gc
+import gc, os
 import heavy
+
+with open("born", "a") as file:
+    print(os.getpid(), file=file)
 
 def application(environ, start_response):
     answer = b"{version}" if environ["PATH_INFO"] == "/" else str(len(gc.get_objects())).encode()
@@ -35,16 +38,18 @@ def settings(tmp_path: Path) -> dict[str, str]:
     return {"APP_MODULE": "shop:application", "WEB_CONCURRENCY": str(WORKERS), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def importers(folder: Path) -> list[int]:
-    return [int(line) for line in (folder / "imported").read_text().split()]
+def pids(folder: Path, name: str) -> list[int]:
+    return [int(line) for line in (folder / name).read_text().split()]
 
 
-def release(gunicorn: Gunicorn, folder: Path) -> None:
+def release(gunicorn: Gunicorn, folder: Path, workers: int = WORKERS) -> None:
     """Write version 2 of the application and tell gunicorn, until all workers are new ones."""
+    # One that has not come as far would not hear that it shall stop.
+    wait_until(lambda: len(pids(folder, "born")) == workers, "the workers are there")
     (folder / "shop.py").write_text(APP.format(version=2))
     gunicorn.signal(signal.SIGHUP)
-    wait_until(lambda: gunicorn.log().count("Booting worker") == 2 * WORKERS, "new workers")
-    wait_until(lambda: gunicorn.log().count("Worker exiting") == WORKERS, "the old ones have gone")
+    wait_until(lambda: gunicorn.log().count("Booting worker") == 2 * workers, "new workers")
+    wait_until(lambda: gunicorn.log().count("Worker exiting") == workers, "the old ones have gone")
 
 
 def test_the_master_imports_for_all_workers(start: Start, tmp_path: Path, settings: dict[str, str]) -> None:
@@ -52,28 +57,31 @@ def test_the_master_imports_for_all_workers(start: Start, tmp_path: Path, settin
     release(gunicorn, tmp_path)
     assert gunicorn.get("/") == (200, 2)  # new code
 
-    assert importers(tmp_path) == [gunicorn.pid]
+    assert pids(tmp_path, "imported") == [gunicorn.pid]
     assert gunicorn.get("/collected")[1] < 100_000  # what its garbage collector looks through
 
 
 def test_without_it_each_worker_imports(start: Start, tmp_path: Path, settings: dict[str, str]) -> None:
     gunicorn = start(settings)
-    wait_until(lambda: len(importers(tmp_path)) == WORKERS, "both have imported")
     release(gunicorn, tmp_path)
-    wait_until(lambda: len(importers(tmp_path)) == 2 * WORKERS, "and both new ones")
+    wait_until(lambda: len(pids(tmp_path, "born")) == 2 * WORKERS, "the new ones are there")
 
     assert gunicorn.get("/") == (200, 2)
-    assert gunicorn.pid not in importers(tmp_path)
+    assert pids(tmp_path, "imported") == pids(tmp_path, "born")
     assert gunicorn.get("/collected")[1] > 100_000
 
 
 def test_preload_app_would_keep_the_old_code(start: Start, tmp_path: Path, settings: dict[str, str]) -> None:
-    gunicorn = start({**settings, "GUNICORN_PRELOAD_APP": "true"})
-    release(gunicorn, tmp_path)
+    gunicorn = start({**settings, "GUNICORN_PRELOAD_APP": "true", "WEB_CONCURRENCY": "1"})
+    release(gunicorn, tmp_path, workers=1)
 
     assert gunicorn.get("/") == (200, 1)
 
 
+BIND = ["--bind", "127.0.0.1:0"]
+
+
+@pytest.mark.parametrize("command", [["-m", "gunicorn", *BIND, "--config", str(CONF)], [str(CONF)]], ids=["gunicorn", "script"])
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [
@@ -82,15 +90,30 @@ def test_preload_app_would_keep_the_old_code(start: Start, tmp_path: Path, setti
         ("busy", "import threading\nthreading.Timer(999, print).start()", ["started a thread", "Thread-1"]),
     ],
 )
-def test_what_cannot_be_preloaded_is_refused(tmp_path: Path, name: str, source: str | None, words: list[str]) -> None:
+def test_what_cannot_be_preloaded_is_refused(tmp_path: Path, command: list[str], name: str, source: str | None, words: list[str]) -> None:
     """In one line, before it listens; gunicorn has said by then that it starts."""
     if source is not None:
         (tmp_path / f"{name}.py").write_text(source)
-    settings = {"PRELOAD_LIBRARIES": name, "PYTHONPATH": f"{HERE}:{tmp_path}", "LOG_FORMAT": "text"}
-    ended = run(["-m", "gunicorn", "--config", str(CONF), "--bind", "127.0.0.1:0"], settings)
+    ended = run(command, {"PRELOAD_LIBRARIES": name, "PYTHONPATH": f"{HERE}:{tmp_path}", "LOG_FORMAT": "text"})
 
     *_, line = ended.stderr.splitlines()
     assert ended.returncode == 2
     assert [word for word in ["gunicorn.conf.py: PRELOAD_LIBRARIES", *words] if word not in line] == []
     assert "Traceback" not in ended.stderr
     assert "Listening" not in ended.stderr
+
+
+def test_a_check_of_the_settings_imports_them_too() -> None:
+    """So that `make up` finds out before it takes away what runs."""
+    command = ["-m", "gunicorn", *BIND, "--config", str(CONF), "--check-config"]
+
+    assert run(command, {"PRELOAD_LIBRARIES": "json"}).returncode == 0
+    assert run(command, {"PRELOAD_LIBRARIES": "no_such_library"}).returncode == 2
+
+
+def test_threads_of_a_preloaded_application_are_its_own(start: Start, tmp_path: Path) -> None:
+    thread = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    (tmp_path / "shop.py").write_text(thread + APP.format(version=1))
+    (tmp_path / "heavy.py").write_text(LIBRARY)
+
+    assert start({"APP_MODULE": "shop:application", "GUNICORN_PRELOAD_APP": "true"}).get("/") == (200, 1)

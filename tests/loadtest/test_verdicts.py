@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from loadtest.histogram import Histogram
-from loadtest.inference import Verdict
+from loadtest.inference import Interval, Verdict
 from loadtest.knee import Outcome, knee_of
 from loadtest.recorder import Recording, Series
 from loadtest.records import Cell, Limits, Step
-from loadtest.verdicts import Answer, between, floor, results
+from loadtest.verdicts import Answer, Pair, between, floor, recommend, results
 from tests.loadtest.synthetic import PROOF, cell, manifest, run, step
 
 THREE = ("sync", "gthread", "gevent")
@@ -54,6 +54,19 @@ def test_a_simpler_one_gives_way_only_to_what_is_shown_to_carry_more_than_the_ma
     assert (pair.interval.low > 1.05) == (recommended == "gthread")
     assert found.recommended == recommended
     assert ("not shown to be more than 5% less, and sync is simpler" in found.sentence) == (recommended == "sync")
+
+
+def test_what_a_simpler_one_was_shown_to_beat_is_not_recommended() -> None:
+    """With sync out, because gevent carries more by over the margin, gthread does not take its place, which carries less than sync."""
+    more, less, noisy = Interval(1.1, 1.2, 1.31), Interval(0.84, 0.91, 0.99), Interval(0.9, 1.2, 1.6)
+    pairs = [
+        Pair("sync", "gevent", more, Verdict.HIGHER),
+        Pair("sync", "gthread", less, Verdict.LOWER),
+        Pair("gthread", "gevent", noisy, Verdict.UNDECIDED),
+    ]
+
+    assert recommend(answer().seen, pairs, 0.05) == "gevent"
+    assert recommend(answer().seen, pairs[1:], 0.05) == "sync"
 
 
 def test_a_tie_is_called_one_when_the_noise_allows() -> None:

@@ -109,7 +109,7 @@ def shares_of(container: str) -> str:
 
 
 def test_what_starts_comes_after_what_serves(site: Site) -> None:
-    """Importing the application takes seconds of a processor. What such a share is worth: tests/limits/test_processors.py."""
+    """Importing an application takes a processor for a second or so. What such a share is worth: tests/limits/test_processors.py."""
     serving = {unit.id for unit in unit_list(site.stack, "app")}
     with site.started("rollout", "--image", site.version("PROBE_TIMEOUT=soon"), "--ready", "10", "--no-migrate") as rollout:
         (fresh,) = wait_until(lambda: {unit.id for unit in unit_list(site.stack, "app")} - serving, "the new container runs")
