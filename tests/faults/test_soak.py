@@ -48,6 +48,15 @@ def test_what_shrinks_does_not_grow() -> None:
     assert drift(minutes(10, 9, 8, 7, 6, 5)).verdict == FLAT
 
 
+@pytest.mark.parametrize(("rise", "verdict"), [(0.15, FLAT), (2.0, GROWS)])
+def test_a_rise_within_the_margin_is_no_growth(rise: float, verdict: str) -> None:
+    """However steady: 1 % of the mean over the whole run."""
+    line = drift(minutes(*(20 + rise * number / 14 for number in range(15))))
+
+    assert line.low > 0
+    assert line.verdict == verdict
+
+
 def test_neighbours_that_resemble_each_other_make_the_interval_wider() -> None:
     """A heap that wanders: the same values in another order would be twenty pieces of news, these are few."""
     steps = [0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]
