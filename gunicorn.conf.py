@@ -418,14 +418,11 @@ SIZING = (
 
 
 def on_starting(server: Any) -> None:
-    """Make ready what all workers will share, and log the sizing."""
-    import_libraries()
-    on_reload(server)
-
-
-def on_reload(server: Any) -> None:
-    """Log the sizing and its reason: the first question when a container is slow. (SIGHUP reads the quota again.)"""
+    """Log the sizing and its reason: the first question when a container is slow."""
     server.log.info(SIZING)
+
+
+on_reload = on_starting  # SIGHUP reads the quota again
 
 # --- 8. How it stops ---------------------------------------------------------------------------------------------------
 
@@ -470,7 +467,12 @@ def half_made(listeners: list[Any]) -> bool:
 
 
 def when_ready(server: Any) -> None:
-    """Have the master close the door before it tells the workers to stop. (SIGHUP does not: the door stays open.)"""
+    """Import what the workers will share, and have the master close the door before it tells them to stop.
+
+    Here, because now it listens: who comes meanwhile stands in the queue, and is not refused. (SIGHUP does not come here, and
+    leaves the door open.)
+    """
+    import_libraries()
     leave = server.handle_term
 
     def handle_term() -> None:

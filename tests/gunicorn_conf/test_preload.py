@@ -1,6 +1,8 @@
 """Libraries are imported once, by the master; the application by each worker, so that SIGHUP loads new code."""
 
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,51 @@ def test_preload_app_would_keep_the_old_code(start: Start, tmp_path: Path, setti
     assert gunicorn.get("/") == (200, 1)
 
 
+# Takes as long as the test wants, 20 s at most.
+SLOW = """
+import pathlib, time
+pathlib.Path("imports").touch()
+for _ in range(400):
+    if pathlib.Path("go-on").exists():
+        break
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def importing(tmp_path: Path) -> Iterator[Callable[[Path], Gunicorn]]:
+    """Return a function (gunicorn.conf.py) -> a gunicorn whose master is just importing a library."""
+    running: list[Gunicorn] = []
+    (tmp_path / "slow.py").write_text(SLOW)
+
+    def launch(conf: Path) -> Gunicorn:
+        running.append(Gunicorn(tmp_path, conf, {"PRELOAD_LIBRARIES": "slow"}, ["--pythonpath", str(tmp_path)]))
+        wait_until((tmp_path / "imports").exists, "the master imports")
+        return running[-1]
+
+    yield launch
+    for gunicorn in running:
+        gunicorn.stop()
+
+
+def test_who_comes_while_the_master_imports_is_served(importing: Callable[[Path], Gunicorn], tmp_path: Path) -> None:
+    with closing(importing(CONF).connect()) as visitor:
+        visitor.request("GET", "/")
+        (tmp_path / "go-on").touch()
+        assert visitor.getresponse().status == 200
+
+
+def test_before_it_listens_they_would_be_refused(importing: Callable[[Path], Gunicorn], tmp_path: Path) -> None:
+    """The twin: the hook that runs first."""
+    earlier = tmp_path / "earlier.conf.py"
+    sizing = "    server.log.info(SIZING)\n"
+    earlier.write_text(
+        CONF.read_text().replace("    import_libraries()\n    leave", "    leave").replace(sizing, f"    import_libraries()\n{sizing}")
+    )
+    with closing(importing(earlier).connect()) as visitor, pytest.raises(ConnectionRefusedError):
+        visitor.request("GET", "/")
+
+
 BIND = ["--bind", "127.0.0.1:0"]
 
 
@@ -91,7 +138,7 @@ BIND = ["--bind", "127.0.0.1:0"]
     ],
 )
 def test_what_cannot_be_preloaded_is_refused(tmp_path: Path, command: list[str], name: str, source: str | None, words: list[str]) -> None:
-    """In one line, before it listens; gunicorn has said by then that it starts."""
+    """In one line, before there is a worker; gunicorn has said by then that it starts."""
     if source is not None:
         (tmp_path / f"{name}.py").write_text(source)
     ended = run(command, {"PRELOAD_LIBRARIES": name, "PYTHONPATH": f"{HERE}:{tmp_path}", "LOG_FORMAT": "text"})
@@ -100,7 +147,7 @@ def test_what_cannot_be_preloaded_is_refused(tmp_path: Path, command: list[str],
     assert ended.returncode == 2
     assert [word for word in ["gunicorn.conf.py: PRELOAD_LIBRARIES", *words] if word not in line] == []
     assert "Traceback" not in ended.stderr
-    assert "Listening" not in ended.stderr
+    assert "Booting worker" not in ended.stderr
 
 
 def test_a_check_of_the_settings_imports_them_too() -> None:
