@@ -26,7 +26,6 @@ import contextlib
 import difflib
 import errno
 import gc
-import importlib
 import importlib.util
 import ipaddress
 import json
@@ -161,7 +160,8 @@ if worker_class not in WORKER_CLASSES:
     reason = REFUSED_CLASSES.get(worker_class, "this file cannot size it")
     near = difflib.get_close_matches(str(worker_class), WORKER_CLASSES, n=1) or ["gthread"]
     refuse(
-        f"worker class {worker_class}: {reason}; the nearest is {near[0]}, valid are {', '.join(WORKER_CLASSES)} (GUNICORN_WORKER_CLASS)"
+        f"worker class {worker_class}: {reason}; the nearest is {near[0]}, "
+        f"valid are {', '.join(WORKER_CLASSES)} (GUNICORN_WORKER_CLASS)"
     )
 if (package := WORKER_CLASSES[worker_class]) and not importlib.util.find_spec(package):
     refuse(f"worker class {worker_class}: {package} is not installed; pip install 'gunicorn[{package}]'")
@@ -502,7 +502,6 @@ def post_worker_init(worker: Any) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn does: a system call of a request in work goes on
 
-
 # --- 9. Who has gone ---------------------------------------------------------------------------------------------------
 
 # Visitors who wait give up and come again. nginx closes their connection to us, but what they asked still stands in the
@@ -521,7 +520,6 @@ def pre_request(worker: Any, req: Any) -> None:
     if state in (TCP_STATE_CLOSE, TCP_STATE_CLOSE_WAIT):
         worker.log.debug("the client of %s has gone", req.path)
         raise ConnectionResetError(errno.ECONNRESET, "the client has gone")  # gunicorn closes, and says nothing
-
 
 # --- 10. Which application ---------------------------------------------------------------------------------------------
 
@@ -553,7 +551,6 @@ def import_libraries() -> None:
     # The workers' garbage collectors leave alone what is there by now, at their end too: to look at an object is to write
     # into it, and then its memory is no longer shared.
     gc.freeze()
-
 
 # --- Last: what the environment asked for replaces what is written above ---------------------------------------------
 

@@ -59,7 +59,7 @@ def _little(workload: Workload, candidate: Candidate, outcomes: list[Outcome]) -
             continue
         expected = outcome.goodput_per_s * everything.service.mean_ms / 1e3
         longest_s = everything.latency.quantile_ms(1.0) / 1e3
-        at_the_ends = outcome.step.rate_per_s * longest_s**2 / outcome.step.duration_s if outcome.step.rate_per_s else 0.0
+        at_the_ends = outcome.step.rate_per_s * longest_s**2 / outcome.step.duration_s
         allowed = LITTLE_TOLERANCE * outcome.step.in_flight_mean + FEWEST_IN_FLIGHT + at_the_ends
         if abs(expected - outcome.step.in_flight_mean) > allowed:
             yield (

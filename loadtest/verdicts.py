@@ -67,6 +67,11 @@ class Pair:
     interval: Interval
     verdict: Verdict
 
+    def turned(self) -> Pair:
+        """Return `base` against `other`."""
+        opposite = {Verdict.HIGHER: Verdict.LOWER, Verdict.LOWER: Verdict.HIGHER}
+        return Pair(self.other, self.base, self.interval.inverse(), opposite.get(self.verdict, self.verdict))
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -190,8 +195,7 @@ def between(base: str, other: str, pairs: Iterable[Pair]) -> Pair | None:
         if (pair.base, pair.other) == (base, other):
             return pair
         if (pair.other, pair.base) == (base, other):
-            turned = {Verdict.HIGHER: Verdict.LOWER, Verdict.LOWER: Verdict.HIGHER}
-            return Pair(base, other, pair.interval.inverse(), turned.get(pair.verdict, pair.verdict))
+            return pair.turned()
     return None
 
 
@@ -207,15 +211,13 @@ def recommend(seen: Sequence[Seen], pairs: Sequence[Pair], margin: float) -> str
     A simpler one beats by any difference that was shown.
     """
     able = [one for one in seen if not one.failed and len(one.knees_per_s) >= FEWEST_BLOCKS and min(one.knees_per_s.values()) > 0]
-    names = {one.candidate.name for one in able}
     simplicity = {one.candidate.name: one.candidate.simplicity for one in seen}
-    ways = [(pair, way) for pair in pairs if (way := between(pair.other, pair.base, pairs))]
     beaten = {
-        one.base
-        for one in itertools.chain.from_iterable(ways)
-        if one.interval.low > 1 + margin or (one.verdict is Verdict.HIGHER and simplicity[one.other] < simplicity[one.base])
+        pair.base
+        for pair in (*pairs, *(pair.turned() for pair in pairs))
+        if pair.interval.low > 1 + margin or (pair.verdict is Verdict.HIGHER and simplicity[pair.other] < simplicity[pair.base])
     }
-    best = [one for one in able if one.candidate.name not in beaten & names]
+    best = [one for one in able if one.candidate.name not in beaten]
     return min(best, key=lambda one: one.candidate.simplicity).candidate.name if best else None
 
 

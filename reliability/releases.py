@@ -8,7 +8,7 @@ from reliability.event import Act, Event
 from stack import StackError, open_stack
 from stack.base import last_lines
 from stack.compose import ComposeStack, docker
-from stack.rollout import Rollout, Wish, app_image, previous_of, roll_gateway
+from stack.rollout import ASK_S, Rollout, Wish, app_image, previous_of, roll_gateway
 from stack.waiting import wait_until
 
 # Half of the requests are POST: what must not be repeated.
@@ -85,8 +85,7 @@ def _reload(stack: ComposeStack) -> None:
 def _reload_one(container: str) -> None:
     before = _workers(container)
     docker("kill", "--signal", "HUP", container)
-    # Asked twice a second: the engine's answer takes some 50 ms of a processor, which are the site's.
-    wait_until(lambda: not _workers(container) & before, NO_MORE_THAN_S, "workers stay after SIGHUP", poll_s=0.5)
+    wait_until(lambda: not _workers(container) & before, NO_MORE_THAN_S, "workers stay after SIGHUP", poll_s=ASK_S)
 
 
 def _workers(container: str) -> set[str]:

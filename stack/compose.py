@@ -179,11 +179,11 @@ class ComposeStack:
 
     def _warn(self) -> None:
         """Say which gunicorn settings stay here: Compose passes on what its file names, and all of .env."""
-        named = (self._root / "docker-compose.yml").read_text()
+        named = (self._root / "docker-compose.yml").read_text().partition("\nservices:")[0]
         env_file = dotenv_values(self._root / ".env")
         for name in sorted(self._settings):
             ours = name.startswith("GUNICORN_") or name == "PRELOAD_LIBRARIES"
-            if ours and name not in env_file and f"    {name}:" not in named.partition("\nservices:")[0]:
+            if ours and name not in env_file and f"    {name}:" not in named:
                 click.echo(f"{name} does not reach the containers: write it into .env, or name it in docker-compose.yml", err=True)
 
     def _all(self) -> list[dict[str, Any]]:

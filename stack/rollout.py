@@ -114,8 +114,7 @@ class Rollout:
                 if missing > 0:
                     self._say(f"Healthy and known to nginx: {_names(self._start(missing))}.")
             except BaseException as error:
-                fresh = [unit for unit in self._app(every_state=True) if unit.id not in {old.id for old in self._old}]
-                _remove(fresh)
+                _remove(self._others(self._old))
                 if isinstance(error, StackError):
                     hint = "the new containers were removed; the others went on serving"
                     raise StackError(error.message, hint=hint, details=error.details) from None
@@ -134,7 +133,7 @@ class Rollout:
         """
         with _alone(self._stack):
             self._look()
-            ended = [unit for unit in self._app(every_state=True) if _inspect(unit.id, "{{.State.Status}}") in ENDED]
+            ended = [unit for unit in self._others(self._old) if _inspect(unit.id, "{{.State.Status}}") in ENDED]
             if ended:
                 self._say(f"Removing {_names(ended)}, which had ended before.")
                 _remove(ended)
@@ -197,10 +196,8 @@ class Rollout:
         """Leave as many containers of the old image as there were."""
         self._say("Taking it back ...")
         _tag(self._old_image, self._tag)
-        known = {unit.id for unit in (*self._old, *self._serving)}
-        unwanted = [unit for unit in self._app(every_state=True) if unit.id not in known]
         # Stopped first: nginx may have sent it requests, which it finishes when it can.
-        _remove(unwanted)
+        _remove(self._others([*self._old, *self._serving]))
         # What has replaced an old one serves until its successor of the old image does. That one has been healthy before.
         self._wish = replace(self._wish, ready_s=max(self._wish.ready_s, PATIENCE_S))
         try:
@@ -209,8 +206,13 @@ class Rollout:
             hint = "the release could not be taken back completely: `make status`, then `make rollback`"
             raise StackError(error.message, hint=hint, details=error.details) from None
 
-    def _app(self, *, every_state: bool = False) -> list[Unit]:
-        return _containers(self._stack, "app", every_state=every_state)
+    def _app(self) -> list[Unit]:
+        return _containers(self._stack, "app")
+
+    def _others(self, known: Sequence[Unit]) -> list[Unit]:
+        """Every container of the app but these, those that have ended too."""
+        ids = {unit.id for unit in known}
+        return [unit for unit in _containers(self._stack, "app", every_state=True) if unit.id not in ids]
 
 
 def roll_gateway(stack: ComposeStack, *, ready_s: float, say: Callable[[str], None] = click.echo) -> None:

@@ -1,12 +1,12 @@
 """What the app's image holds for workers that start: bytecode of all that they import, and libraries that the master imports for them."""
 
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from stack import Stack
+from stack.compose import docker
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env()]
@@ -41,62 +41,43 @@ print(*came - {name.partition(".")[0] for name in before})
 LOADED = """
 gunicorn --config /srv/gunicorn.conf.py > /tmp/log 2>&1 &
 until python -I -S /srv/probe.py; do
-    kill -0 $! || { cat /tmp/log; exit 1; }
+    kill -0 $! || { cat /tmp/log >&2; exit 1; }
     sleep 0.1
 done
-for pid in $! $(cat /proc/$!/task/$!/children); do echo $(grep -o '/srv/venv/.*[.]so' /proc/$pid/maps | sort -u); done
+for pid in $! $(cat /proc/$!/task/$!/children); do echo loaded $(grep -o '/srv/venv/.*[.]so' /proc/$pid/maps | sort -u); done
 """
 SITE = {"DATABASE_URL": "sqlite:////tmp/site.db", "SECRET_KEY": "0" * 64, "WEB_CONCURRENCY": "1", "LOG_FORMAT": "text"}
 
-Run = Callable[..., str]
-
 
 @pytest.fixture(scope="module")
-def without_bytecode(runtime: str) -> Iterator[dict[str, str]]:
+def without_bytecode(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Images on such a base: the app's own, and one whose recipe does not compile Python's library."""
     assert runtime == "compose"
-    base, names = f"kit-test-base-{os.getpid()}", {}
+    base = f"kit-test-base-{os.getpid()}"
+    names = {"base": base, "ours": f"{base}:ours", "twin": f"{base}:twin"}
     recipe = (ROOT / "app/Dockerfile").read_text()
     line = next(line for line in recipe.splitlines() if line.startswith("RUN python -m compileall") and "stdlib" in line)
-    build(["--tag", base], WITHOUT_BYTECODE)
-    for kind, text in {"ours": recipe, "twin": recipe.replace(line, "")}.items():
-        names[kind] = f"{base}:{kind}"
-        build(["--tag", names[kind], "--build-arg", f"PYTHON_IMAGE={base}"], text)
+    path = tmp_path_factory.mktemp("recipe") / "Dockerfile"
+    for kind, text in {"base": WITHOUT_BYTECODE, "ours": recipe, "twin": recipe.replace(line, "")}.items():
+        path.write_text(text)
+        on_it = [] if kind == "base" else ["--build-arg", f"PYTHON_IMAGE={base}"]
+        docker("build", "--quiet", "--tag", names[kind], *on_it, "--file", str(path), str(ROOT))
     yield names
-    subprocess.run(["docker", "image", "rm", base, *names.values()], capture_output=True, check=True)
+    docker("image", "rm", *names.values())
 
 
-def build(options: list[str], recipe: str) -> None:
-    built = subprocess.run(
-        ["docker", "build", "--quiet", *options, "--file", "-", str(ROOT)], input=recipe, capture_output=True, text=True, check=False
-    )
-    assert built.returncode == 0, built.stderr
+def run(image: str, *command: str, **settings: str) -> str:
+    """Return what a container says, with a read-only root as in the Compose file."""
+    closed = ["--init", "--read-only", "--tmpfs=/tmp", "--network=none"]
+    given = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
+    return docker("run", "--rm", *closed, *given, image, *command)
 
 
-@pytest.fixture
-def run() -> Run:
-    """Return a function (image, *command, **settings) -> what a container says, with a read-only root as in the Compose file."""
-
-    def container(image: str, *command: str, **settings: str) -> str:
-        closed = ["--init", "--read-only", "--tmpfs=/tmp", "--network=none"]
-        options = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
-        ended = subprocess.run(
-            ["docker", "run", "--rm", *closed, *options, image, *command],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        return ended.stdout
-
-    return container
-
-
-def test_nothing_is_compiled_when_a_worker_starts(run: Run, without_bytecode: dict[str, str]) -> None:
+def test_nothing_is_compiled_when_a_worker_starts(without_bytecode: dict[str, str]) -> None:
     assert run(without_bytecode["ours"], "python", "-c", COMPILED).split() == []
 
 
-def test_without_our_line_pythons_own_library_is(run: Run, without_bytecode: dict[str, str]) -> None:
+def test_without_our_line_pythons_own_library_is(without_bytecode: dict[str, str]) -> None:
     compiled = run(without_bytecode["twin"], "python", "-c", COMPILED).split()
 
     assert len(compiled) > 100
@@ -104,14 +85,14 @@ def test_without_our_line_pythons_own_library_is(run: Run, without_bytecode: dic
 
 
 @pytest.mark.parametrize("worker_class", ["gthread", "sync", "gevent"])
-def test_a_worker_is_born_with_its_libraries(stack: Stack, run: Run, worker_class: str) -> None:
+def test_a_worker_is_born_with_its_libraries(stack: Stack, worker_class: str) -> None:
     assert stack  # which built the image
-    master, worker = loaded(run, GUNICORN_WORKER_CLASS=worker_class)
+    master, worker = loaded(GUNICORN_WORKER_CLASS=worker_class)
 
     assert worker - master == set()
 
 
-def test_the_list_names_all_that_the_application_imports(stack: Stack, run: Run) -> None:
+def test_the_list_names_all_that_the_application_imports(stack: Stack) -> None:
     assert stack
     assert run(os.environ["APP_IMAGE"], "python", "-c", LEFT).split() == []
     assert "psycopg" in run(os.environ["APP_IMAGE"], "python", "-c", LEFT, PRELOAD_LIBRARIES="").split()
@@ -121,9 +102,9 @@ def test_nothing_in_the_compose_file_takes_that_back(stack: Stack) -> None:
     assert "pydantic_core" in stack.exec("app", ["grep", "/srv/venv/", "/proc/1/maps"]).stdout
 
 
-def test_without_the_setting_it_loads_them(stack: Stack, run: Run) -> None:
+def test_without_the_setting_it_loads_them(stack: Stack) -> None:
     assert stack
-    master, worker = loaded(run, PRELOAD_LIBRARIES="")
+    master, worker = loaded(PRELOAD_LIBRARIES="")
 
     assert [library for library in ("psycopg", "pydantic_core", "sqlalchemy") if any(library in file for file in worker - master)] == [
         "psycopg",
@@ -132,6 +113,6 @@ def test_without_the_setting_it_loads_them(stack: Stack, run: Run) -> None:
     ]
 
 
-def loaded(run: Run, **settings: str) -> list[set[str]]:
+def loaded(**settings: str) -> list[set[str]]:
     """Return what the master and its worker have loaded."""
     return [set(line.split()) for line in run(os.environ["APP_IMAGE"], "sh", "-ec", LOADED, **SITE, **settings).splitlines()]

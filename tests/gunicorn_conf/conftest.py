@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -13,17 +13,32 @@ from tests.gunicorn_conf.process import CONF, READ_BY_CONF, Effective, Gunicorn,
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Return a function (settings, conf=, arguments=) -> Gunicorn that answers."""
+    """Return a function (settings, conf=, arguments=) -> Gunicorn that answers, or with ready=False one that may not yet."""
     running: list[Gunicorn] = []
 
-    def launch(settings: Mapping[str, str] | None = None, *, conf: Path = CONF, arguments: Sequence[str] = ()) -> Gunicorn:
+    def launch(
+        settings: Mapping[str, str] | None = None, *, conf: Path = CONF, arguments: Sequence[str] = (), ready: bool = True
+    ) -> Gunicorn:
         running.append(Gunicorn(tmp_path, conf, settings or {}, arguments))
-        running[-1].wait_until_ready()
+        if ready:
+            running[-1].wait_until_ready()
         return running[-1]
 
     yield launch
     for gunicorn in running:
         gunicorn.stop()
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that makes a gunicorn.conf.py with more lines at its end."""
+
+    def edit(lines: str) -> Path:
+        conf = tmp_path / "gunicorn.conf.py"
+        conf.write_text(CONF.read_text() + lines)
+        return conf
+
+    return edit
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import wait_until
-from tests.gunicorn_conf.process import CONF, PATIENCE_S, Gunicorn, Start
+from tests.gunicorn_conf.process import PATIENCE_S, Gunicorn, Start
 from tests.gunicorn_conf.test_processes import CLASSES, slow_request
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
@@ -43,18 +43,6 @@ def when_ready(server):
 """
 WITHOUT_LOOKING = "half_made = lambda listeners: False\n"
 WITHOUT_BINDING = "SO_BINDTOIFINDEX = -1\n"
-
-
-@pytest.fixture
-def edited(tmp_path: Path) -> Callable[[str], Path]:
-    """Return a function that makes a gunicorn.conf.py with more lines at its end."""
-
-    def edit(lines: str) -> Path:
-        conf = tmp_path / "gunicorn.conf.py"
-        conf.write_text(CONF.read_text() + lines)
-        return conf
-
-    return edit
 
 
 def settings(worker_class: str, **more: str) -> dict[str, str]:

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.gunicorn_conf.process import PATIENCE_S, Gunicorn, Start
-from tests.gunicorn_conf.test_drain import edited, settings
+from tests.gunicorn_conf.test_drain import settings
 from tests.gunicorn_conf.test_processes import slow_request
-
-__all__ = ["edited"]
 
 # /meet remembers that it was asked, and says whether it was before.
 ASKED = b"POST /meet?1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"

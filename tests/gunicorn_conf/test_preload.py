@@ -1,7 +1,7 @@
 """Libraries are imported once, by the master; the application by each worker, so that SIGHUP loads new code."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -82,46 +82,32 @@ def test_preload_app_would_keep_the_old_code(start: Start, tmp_path: Path, setti
 
 # Takes as long as the test wants, 20 s at most.
 SLOW = """
-import pathlib, time
-pathlib.Path("imports").touch()
-for _ in range(400):
-    if pathlib.Path("go-on").exists():
-        break
-    time.sleep(0.05)
+from pathlib import Path
+from tiny_app import wait
+Path("imports").touch()
+wait(Path("go-on").exists)
 """
 
 
-@pytest.fixture
-def importing(tmp_path: Path) -> Iterator[Callable[[Path], Gunicorn]]:
-    """Return a function (gunicorn.conf.py) -> a gunicorn whose master is just importing a library."""
-    running: list[Gunicorn] = []
-    (tmp_path / "slow.py").write_text(SLOW)
-
-    def launch(conf: Path) -> Gunicorn:
-        running.append(Gunicorn(tmp_path, conf, {"PRELOAD_LIBRARIES": "slow"}, ["--pythonpath", str(tmp_path)]))
-        wait_until((tmp_path / "imports").exists, "the master imports")
-        return running[-1]
-
-    yield launch
-    for gunicorn in running:
-        gunicorn.stop()
+def importing(start: Start, folder: Path, conf: Path = CONF) -> Gunicorn:
+    """Return a gunicorn whose master is just importing a library."""
+    (folder / "slow.py").write_text(SLOW)
+    gunicorn = start({"PRELOAD_LIBRARIES": "slow"}, conf=conf, ready=False)
+    wait_until((folder / "imports").exists, "the master imports")
+    return gunicorn
 
 
-def test_who_comes_while_the_master_imports_is_served(importing: Callable[[Path], Gunicorn], tmp_path: Path) -> None:
-    with closing(importing(CONF).connect()) as visitor:
+def test_who_comes_while_the_master_imports_is_served(start: Start, tmp_path: Path) -> None:
+    with closing(importing(start, tmp_path).connect()) as visitor:
         visitor.request("GET", "/")
         (tmp_path / "go-on").touch()
         assert visitor.getresponse().status == 200
 
 
-def test_before_it_listens_they_would_be_refused(importing: Callable[[Path], Gunicorn], tmp_path: Path) -> None:
+def test_before_it_listens_they_would_be_refused(start: Start, tmp_path: Path, edited: Callable[[str], Path]) -> None:
     """The twin: the hook that runs first."""
-    earlier = tmp_path / "earlier.conf.py"
-    sizing = "    server.log.info(SIZING)\n"
-    earlier.write_text(
-        CONF.read_text().replace("    import_libraries()\n    leave", "    leave").replace(sizing, f"    import_libraries()\n{sizing}")
-    )
-    with closing(importing(earlier).connect()) as visitor, pytest.raises(ConnectionRefusedError):
+    earlier = edited("on_starting = lambda server: import_libraries()\n")
+    with closing(importing(start, tmp_path, earlier).connect()) as visitor, pytest.raises(ConnectionRefusedError):
         visitor.request("GET", "/")
 
 
