@@ -1,0 +1,66 @@
+"""The gateway's ports towards a container that closes after each answer: there is always one to connect from."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stack import Stack
+from tests.clients import wait_until
+
+pytestmark = pytest.mark.runtimes("compose")  # the local runtime is on loopback, where the kernel reuses ports by itself
+# As many ports as a minute has at 3 requests/s: what takes 28,000 requests with the kernel's range needs 300 here.
+PORTS, REQUESTS = 200, 150
+SYNC = {"GUNICORN_WORKER_CLASS": "sync", "APP_REPLICAS": "1", "LIMITS": "off"}
+FEW_PORTS = """services:
+  gateway:
+    sysctls:
+      net.ipv4.ip_local_port_range: "50000 {last}"
+      {more}
+"""
+TIME_WAIT, LASTS_S, REUSED_AFTER_S = "06", 60, 1
+TICKS_PER_S = 100  # in which /proc counts
+
+
+def waiting_s(stack: Stack) -> list[float]:
+    """For how long each of the gateway's closed connections to the app has kept its port."""
+    rows = [line.split() for line in stack.exec("gateway", ["cat", "/proc/net/tcp"]).stdout.splitlines()[1:]]
+    return [LASTS_S - int(row[5].partition(":")[2], 16) / TICKS_PER_S for row in rows if row[3] == TIME_WAIT and row[2].endswith(":1F40")]
+
+
+def statuses(client: httpx.Client) -> Counter[int]:
+    """What so many requests get, one after the other."""
+    return Counter(client.get("/healthz").status_code for _ in range(REQUESTS))
+
+
+@pytest.fixture
+def with_few_ports(stack_factory: Callable[..., Stack], tmp_path: Path) -> Callable[[str], tuple[Counter[int], Stack]]:
+    """Return a function (another line of sysctls) -> what the second half of the requests got."""
+
+    def ask(more: str) -> tuple[Counter[int], Stack]:
+        override = tmp_path / "few-ports.yaml"
+        override.write_text(FEW_PORTS.format(last=50000 + PORTS - 1, more=more))
+        stack = stack_factory(SYNC, [override])
+        with httpx.Client(base_url=stack.url, timeout=10) as client:
+            assert statuses(client) == {200: REQUESTS}
+            held = wait_until(
+                lambda: ages if min(ages := waiting_s(stack), default=0) > 2 * REUSED_AFTER_S else None,
+                "all connections have been closed for a while",
+            )
+            assert len(held) + REQUESTS > PORTS
+            return statuses(client), stack
+
+    return ask
+
+
+def test_a_port_whose_connection_is_closed_is_used_again(with_few_ports: Callable[[str], tuple[Counter[int], Stack]]) -> None:
+    answers, _ = with_few_ports("")
+    assert answers == {200: REQUESTS}
+
+
+def test_with_the_kernels_default_there_is_no_port_left(with_few_ports: Callable[[str], tuple[Counter[int], Stack]]) -> None:
+    answers, stack = with_few_ports('net.ipv4.tcp_tw_reuse: "2"')
+    assert answers[502] > 0
+    assert "Cannot assign requested address" in stack.logs("gateway")
