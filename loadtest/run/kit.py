@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from loadtest.run.cgroups import container_usage
 from loadtest.run.servers import Reading, Server, ServerError
 from stack import Stack, StackError, Unit, choose, open_stack
 from stack.base import last_lines, read_settings
+from stack.compose import docker
 from stack.machine import free_ports, processors_apart
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +30,8 @@ NAME = "flask-kit-loadtest"
 OVERRIDE = ROOT / "loadtest" / "compose.loadtest.yaml"
 SAMPLE_SITE = "kit_app:create_app()"
 # All that differs from a site in production: the laboratory is open, nobody is limited, no firewall reads along (it would
-# cost the same for all, and hide the differences), there is one instance, and one that is replaced does not wait for
-# nginx's idle connections. Then, neutral, what a candidate may set: a .env must not
+# cost the same for all, and hide the differences), there is one instance, nobody asks it every second whether it is there, and one that
+# is replaced does not wait for nginx's idle connections. Then, neutral, what a candidate may set: a .env must not
 # decide what is compared.
 SETTINGS = {
     "LAB_ENABLED": "1",
@@ -38,6 +40,7 @@ SETTINGS = {
     # The firewall costs nginx about a millisecond of CPU a request; what is compared here stands behind it (docs/waf.md has its cost).
     "WAF_MODE": "Off",
     "APP_REPLICAS": "1",
+    "HEALTH_CHECKS": "off",
     "GUNICORN_GRACEFUL_TIMEOUT": "0",
     "GUNICORN_WORKER_CLASS": "sync",
     "GUNICORN_WORKERS": "",
@@ -67,6 +70,22 @@ def check_app(app: str) -> None:
         raise ServerError(f"{app} cannot be imported: {answer.stderr.strip().splitlines()[-1]}", "right is package.module:app")
 
 
+def way_in() -> str:
+    """Return the address of this machine on which the gateway's ports are published for the generator.
+
+    What is published on 127.0.0.1 is served by docker-proxy, a process that copies every byte: it took up to half a processor from
+    the server under test, and visitors from outside do not meet it. The engine's own bridge is an address of this machine as well,
+    unreachable from elsewhere, and from there the kernel itself forwards. Where there is none (an engine in a virtual machine, or
+    one that is told to make no bridge), it is 127.0.0.1.
+    """
+    try:
+        address = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+        with socket.create_server((address, 0)):
+            return address
+    except (StackError, OSError):
+        return "127.0.0.1"
+
+
 class KitServer:
     """A running stack."""
 
@@ -83,7 +102,7 @@ class KitServer:
     def null_url(self) -> str | None:
         """The status listener's answer; in containers it is published for the load test alone."""
         if self._stack.runtime != "local":
-            return f"http://127.0.0.1:{self._settings['LOADTEST_STATUS_PORT']}/nginx-health"
+            return f"http://{self._settings['GATEWAY_BIND']}:{self._settings['LOADTEST_STATUS_PORT']}/nginx-health"
         return next((url for url in _null_urls(self._stack.nginx_config())), None)
 
     def proof(self) -> dict[str, Any]:
@@ -140,6 +159,10 @@ class KitServers:
         except StackError as error:
             raise ServerError(error.message, error.hint, error.exit_code) from None
         self._runtime, self.reason = choice
+        if self._runtime == "compose":
+            bind = way_in()
+            # The names are set whatever a .env has: the generator calls the gateway by its address.
+            self._settings |= {"GATEWAY_BIND": bind, "SERVER_NAMES": f"localhost {bind}"}
         if self.cpus:
             self._settings["LOADTEST_APP_CPUSET"] = ",".join(map(str, self._server_cpus))
 
