@@ -24,6 +24,7 @@ ANSWER_TIMEOUT_S = 30
 STOP_GRACE = "10s"
 # These drivers bound their files, or keep none on this host; json-file does so only when it is told to.
 BOUNDED_LOGS = frozenset({"local", "none", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "gcplogs"})
+PORT_REUSE = "net.ipv4.tcp_tw_reuse"
 _WITH_DEFAULT = re.compile(r"\$\{(\w+):?-([^}]+)\}")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 _NO_FILES: tuple[Path, ...] = ()
@@ -160,6 +161,7 @@ def _service(name: str, model: Mapping[str, Any], once: set[str], project: Proje
         read_only=_flag("read_only", at("read_only"), value=bool(model.get("read_only"))),
         cap_drop=_listed("cap_drop", tuple(model.get("cap_drop") or ()), at("cap_drop")),
         security_opt=_listed("security_opt", tuple(model.get("security_opt") or ()), at("security_opt")),
+        port_reuse=port_reuse(model.get("sysctls"), at("sysctls", PORT_REUSE)),
         user=_user(model, image, at("user")),
         log_rotation=_rotation(model.get("logging") or {}, at("logging")),
         memory=service_size("memory limit", limits.get("memory") or model.get("mem_limit"), at("deploy", "resources", "limits", "memory")),
@@ -191,6 +193,12 @@ def _number(name: str, value: int, origin: Origin) -> Setting[int]:
 
 def _listed(name: str, value: tuple[Any, ...], origin: Origin) -> Setting[tuple[Any, ...]]:
     return Setting(name, value, ", ".join(map(str, value)) or "none", origin)
+
+
+def port_reuse(sysctls: Mapping[str, Any] | None, origin: Origin) -> Setting[str]:
+    """Whether a port of a closed connection is used again, as text; empty: as the kernel's default is."""
+    value = str((sysctls or {}).get(PORT_REUSE, ""))
+    return Setting(PORT_REUSE, value, value or "the kernel's default", origin)
 
 
 def service_size(name: str, value: Any, origin: Origin) -> Setting[int | None]:

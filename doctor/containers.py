@@ -9,7 +9,7 @@ from typing import Any
 
 from doctor import application, certificate, firewall, nginx
 from doctor.application import Answer, Interpreter, Sources, temporary_folder
-from doctor.compose import BOUNDED_LOGS, service_size
+from doctor.compose import BOUNDED_LOGS, port_reuse, service_size
 from doctor.facts import APP, GATEWAY, Certificate, Compose, Facts, Gunicorn, Missing, Nginx, Port, Service, Waf
 from doctor.units import seconds, show_seconds, show_version, version
 from doctor.values import CannotRead, Origin, Setting, variable
@@ -179,6 +179,7 @@ def _service(name: str, boxes: Sequence[Inspected]) -> Service:
         read_only=setting("read_only", bool(host["ReadonlyRootfs"]), str(bool(host["ReadonlyRootfs"])).lower()),
         cap_drop=_words("cap_drop", host.get("CapDrop"), origin),
         security_opt=_words("security_opt", host.get("SecurityOpt"), origin),
+        port_reuse=port_reuse(host.get("Sysctls"), origin),
         user=setting("user", config.get("User") or "", config.get("User") or "root"),
         log_rotation=_rotation(host["LogConfig"], origin),
         memory=service_size("memory limit", host.get("Memory") or None, origin),

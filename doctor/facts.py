@@ -134,6 +134,8 @@ class Service:
     read_only: Setting[bool]
     cap_drop: Setting[tuple[str, ...]]
     security_opt: Setting[tuple[str, ...]]
+    # tcp_tw_reuse of its network; "" when it has the kernel's default.
+    port_reuse: Setting[str]
     # "" when root, None when neither the Compose file nor an image at hand says it.
     user: Setting[str | None]
     log_rotation: Setting[bool]

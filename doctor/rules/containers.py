@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from doctor.facts import GATEWAY, Facts, Service, need
-from doctor.rules.base import Judgement, Rule, Verdict, broken, each_service, ok
+from doctor.rules.base import Judgement, Rule, Verdict, broken, each_service, not_applicable, ok
 from doctor.units import show_bytes
 from doctor.values import Setting
 
@@ -60,6 +60,15 @@ def _missing_limit(service: Service) -> Setting[int | None] | Setting[float | No
 
 def _ports(facts: Facts) -> Judgement:
     return each_service(facts, lambda s: s.ports if s.ports.value and s.name != GATEWAY else None)
+
+
+def _port_reuse(facts: Facts) -> Judgement:
+    """Over loopback the kernel does it by itself, so this is about a gateway with a network of its own."""
+    gateway = need(facts.compose).services.get(GATEWAY)
+    if gateway is None:
+        return not_applicable("no service called gateway")
+    setting = gateway.port_reuse
+    return ok(setting.shown, setting) if setting.value == "1" else broken(f"{setting.name}: {setting.shown}", setting)
 
 
 def _tmpfs(facts: Facts) -> Judgement:
@@ -125,6 +134,12 @@ RULES = (
         "every tmpfs is bounded and fits in its container's memory",
         "the kernel kills the service when the tmpfs fills up, instead of one request failing",
         _tmpfs,
+    ),
+    Rule(
+        "port-reuse",
+        "the gateway uses the ports of closed connections again",
+        "with sync workers each request is a connection, and after 28,000 in a minute there is no port left for the next (docs/growth.md)",
+        _port_reuse,
     ),
     Rule(
         "log-rotation",

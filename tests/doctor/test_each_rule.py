@@ -193,6 +193,10 @@ CASES = (
     Case("tmpfs-memory", COMPOSE, r"size=\d+m,(?=mode=1777\W+\n    stop_grace)", "", {"tmpfs /tmp": "none"}, {COMPOSE}),
     given("tmpfs-memory", "GATEWAY_MEMORY=512m", {"tmpfs /run/nginx/proxy": "512 MiB", "memory limit": "512 MiB"}, {COMPOSE, ".env"}),
     Case(
+        "port-reuse", COMPOSE, r"    sysctls:\n      net.ipv4.tcp_tw_reuse: \"1\"\n", "",
+        {"net.ipv4.tcp_tw_reuse": "the kernel's default"}, {COMPOSE},
+    ),
+    Case(
         "log-rotation", COMPOSE, r"    driver: local\n    options:\n      max-size: .*\n      max-file: .*\n", "    driver: json-file\n",
         {"database: logging": "json-file without max-size"}, {COMPOSE},
     ),

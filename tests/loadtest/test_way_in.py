@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import psutil
@@ -39,9 +40,8 @@ def wake_ups(port: int | None) -> int:
     """How often the process that copies a published port's bytes has given up the processor, all its threads together."""
     found = [process for process in psutil.process_iter(["cmdline"]) if is_proxy(process.info["cmdline"] or [], str(port))]
     assert found, "the engine has no docker-proxy here"
-    switches = [
-        open(f"/proc/{process.pid}/task/{thread.id}/status").read() for process in found for thread in process.threads()  # noqa: SIM115
-    ]
+    tasks = [Path(f"/proc/{process.pid}/task/{thread.id}/status") for process in found for thread in process.threads()]
+    switches = [task.read_text() for task in tasks]
     return sum(int(line.split()[1]) for text in switches for line in text.splitlines() if "ctxt_switches" in line)
 
 
