@@ -25,7 +25,10 @@ OF_THE_MACHINE = frozenset(
 OF_THE_PLACE = frozenset(
     {"config", "control_socket", "chdir", "pythonpath", "forwarded_allow_ips", "worker_tmp_dir", "user", "group", "bind", "proc_name"}
 )
-FIELDS = ("stop_grace", "read_only", "cap_drop", "security_opt", "port_reuse", "user", "log_rotation", "memory", "cpus", "pids", "healthcheck")
+FIELDS = (
+    *("stop_grace", "read_only", "cap_drop", "security_opt", "port_reuse", "user", "log_rotation"),
+    *("memory", "cpus", "pids", "healthcheck"),
+)
 # The edit is done; what is missing is a start.
 AGAIN = ("nothing: start it again (make down up)",)
 WHY = "an edit has no effect until the service is started again, and what was judged from the files is not what serves"

@@ -43,6 +43,8 @@ _LOOK_S = 0.1
 NOT_ASKED = "no answer from the database for those who asked before; it was not asked again"
 # Name of the app's breaker among its extensions.
 BREAKER = "database_breaker"
+# Name of the thread that asks a silent database on behalf of all.
+PROBE = "database-probe"
 
 
 @dataclass(slots=True)
@@ -211,7 +213,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     url = settings.database(Path(app.instance_path))
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(url, settings.pool_size)
-    app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), daemon=True).start())
+    app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), name=PROBE, daemon=True).start())
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
     with app.app_context():

@@ -1,6 +1,7 @@
 """A site on SQLite and on PostgreSQL, both real; each test gets an empty database."""
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,12 +12,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from kit_app import create_app
-from kit_app.database import db
+from kit_app.database import PROBE, db
 
 from tests.app.postgres import Cluster, cluster
 from tests.app.server import SECRET, Server, gunicorn
 
 MakeApp = Callable[..., Flask]
+PROBE_S = 5  # where the database stays away, it goes on asking
 Serve = Callable[..., Server]
 
 
@@ -87,6 +89,9 @@ def site(settings: Mapping[str, object], *, tables: bool = True) -> Iterator[Fla
     try:
         yield app
     finally:
+        # Who asks again whether the database is there has a connection of its own for a moment after the others may go on.
+        for probe in [thread for thread in threading.enumerate() if thread.name == PROBE]:
+            probe.join(PROBE_S)
         with app.app_context():
             db.engine.dispose()
 

@@ -10,6 +10,7 @@ import pytest
 
 from loadtest.catalogue import load_candidates
 from loadtest.run import kit
+from stack import StackError
 from stack.compose import docker
 
 pytestmark = pytest.mark.runtimes("compose")
@@ -19,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 
 @pytest.fixture
 def through_the_gateway(runtime: str) -> Callable[[], tuple[str, int, str]]:
-    """Return a function that starts the servers and sends requests -> the gateway's address, wake-ups of docker-proxy, the gateway's log."""
+    """Return a function that starts the servers and sends requests -> the gateway's address, wake-ups of docker-proxy, its log."""
 
     def ask() -> tuple[str, int, str]:
         with closing(kit.KitServers(runtime)) as servers, servers.start(load_candidates()["sync"]) as server:
@@ -67,4 +68,4 @@ def test_without_a_bridge_it_is_the_published_port_on_loopback(
 
 
 def no_bridge(*_arguments: str) -> str:
-    raise kit.StackError("docker network failed")
+    raise StackError("docker network failed")
