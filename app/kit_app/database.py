@@ -76,7 +76,8 @@ def visit(*, probes: bool = False) -> Iterator[Session]:
     """A visit to the database: timed for the log, with a deadline, rolled back when it fails.
 
     While the database is silent only one that `probes` asks it; any other raises sqlalchemy.exc.OperationalError at once.
-    What touches the database outside of visits has no deadline: migrations, which may take long.
+    What touches the database outside of visits has no deadline: migrations, which may take long. The end of a request has one of its
+    own (end_transaction).
     """
     started = time.perf_counter()
     clock = _Clock(current_app.extensions[BREAKER], probes)
@@ -92,6 +93,22 @@ def visit(*, probes: bool = False) -> Iterator[Session]:
         _clock.reset(token)
         if record := current_record():
             record.database_s += time.perf_counter() - started
+
+
+def end_transaction(_error: BaseException | None = None) -> None:
+    """Roll back what a visit has read, with a deadline of its own.
+
+    Flask-SQLAlchemy does this at the end of a request, outside of all visits: a database that froze between the last answer and
+    this would be waited for as long as it is frozen, with an answer in hand.
+    """
+    token = _clock.set(_Clock(current_app.extensions[BREAKER], probes=True))
+    try:
+        db.session.remove()
+    except SQLAlchemyError as error:
+        # The answer is there and stays right. The connection is closed: what Flask-SQLAlchemy does next meets no more of it.
+        _logger.warning("a transaction could not be ended: %s", error)
+    finally:
+        _clock.reset(token)
 
 
 def ping(*, probes: bool = False) -> None:
@@ -215,6 +232,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(url, settings.pool_size)
     app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), name=PROBE, daemon=True).start())
     db.init_app(app)
+    app.teardown_appcontext(end_transaction)  # of those registered, the last runs first
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
     with app.app_context():
         if url.get_backend_name() == "sqlite":

@@ -3,13 +3,15 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, TimeoutError as NoAnswerError
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from kit_app import database
 from kit_app.breaker import Breaker
 from kit_app.database import BREAKER, NOT_ASKED, SILENCE_S, db, visit
 from sqlalchemy import inspect, text
@@ -77,6 +79,46 @@ def test_without_our_deadline_a_frozen_database_is_waited_for(postgres: Cluster)
                 answer.result(timeout=2 * SILENCE_S)
 
         answer.result(timeout=60)
+
+
+@pytest.fixture
+def freezes_after_the_read(make_app: MakeApp, postgres: Cluster) -> Iterator[Callable[[float], int]]:
+    """Return a function (seconds) -> the status of a view after whose read the database freezes, if it comes in that time."""
+    app = make_app(DATABASE_URL=postgres.url)
+    with ExitStack() as frozen, ThreadPoolExecutor(1) as thread:
+
+        def read() -> str:
+            with visit() as session:
+                session.execute(text("SELECT 1"))
+            frozen.enter_context(postgres.frozen())
+            return ""
+
+        def ask(timeout_s: float) -> int:
+            answer = thread.submit(lambda: app.test_client().get("/api/read").status_code)
+            try:
+                return answer.result(timeout_s)
+            finally:
+                frozen.close()
+                answer.result(60)
+
+        app.add_url_rule("/api/read", view_func=read)
+        yield ask
+
+
+def test_an_answer_does_not_wait_for_the_end_of_its_transaction(freezes_after_the_read: Callable[[float], int]) -> None:
+    assert freezes_after_the_read(60) == 200
+
+
+@pytest.fixture
+def ended_by_flask_sqlalchemy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apps that are made from now on leave the end of a transaction to the library."""
+    monkeypatch.setattr(database, "end_transaction", lambda _error: None)
+
+
+@pytest.mark.usefixtures("ended_by_flask_sqlalchemy")
+def test_without_a_deadline_of_its_own_it_waits_as_long_as_the_database_is_frozen(freezes_after_the_read: Callable[[float], int]) -> None:
+    with pytest.raises(NoAnswerError):
+        freezes_after_the_read(3 * SILENCE_S)
 
 
 def test_a_connection_that_timed_out_is_not_used_again(away: FlaskClient, postgres: Cluster) -> None:
