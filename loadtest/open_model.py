@@ -177,6 +177,8 @@ class Crowd:
         self._environment, self._recorder = environment, recorder
         self._idle: defaultdict[type[FastHttpUser], list[Greenlet[..., None]]] = defaultdict(list)
         self.busy: set[Greenlet[..., None]] = set()
+        # Of those the ones who have not had their first turn: when they are ended, nothing of them runs that could count them.
+        self._called: dict[Greenlet[..., None], tuple[type[FastHttpUser], Visit]] = {}
 
     def send(self, cls: type[FastHttpUser], work: Work, visit: Visit) -> None:
         """Send somebody on a visit."""
@@ -187,6 +189,7 @@ class Crowd:
         else:
             visitor = gevent.spawn(self._live, cls, work, visit)
         self.busy.add(visitor)
+        self._called[visitor] = cls, visit
 
     def settle(self, patience_s: float) -> None:
         """Wait until all are back; who is not by then has to give up."""
@@ -194,6 +197,10 @@ class Crowd:
         while self.busy and time.perf_counter() < until_s:
             gevent.sleep(SETTLE_S)
         gevent.killall(list(self.busy))
+        for cls, visit in self._called.values():
+            if self._recorder.counts(visit.due_s):
+                self._recorder.gave_up(cls.__name__, visit.intended_s, time.perf_counter())
+        self._called.clear()
         self.busy.clear()  # one that was killed before its first turn does not come back
 
     def close(self) -> None:
@@ -207,11 +214,13 @@ class Crowd:
             visitor = newcomer(cls, self._environment)
             with nullcontext() if cls.client_pool else closing(visitor.client.client):  # a pool is shared with others
                 while True:
+                    self._called.pop(me, None)
                     take_turn(visitor, work, visit, self._recorder)
                     self.busy.discard(me)
                     idle.append(me)
                     work, visit = hub.switch()  # until `send`
         except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - as in take_turn, which lets none through
+            self._called.pop(me, None)
             self._recorder.problem(f"{cls.__name__} could not start: {type(error).__name__}: {error}"[:200])
         finally:
             self.busy.discard(me)

@@ -126,6 +126,35 @@ def test_requests_without_an_answer_at_the_end_are_failures(generators: Generato
     assert recording.offered == recording.series[ALL].latency.count + recording.unfinished
 
 
+# In a process of its own: importing locust patches the sockets of whoever does.
+CALLED_AND_SENT_HOME = """
+import time
+from locust import FastHttpUser
+from locust.env import Environment
+from loadtest.open_model import Crowd, Visit
+from loadtest.recorder import Recorder
+
+class Caller(FastHttpUser):
+    host = "http://127.0.0.1:9"
+
+recorder = Recorder()
+crowd, now_s = Crowd(Environment(), recorder), time.perf_counter()
+recorder.start(now_s)
+for turns in range(2):
+    recorder.arrival(now_s, dropped=False)
+    crowd.send(Caller, lambda visitor: None, Visit(now_s, now_s))
+    crowd.settle(turns * 5.0)  # the first has no time to begin
+seen = recorder.recording(1.0)
+print(seen.offered, seen.unfinished, seen.errors)
+"""
+
+
+def test_who_is_sent_home_before_the_first_turn_is_counted() -> None:
+    answer = subprocess.run([sys.executable, "-c", CALLED_AND_SENT_HOME], cwd=HERE.parents[1], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.strip() == "2 1 {'no answer at the end': 1, 'Caller sent no request': 1}"
+
+
 def test_several_generators_share_the_rate(quick_server: str) -> None:
     with Generators(2) as two:
         recording = load(two, quick_server, measure_s=2.0).recording
