@@ -73,9 +73,9 @@ def check_app(app: str) -> None:
 def way_in() -> str:
     """Return the address of this machine on which the gateway's ports are published for the generator.
 
-    What is published on 127.0.0.1 is served by docker-proxy, a process that copies every byte: it took up to half a processor from
-    the server under test, and visitors from outside do not meet it. The engine's own bridge is an address of this machine as well,
-    unreachable from elsewhere, and from there the kernel itself forwards. Where there is none (an engine in a virtual machine, or
+    What is published on 127.0.0.1 is served by docker-proxy, a process that copies every byte: it takes a seventh of a processor
+    and more, and visitors from outside do not meet it. The engine's own bridge is an address of this machine as well,
+    which other machines do not reach, and from there the kernel itself forwards. Where there is none (an engine in a virtual machine, or
     one that is told to make no bridge), it is 127.0.0.1.
     """
     try:
