@@ -56,7 +56,7 @@ def _options(
         click.option("--rate", "rate_per_s", default=rate_per_s, show_default=True, type=click.FloatRange(1, 5000), help=rate),
         click.option("--replicas", default=3, show_default=True, type=click.IntRange(fewest, 20), help="App containers."),
         click.option("--waf", default="On", show_default=True, type=click.Choice(["On", "Off"]), help="The firewall."),
-        click.option("--max-in-work", default="64", show_default=True, callback=_bound, help="MAX_IN_WORK of the stack; off: no bound."),
+        click.option("--max-in-work", default="128", show_default=True, callback=_bound, help="MAX_IN_WORK of the stack; off: no bound."),
         click.option("--build/--no-build", default=True, show_default=True, help="Build the images, or take those that are there."),
         click.option(
             "--out",

@@ -56,7 +56,7 @@ class Wish:
     rate_per_s: float
     replicas: int
     waf: str = "On"
-    max_in_work: str = "64"
+    max_in_work: str = "128"
     build: bool = True
 
     @property

@@ -149,7 +149,7 @@ CASES = (
         "cpu-workers", CONF, r"(?m)default_workers\(\)$", "os.cpu_count() or 1, 'the host'",
         {"workers": "64", "cpus": "1"}, {CONF, COMPOSE}, also=frozenset({"memory-workers", "in-work"}),
     ),
-    given("memory-workers", "WEB_CONCURRENCY=4\nAPP_MEMORY=240m\nMAX_IN_WORK=96", {"workers": "4", "memory limit": "240 MiB"}, {".env"}),
+    given("memory-workers", "WEB_CONCURRENCY=4\nAPP_MEMORY=240m", {"workers": "4", "memory limit": "240 MiB"}, {".env"}),
     Case(
         "open-files", MAIN, directive("worker_rlimit_nofile"), "worker_rlimit_nofile 64;",
         {"worker_rlimit_nofile": "64"}, {MAIN},

@@ -208,7 +208,7 @@ def test_right_setting_is_used(config: Config, name: str, value: str, file: str,
     assert text.format(value) in config(**{name: value})[file]
 
 
-@pytest.mark.parametrize(("servers", "each"), [("app:8000", 11), ("10.0.0.1:80", 32), ("10.0.0.1:80 10.0.0.2:80", 16)])
+@pytest.mark.parametrize(("servers", "each"), [("app:8000", 22), ("10.0.0.1:80", 64), ("10.0.0.1:80 10.0.0.2:80", 32)])
 def test_without_the_firewall_each_server_has_its_share_of_the_bound(config: Config, servers: str, each: int) -> None:
     """In two sets, each of which counts for itself."""
     upstream = config(WAF_MODE="Off", UPSTREAM_SERVERS=servers)["conf.d/40-upstream.conf"]
