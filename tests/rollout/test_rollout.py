@@ -1,6 +1,7 @@
 """A new version takes over under load: nothing acknowledged is lost or doubled; a bad one is taken back by itself and says why."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,9 +163,10 @@ def ids(site: Site) -> list[str]:
 def test_scaling_up_and_down_loses_no_request(site: Site, tmp_path: Path, note: Callable[[str], None]) -> None:
     before = ids(site)
     with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load:
-        more = site.command("scale", "app", "3")
+        more = site.command("scale", "app", "4")
         assert more.returncode == 0, more.stderr
-        assert [shares_of(container) for container in ids(site)] == ["1024"] * 3
+        assert re.findall("Starting .* beside [0-9]+", more.stdout) == ["Starting 1 beside 2", "Starting 1 beside 3"]
+        assert [shares_of(container) for container in ids(site)] == ["1024"] * 4
         fewer = site.command("scale", "app", "2")
         assert fewer.returncode == 0, fewer.stderr
     assert ids(site) == before
