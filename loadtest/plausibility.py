@@ -59,11 +59,14 @@ def _little(workload: Workload, candidate: Candidate, outcomes: list[Outcome]) -
             continue
         expected = outcome.goodput_per_s * everything.service.mean_ms / 1e3
         longest_s = everything.latency.quantile_ms(1.0) / 1e3
-        at_the_ends = outcome.step.rate_per_s * longest_s**2 / outcome.step.duration_s
+        # In a closed step as many come as are answered.
+        come_per_s = outcome.step.rate_per_s or outcome.goodput_per_s
+        at_the_ends = come_per_s * longest_s**2 / outcome.step.duration_s
         allowed = LITTLE_TOLERANCE * outcome.step.in_flight_mean + FEWEST_IN_FLIGHT + at_the_ends
         if abs(expected - outcome.step.in_flight_mean) > allowed:
+            asked = f"at {outcome.step.rate_per_s:.0f}/s" if outcome.step.rate_per_s else f"with {outcome.step.users} visitors"
             yield (
-                f"{candidate.name} at {outcome.step.rate_per_s:.0f}/s: {outcome.step.in_flight_mean:.1f} visitors on their way, "
+                f"{candidate.name} {asked}: {outcome.step.in_flight_mean:.1f} visitors on their way, "
                 f"Little's law expects {expected:.1f}; one of the two measurements is wrong"
             )
             return

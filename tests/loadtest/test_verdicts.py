@@ -1,6 +1,7 @@
 """From records to answers, on computed runs whose truth is known."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,18 +179,23 @@ def test_littles_law_is_not_asked_of_a_queue_that_grows() -> None:
     assert answer(overloaded).notes == ()
 
 
+CLOSED = {"purpose": "closed", "rate_per_s": 0.0, "users": 15}
+
+
+@pytest.mark.parametrize(("kind", "asked"), [({}, "sync at 100/s"), (CLOSED, "sync with 15 visitors")])
 @pytest.mark.parametrize(("stall_s", "notes"), [(1.0, 0), (0.05, 1)])
-def test_littles_law_knows_that_a_step_has_two_ends(stall_s: float, notes: int) -> None:
+def test_littles_law_knows_that_a_step_has_two_ends(stall_s: float, notes: int, kind: dict[str, Any], asked: str) -> None:
     """Some who came before the step were still on their way in it: after a stall that may be many, without one it cannot be."""
     plan = manifest(("sync", "gthread"), WAIT)
     sound = step(plan.workloads[0], 100.0, 400.0, np.random.default_rng(1))
     seen = Recording.from_json(sound.recording)
-    times = Histogram.of_seconds([*[0.05] * 498, stall_s, stall_s])
+    times = Histogram.of_seconds([*[0.05] * 998, stall_s, stall_s])
     stalled = replace(seen, series={name: Series(times, times, Histogram.of_seconds([])) for name in seen.series})
-    one = replace(sound, recording=stalled.as_json(), in_flight_mean=15.0)  # 5 by the law
+    one = replace(sound, recording=stalled.as_json(), in_flight_mean=15.0, **kind)  # 5 by the law
     cells = [cell(plan.workloads[0], plan.candidates[0], block, kind="knee", steps=(one,)) for block in range(plan.blocks)]
 
-    assert sum("Little's law" in note for note in answer(cells, ("sync", "gthread")).notes) == notes
+    said = [note for note in answer(cells, ("sync", "gthread")).notes if "Little's law" in note]
+    assert [note.partition(":")[0] for note in said] == [asked] * notes
 
 
 def test_the_floor_is_what_the_generator_shows_at_rates_it_can_make() -> None:
