@@ -6,7 +6,6 @@ import socket
 import sys
 import threading
 from functools import cache
-from pathlib import Path
 
 import psycopg.waiting
 from flask import Blueprint, request
@@ -44,7 +43,6 @@ def describe_process() -> dict[str, object]:
         "uid": os.getuid(),
         "gid": os.getgid(),
         "groups": os.getgroups(),
-        "cwd": str(Path.cwd()),
         "load_average": os.getloadavg(),
         "gevent_patched": gevent_patched(),
         "database_driver": _driver(),
