@@ -86,6 +86,7 @@ class Gateway:
         wait_until(self._listens, f"nginx listens\n{self.logs()}")
 
     def stop(self) -> None:
+        """End nginx. From then on its logs are complete: docker's client brings the two in no particular order."""
         if self._process and self._process.poll() is None:
             # In the container the process that was started here is only docker's client.
             subprocess.run(self._command("nginx", "-e", "stderr", "-s", "stop", "-c", self._conf), capture_output=True, check=True)

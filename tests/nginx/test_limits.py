@@ -52,6 +52,7 @@ def test_a_refusal_is_one_line_of_the_log(start_gateway: Gateways, echo_backend:
     gateway = start_gateway(echo_backend, SETTINGS, [ONE_A_MINUTE, *edits])
     assert ask(gateway, BURST + 4, client="203.0.113.1")[429] == 3
     wait_until(lambda: len(gateway.access_log()) == BURST + 4, "all are logged")
+    gateway.stop()
 
     assert gateway.error_log().count("limiting requests") == more
 

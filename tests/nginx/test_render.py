@@ -518,4 +518,5 @@ def test_nginx_takes_it_without_a_warning(start_gateway: Gateways, settings: dic
     gateway = start_gateway(upstream, settings)
 
     assert gateway.get("/", host="no.such.host").status == 421
+    gateway.stop()
     assert not re.search(r"\[(warn|emerg|alert)\]", gateway.error_log())

@@ -221,6 +221,7 @@ def test_blip_of_all_servers_is_no_outage(start_gateway: Gateways, blip: Blip) -
     gateway = start_gateway([backend.address for backend in blip.backends])
 
     assert after_a_blip(gateway, blip) == {200: 20}
+    gateway.stop()
     assert "no live upstreams" not in gateway.error_log()
 
 
