@@ -55,9 +55,9 @@ class Wish:
     classes: Sequence[str]
     rate_per_s: float
     replicas: int
-    waf: str = "On"
-    max_in_work: str = "128"
-    build: bool = True
+    waf: str
+    max_in_work: str
+    build: bool
 
     @property
     def lasts_s(self) -> float:
