@@ -40,7 +40,7 @@ PROFILES = {
             "smoke",
             gives_verdict=False,
             blocks=1,
-            pace=Pace(step_s=1.0, warm_up_s=0.5, warm_up_at_most_s=1.0, between_s=0.3, steps=4, known_steps=3, rate_blocks=1),
+            pace=Pace(step_s=0.5, warm_up_s=0.5, warm_up_at_most_s=0.5, between_s=0.3, steps=3, known_steps=3, rate_blocks=1),
             workloads=("json", "wait"),
         ),
         Profile(

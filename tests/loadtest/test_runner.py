@@ -9,13 +9,14 @@ import pytest
 from loadtest.generation import Generators
 from loadtest.records import Limits
 from loadtest.report import make_report
-from loadtest.run.plan import describe
+from loadtest.run.plan import PROFILES, START_S, describe, minutes, order_of
 from loadtest.run.runner import calibrate
 from loadtest.run.search import Bounds, search
 from loadtest.run.servers import ServerError
 from loadtest.store import Store
 from loadtest.verdicts import results
 from tests.loadtest.planted import TOLERANT, PlantedServers, candidate, measure, plan, workload
+from tests.loadtest.synthetic import manifest
 
 TWO = (candidate("quick", 4), candidate("slow", 20))
 
@@ -116,6 +117,17 @@ def test_the_plan_says_what_it_costs_and_what_it_sees() -> None:
     assert re.search(r"about \d+ minutes", text)
     assert "differences of" in text
     assert "verdict    none" in "\n".join(describe(plan(TWO, blocks=2)))
+
+
+@pytest.mark.parametrize("under", START_S)
+@pytest.mark.parametrize(("name", "at_most"), [("smoke", 4), ("quick", 20)])
+def test_a_profile_is_planned_for_the_time_that_is_promised(name: str, at_most: int, under: str) -> None:
+    """With the four candidates that are compared by default; what really passes also depends on how many runs are repeated."""
+    profile = PROFILES[name]
+    made = manifest(("sync", "gthread", "gevent", "tornado"), profile.workloads, pace=profile.pace)
+    order = order_of(made.seed, profile.blocks, made.candidates)
+
+    assert minutes(replace(made, order=order, machine=replace(made.machine, runtime=under))) < at_most
 
 
 @pytest.mark.parametrize(("knee", "start"), [(100.0, 70.0), (100.0, 1000.0), (5.0, 700.0), (0.0, 50.0), (10_000.0, 700.0)])
