@@ -49,4 +49,4 @@ rollout: $(NEEDS) ## Replace the app's containers by a new version, without a ga
 lock-packages: ## Write down Debian's packages in the gateway's image (and the ACME client's, when it was built)
 	@nginx/packages lock "$(or $(GATEWAY_IMAGE),flask-kit-gateway)" nginx/packages.lock
 	@image="$(or $(ACME_IMAGE),flask-kit-acme)"; if docker image inspect "$$image" >/dev/null 2>&1; \
-		then nginx/packages lock "$$image" acme/packages.lock; else echo "acme/packages.lock stays as it is: there is no image $$image"; fi
+		then nginx/packages lock "$$image" nginx/acme/packages.lock; else echo "nginx/acme/packages.lock stays as it is: there is no image $$image"; fi

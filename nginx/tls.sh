@@ -30,7 +30,7 @@ check_tls_settings() {
     done
     check_hsts
     if [ "$TLS" = off ] && [ "$TLS_HTTP3" = on ]; then
-        complain "TLS_HTTP3=on needs TLS: use compose.tls.yaml too, or leave it out"
+        complain "TLS_HTTP3=on needs TLS: use compose/tls.yaml too, or leave it out"
     fi
 }
 

@@ -21,10 +21,10 @@ from playwright.sync_api import Browser, sync_playwright
 from xdist.remote import Producer  # type: ignore[import-untyped]  # it has no types
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from stack import Stack, StackError, open_stack
-from stack.base import read_settings
-from stack.choice import missing_for_compose
-from stack.machine import COMMANDS, find_command, free_ports
+from tools.stack import Stack, StackError, open_stack
+from tools.stack.base import read_settings
+from tools.stack.choice import missing_for_compose
+from tools.stack.machine import COMMANDS, find_command, free_ports
 
 # The gateway alone, for the tests of nginx, of TLS and of request smuggling.
 pytest_plugins = ["tests.gateways"]

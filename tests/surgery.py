@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import psutil
 
-from stack import Stack, Unit
 from tests.clients import wait_until
+from tools.stack import Stack, Unit
 
 # What nginx calls a process that answers requests, and one that a reload has told to finish what it has.
 WORKER = "nginx: worker process"

@@ -20,10 +20,10 @@ import psutil
 from loadtest.records import Candidate, Usage
 from loadtest.run.cgroups import container_usage
 from loadtest.run.servers import Reading, Server, ServerError
-from stack import Stack, StackError, Unit, choose, open_stack
-from stack.base import last_lines, read_settings
-from stack.compose import docker
-from stack.machine import free_ports, processors_apart
+from tools.stack import Stack, StackError, Unit, choose, open_stack
+from tools.stack.base import last_lines, read_settings
+from tools.stack.compose import docker
+from tools.stack.machine import free_ports, processors_apart
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "flask-kit-loadtest"

@@ -6,12 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from reliability.ledger import stored_writes
-from reliability.load import Load
-from stack import Stack, StackError
-from stack.backup import backup, restore
-from stack.compose import ComposeStack
 from tests.clients import wait_until
+from tools.reliability.ledger import stored_writes
+from tools.reliability.load import Load
+from tools.stack import Stack, StackError
+from tools.stack.backup import backup, restore
+from tools.stack.compose import ComposeStack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LIMITS="off", APP_REPLICAS="2", LAB_ENABLED="0")]
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from stack import Stack
-from stack.waiting import wait_until
 from tests.conftest import StackFactory
+from tools.stack import Stack
+from tools.stack.waiting import wait_until
 
 MAX_BODY = 10_485_760
 HTML = {"Accept": "text/html"}

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from reliability.faults import signal_all
-from stack import Stack
-from stack.compose import docker
-from stack.waiting import wait_until
 from tests.conftest import StackFactory
 from tests.hardening.versions import tells_version
+from tools.reliability.faults import signal_all
+from tools.stack import Stack
+from tools.stack.compose import docker
+from tools.stack.waiting import wait_until
 
 pytestmark = pytest.mark.runtimes("compose")
 

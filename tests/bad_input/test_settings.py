@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stack import Stack, StackError, open_stack
-from stack.compose import ComposeStack
-from stack.machine import free_ports
+from tools.stack import Stack, StackError, open_stack
+from tools.stack.compose import ComposeStack
+from tools.stack.machine import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from stack import Stack, Unit
 from tests.clients import Background, Reply, Session, at_once, background, spread, wait_until
 from tests.surgery import Edit, address_of, docker, edited_gateway, unit_list
+from tools.stack import Stack, Unit
 
 pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", GUNICORN_WORKER_CLASS="gthread")
 

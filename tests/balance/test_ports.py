@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stack import Stack
 from tests.clients import wait_until
+from tools.stack import Stack
 
 pytestmark = pytest.mark.runtimes("compose")  # the local runtime is on loopback, where the kernel reuses ports by itself
 # What takes more than 28,000 requests in a minute with the kernel's range takes more than 200 here.

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from stack import Stack
+from tools.stack import Stack
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}

@@ -8,7 +8,7 @@ import pytest
 
 from tests.compose.conftest import ROOT, Ask, Read
 
-TLS = ("compose.tls.yaml",)
+TLS = ("compose/tls.yaml",)
 LINES = (ROOT / ".env.example").read_text().splitlines()
 DOCUMENTED = {match[1]: match[2] for line in LINES if (match := re.fullmatch(r"#?([A-Z_]+)=(.*)", line))}
 

@@ -189,7 +189,7 @@ def test_replicas(read: Read) -> None:
 
 
 def test_the_development_variant_shows_what_is_edited(read: Read) -> None:
-    services = read(variants=("compose.dev.yaml",))["services"]
+    services = read(variants=("compose/dev.yaml",))["services"]
     app = services["app"]
 
     assert {mount["target"]: mount.get("read_only") for mount in app["volumes"] if mount["type"] == "bind"} == {"/srv/app": True}
@@ -207,7 +207,7 @@ def test_the_production_file_mounts_no_source(services: Services) -> None:
 
 def test_another_database_needs_no_container(read: Read) -> None:
     url = "postgresql://kit@db.example.org/kit"
-    model = read(env={"DATABASE_URL": url}, variants=("compose.external-database.yaml",))
+    model = read(env={"DATABASE_URL": url}, variants=("compose/database.yaml",))
 
     assert "database" not in model["services"]
     assert list(model["services"]["migrate"]["depends_on"]) == ["secrets"]
@@ -216,7 +216,7 @@ def test_another_database_needs_no_container(read: Read) -> None:
 
 
 def test_another_database_must_be_named(ask: Ask) -> None:
-    answer = ask("config", variants=("compose.external-database.yaml",))
+    answer = ask("config", variants=("compose/database.yaml",))
 
     assert answer.returncode
     assert "DATABASE_URL is missing a value: set it in .env" in answer.stderr

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from stack import Stack
-from stack.compose import docker
 from tests.conftest import ROOT
+from tools.stack import Stack
+from tools.stack.compose import docker
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env()]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stack import Stack
 from tests.clients import wait_until
+from tools.stack import Stack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env()]
 RUNNING = ("gateway", "app", "database")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from doctor.compose import plugin_problem
 from tests.doctor.kits import Kit
+from tools.doctor.compose import plugin_problem
 
 MakeKit = Callable[..., Kit]
 

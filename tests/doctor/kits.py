@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COPIED = ("docker-compose.yml", "compose.tls.yaml", "compose.http3.yaml", "gunicorn.conf.py", ".env.example", "acme", "nginx", "secrets")
+COPIED = ("docker-compose.yml", "compose/tls.yaml", "compose/http3.yaml", "gunicorn.conf.py", ".env.example", "nginx", "secrets")
 # Said for the gateway's image, so that no test depends on what this machine has built or installed.
 NGINX_VERSION = "1.30.6"
 
@@ -70,8 +70,8 @@ class Kit:
 
 
 def doctor(*arguments: str, env: Mapping[str, str], python: str = sys.executable, cwd: Path = ROOT) -> Report:
-    """Run `python -m doctor`; `env` comes over PATH and the like."""
+    """Run `python -m tools.doctor`; `env` comes over PATH and the like."""
     base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "DOCKER_HOST") if name in os.environ}
-    argv = [python, "-m", "doctor", *arguments]
+    argv = [python, "-m", "tools.doctor", *arguments]
     done = subprocess.run(argv, cwd=cwd, env={**base, **env}, capture_output=True, text=True, timeout=150, check=False)
     return Report(done.returncode, done.stdout, done.stderr)

@@ -196,7 +196,7 @@ def test_without_docker_the_rest_is_checked(make_kit: MakeKit, tmp_path: Path) -
 def test_the_doctor_needs_little(make_kit: MakeKit, tmp_path: Path) -> None:
     """Copied into another project, with a Python that has what the doctor imports and neither gunicorn nor Flask."""
     kit = make_kit()
-    shutil.copytree(ROOT / "doctor", kit.root / "doctor", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tools" / "doctor", kit.root / "tools" / "doctor", ignore=shutil.ignore_patterns("__pycache__"))
     python = bare_python(tmp_path / "venv")
 
     report = kit.doctor("--json", python=python, cwd=kit.root)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from doctor.rules import RULES
 from tests.doctor.conftest import MakeKit
 from tests.doctor.kits import Report
 from tests.tls.pairs import make_pair
+from tools.doctor.rules import RULES
 
 pytestmark = pytest.mark.usefixtures("compose_plugin")
 
@@ -208,17 +208,17 @@ CASES = (
         "secret-defaults", COMPOSE, r"postgresql\+psycopg://kit@database", "postgresql+psycopg://kit:kit@database",
         {"DATABASE_URL": "has a value"}, {COMPOSE},
     ),
-    given("certificate", "TLS_DIR=./tls", {"certificate": "tls/fullchain.pem"}, {"compose.tls.yaml"}, variants=("compose.tls.yaml",)),
+    given("certificate", "TLS_DIR=./tls", {"certificate": "tls/fullchain.pem"}, {"compose/tls.yaml"}, variants=("compose/tls.yaml",)),
     given(
         "hsts", "TLS_HSTS=300", {"Strict-Transport-Security": "max-age=300", "TLS": "off", "TRUSTED_PROXIES": "empty"}, {HSTS, COMPOSE},
     ),
     Case(
         "hsts", HSTS, r'default "";(?=\n    https   .\$\{HSTS\})', "default max-age=300;",
-        {"Strict-Transport-Security": "max-age=300"}, {HSTS}, variants=("compose.tls.yaml",),
+        {"Strict-Transport-Security": "max-age=300"}, {HSTS}, variants=("compose/tls.yaml",),
     ),
     Case(
-        "http3-port", "compose.http3.yaml", "/udp", "",
-        {"Alt-Svc": 'h3=":8443"; ma=86400'}, {HSTS, "compose.http3.yaml"}, variants=("compose.tls.yaml", "compose.http3.yaml"),
+        "http3-port", "compose/http3.yaml", "/udp", "",
+        {"Alt-Svc": 'h3=":8443"; ma=86400'}, {HSTS, "compose/http3.yaml"}, variants=("compose/tls.yaml", "compose/http3.yaml"),
     ),
     given("limits-on", "LIMITS=off", {"LIMITS": "off", "APP_ENV": "production"}, {".env", COMPOSE}, verdict="warn"),
     given(
@@ -286,7 +286,7 @@ def with_tls(make_kit: MakeKit, pair: Callable[[Path], object], *settings: str) 
     for file in folder.iterdir():
         file.chmod(0o644)
     (kit.root / ".env").write_text("\n".join(["TLS_DIR=./tls", "SERVER_NAMES=localhost www.example.org", *settings, ""]))
-    return kit.doctor("--json", *kit.files("compose.tls.yaml", "compose.http3.yaml"))
+    return kit.doctor("--json", *kit.files("compose/tls.yaml", "compose/http3.yaml"))
 
 
 def mismatched(folder: Path) -> None:
@@ -329,6 +329,6 @@ def test_a_key_that_the_gateway_cannot_read_breaks_the_rule(make_kit: MakeKit) -
     kit = make_kit()
     make_pair(kit.root / "tls").key.chmod(0o600)
     (kit.root / ".env").write_text("TLS_DIR=./tls\n")
-    report = kit.doctor("--json", *kit.files("compose.tls.yaml"))
+    report = kit.doctor("--json", *kit.files("compose/tls.yaml"))
 
     assert "tls/privkey.pem cannot be read by user 10101" in report.rules()["certificate"]["files"]["says"]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from doctor import drift, firewall
-from doctor.facts import App, Compose, Facts, Gunicorn, Missing, Nginx, Pool, Waf
-from doctor.judge import Finding, any_broken, judge
-from doctor.nginx import read_tree
-from doctor.rules import RULES
-from doctor.rules.base import Judgement, Verdict
-from doctor.units import Version, show_version
-from doctor.values import Origin, Setting
+from tools.doctor import drift, firewall
+from tools.doctor.facts import App, Compose, Facts, Gunicorn, Missing, Nginx, Pool, Waf
+from tools.doctor.judge import Finding, any_broken, judge
+from tools.doctor.nginx import read_tree
+from tools.doctor.rules import RULES
+from tools.doctor.rules.base import Judgement, Verdict
+from tools.doctor.units import Version, show_version
+from tools.doctor.values import Origin, Setting
 
 HERE = Origin("a test")
 NOT_READ = Missing("not part of this test")

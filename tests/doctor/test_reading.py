@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from doctor import units
-from doctor.application import assigned_lines
-from doctor.compose import Sources
-from doctor.nginx import locate_dumped, locate_source, read_tree, unpack_dump
-from doctor.tree import proxied
-from doctor.values import CannotRead, Origin, variable
 from tests.doctor.conftest import MakeKit
+from tools.doctor import units
+from tools.doctor.application import assigned_lines
+from tools.doctor.compose import Sources
+from tools.doctor.nginx import locate_dumped, locate_source, read_tree, unpack_dump
+from tools.doctor.tree import proxied
+from tools.doctor.values import CannotRead, Origin, variable
 
 
 @pytest.mark.usefixtures("compose_plugin")

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from doctor.rules import RULES
 from tests.doctor.conftest import MakeKit
 from tests.doctor.kits import NGINX_VERSION, ROOT, Kit
+from tools.doctor.rules import RULES
 
 pytestmark = pytest.mark.usefixtures("compose_plugin")
 WIDTH = 80
@@ -48,7 +48,7 @@ def test_no_colour_in_a_pipe(broken_kit: Kit) -> None:
 
 def test_colour_on_a_terminal(broken_kit: Kit) -> None:
     ours, theirs = pty.openpty()
-    argv = [sys.executable, "-m", "doctor", "--dir", str(broken_kit.root), "--runtime", "files"]
+    argv = [sys.executable, "-m", "tools.doctor", "--dir", str(broken_kit.root), "--runtime", "files"]
     with subprocess.Popen(argv, cwd=ROOT, env={**os.environ, "NGINX_VERSION": NGINX_VERSION}, stdout=theirs) as process:
         os.close(theirs)
         printed = b"".join(_until_closed(ours))
@@ -67,6 +67,6 @@ def _until_closed(terminal: int) -> Iterator[bytes]:
 
 
 def test_help_names_the_exit_codes() -> None:
-    done = subprocess.run([sys.executable, "-m", "doctor", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "tools.doctor", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert "Exit code 0: nothing is broken; 1: a rule is broken; 2:" in " ".join(done.stdout.split())

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from stack import Stack, open_stack
-from stack.machine import free_ports
 from tests.conftest import StackFactory
 from tests.doctor.conftest import MakeKit
 from tests.doctor.kits import ROOT, Kit, Report, doctor
+from tools.stack import Stack, open_stack
+from tools.stack.machine import free_ports
 
 # Shared with other tests; LIMITS=off is a warning, and the lab is on for this machine only.
 SETTINGS = {"LIMITS": "off", "LAB_ENABLED": "1", "WEB_CONCURRENCY": "1"}

@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 import httpx
 import pytest
 
-from stack.machine import free_ports
+from tools.stack.machine import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "flaskr:create_app()"
@@ -22,7 +22,7 @@ OPTIONS += ["--migrate", "test -e instance/flaskr.sqlite || flask init-db"]
 
 
 def eject(*arguments: str | Path) -> CompletedProcess[str]:
-    command = [sys.executable, "-m", "eject", *map(str, arguments)]
+    command = [sys.executable, "-m", "tools.eject", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

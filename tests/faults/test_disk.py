@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from reliability.samples import log_files
-from stack import Stack
-from stack.compose import ComposeStack, docker
 from tests.conftest import ROOT
+from tools.reliability.samples import log_files
+from tools.stack import Stack
+from tools.stack.compose import ComposeStack, docker
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LIMITS="off", APP_REPLICAS="2", LAB_ENABLED="0")]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from reliability.faults import FAULTS, MIX
-from reliability.observe import observe
-from stack.compose import ComposeStack
 from tests.conftest import StackFactory
+from tools.reliability.faults import FAULTS, MIX
+from tools.reliability.observe import observe
+from tools.stack.compose import ComposeStack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.xdist_group("faults")]
 

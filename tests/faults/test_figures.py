@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from reliability import report
-from reliability.__main__ import main
-from reliability.ledger import reconcile
-from reliability.load import Request
-from reliability.observe import broken, failed_answers, telling
-from reliability.timeline import effect, p99, seconds
+from tools.reliability import report
+from tools.reliability.__main__ import main
+from tools.reliability.ledger import reconcile
+from tools.reliability.load import Request
+from tools.reliability.observe import broken, failed_answers, telling
+from tools.reliability.timeline import effect, p99, seconds
 
 WRITES = [("a", 201, ""), ("b", 201, ""), ("c", 502, "status 502"), ("d", 0, "TimeoutError"), ("e", 201, "")]
 
@@ -79,7 +79,7 @@ def record(title: str = "A worker is killed <-9>") -> dict[str, Any]:
         "event": "kill-worker",
         "promised": False,
         "rate_per_s": 1.5,
-        "command": "python -m reliability chaos",
+        "command": "python -m tools.reliability chaos",
         "machine": "2 cores",
         "max_in_work": "64",
         "title": title,

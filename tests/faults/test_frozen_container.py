@@ -12,12 +12,12 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from reliability.faults import signal_all
-from stack.base import Unit
-from stack.compose import ComposeStack
-from stack.rollout import addresses
 from tests.clients import wait_until
 from tests.conftest import StackFactory
+from tools.reliability.faults import signal_all
+from tools.stack.base import Unit
+from tools.stack.compose import ComposeStack
+from tools.stack.rollout import addresses
 
 pytestmark = pytest.mark.runtimes("compose")
 

@@ -6,11 +6,11 @@ import httpx
 import pytest
 from kit_app.database import NOT_ASKED
 
-from reliability.faults import FAULTS
-from stack import Stack
-from stack.compose import ComposeStack
-from stack.waiting import wait_until
 from tests.conftest import StackFactory
+from tools.reliability.faults import FAULTS
+from tools.stack import Stack
+from tools.stack.compose import ComposeStack
+from tools.stack.waiting import wait_until
 
 pytestmark = pytest.mark.runtimes("compose")
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from reliability.__main__ import main
-from reliability.ledger import reconcile
-from reliability.load import Request
-from reliability.overload import broken, goodput, judge, write
-from reliability.timeline import effect, seconds
+from tools.reliability.__main__ import main
+from tools.reliability.ledger import reconcile
+from tools.reliability.load import Request
+from tools.reliability.overload import broken, goodput, judge, write
+from tools.reliability.timeline import effect, seconds
 
 # Ten seconds of overload, from 10 to 20: each second 8 answers in time, one late, three refused, the last of them slowly.
 DURING = [
@@ -65,7 +65,7 @@ def record(**verdict: object) -> dict[str, Any]:
         "expect": "what cannot be answered in time",
         "rate_per_s": 27.0,
         "max_in_work": "192",
-        "command": "python -m reliability overload",
+        "command": "python -m tools.reliability overload",
         "machine": "2 cores",
         "ladder": [{"rate_per_s": 10.0, "goodput_per_s": 9.0}],
         "said": str(seen),

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from reliability import soak, soak_report
-from reliability.__main__ import main
-from reliability.drift import FLAT, GROWS, TOO_FEW, drift
-from reliability.ledger import reconcile
-from reliability.load import Load, Outcome, Request
-from reliability.samples import Sample, held, leaks, read_stack
-from reliability.soak import Observation, at_rest, broken, judged
-from stack import Stack
-from stack.compose import docker
 from tests.clients import wait_until
+from tools.reliability import soak, soak_report
+from tools.reliability.__main__ import main
+from tools.reliability.drift import FLAT, GROWS, TOO_FEW, drift
+from tools.reliability.ledger import reconcile
+from tools.reliability.load import Load, Outcome, Request
+from tools.reliability.samples import Sample, held, leaks, read_stack
+from tools.reliability.soak import Observation, at_rest, broken, judged
+from tools.stack import Stack
+from tools.stack.compose import docker
 
 MIB = 2**20
 RATE_PER_S = 5
@@ -129,7 +129,7 @@ def record(heap: Callable[[float], float] = lambda _: 60.0, **changed: Any) -> d
     after = changed.pop("after", counts)
     outcome = Outcome(0.0, 600.0, requests, [], 1, 0, {})
     told = judged(replace(seen, **changed), outcome, reconcile([], {}), counts, after)
-    return {"worker_class": "gthread", "rate_per_s": 5.0, "command": "python -m reliability soak", "machine": "2 cores", **told}
+    return {"worker_class": "gthread", "rate_per_s": 5.0, "command": "python -m tools.reliability soak", "machine": "2 cores", **told}
 
 
 def test_a_soak_that_holds() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stack import Stack
+from tools.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "400"))

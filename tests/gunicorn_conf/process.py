@@ -13,8 +13,8 @@ from subprocess import CompletedProcess
 from types import ModuleType
 from typing import Any
 
-from stack.machine import free_ports
 from tests.clients import wait_until
+from tools.stack.machine import free_ports
 
 HERE = Path(__file__).parent
 CONF = HERE.parents[1] / "gunicorn.conf.py"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from subprocess import CompletedProcess
 from typing import Any
 
-from stack import Stack
+from tools.stack import Stack
 
 WRITES_ROOT = "for folder in / /etc /usr/bin /srv /var; do touch $folder/probe 2>/dev/null && echo wrote $folder; done; true"
 ROOT_USERS = {"", "0", "root", "0:0"}

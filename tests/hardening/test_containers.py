@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from stack import Stack
 from tests.hardening.inspection import WRITES_ROOT, cis_findings, docker, inspect, process_rights, root_processes, root_writes
+from tools.stack import Stack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LAB_ENABLED="1")]
 

@@ -3,8 +3,8 @@
 import psutil
 
 from loadtest.run.kit import usage_of
-from stack import Stack, Unit
 from tests.surgery import docker, unit_list
+from tools.stack import Stack, Unit
 
 # TRUSTED_PROXIES, with which the address from which this machine reaches the gateway is a load balancer's: each client can be given an
 # address of its own by X-Forwarded-For.

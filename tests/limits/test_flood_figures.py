@@ -11,14 +11,14 @@ from loadtest.generation import Generators
 from loadtest.histogram import Histogram
 from loadtest.order import Order, StepOrder
 from loadtest.recorder import ALL
-from reliability.overload import keep_apart
-from stack import Stack
-from stack.compose import ComposeStack
-from stack.machine import processors_apart
 from tests.clients import Session
 from tests.limits.flooder import flooding
 from tests.limits.servers import PROXIES, cpu_s, family
 from tests.surgery import gateway_url
+from tools.reliability.overload import keep_apart
+from tools.stack import Stack
+from tools.stack.compose import ComposeStack
+from tools.stack.machine import processors_apart
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600), pytest.mark.stack_env(LAB_ENABLED="1", TRUSTED_PROXIES=PROXIES)]
 

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from loadtest.run.cgroups import container_usage
-from stack import Stack
-from stack.compose import docker
-from stack.machine import processors
 from tests.surgery import unit_list
+from tools.stack import Stack
+from tools.stack.compose import docker
+from tools.stack.machine import processors
 
 pytestmark = pytest.mark.runtimes("compose")
 # Wants a whole processor, and ends by itself.

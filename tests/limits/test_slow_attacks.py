@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stack import Stack
 from tests.clients import PATIENCE_S, Background, Reply, Session, percentile_ms, wait_until
 from tests.limits.servers import PROXIES, family, memory_bytes, open_files
 from tests.surgery import gateway_url
+from tools.stack import Stack
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 

@@ -1,4 +1,4 @@
-"""compose.locust.yaml: Locust's master and its workers in containers beside the site, as its first lines say."""
+"""compose/locust.yaml: Locust's master and its workers in containers beside the site, as its first lines say."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from stack import Stack
 from tests.clients import wait_until
+from tools.stack import Stack
 
-VARIANT = Path(__file__).resolve().parents[2] / "compose.locust.yaml"
+VARIANT = Path(__file__).resolve().parents[2] / "compose" / "locust.yaml"
 WORKERS = 2
 
 

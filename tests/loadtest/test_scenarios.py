@@ -6,8 +6,8 @@ import pytest
 
 from loadtest.generation import Generated, Generators
 from loadtest.order import Order, StepOrder
-from stack import Stack
 from tests.loadtest.servers import NEVER, running
+from tools.stack import Stack
 
 # What each scenario asks for, by the names that its requests have in the figures.
 REQUESTS = {

@@ -10,8 +10,8 @@ import pytest
 
 from loadtest.catalogue import load_candidates
 from loadtest.run import kit
-from stack import StackError
-from stack.compose import docker
+from tools.stack import StackError
+from tools.stack.compose import docker
 
 pytestmark = pytest.mark.runtimes("compose")
 REQUESTS = 100

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from stack.machine import free_ports
 from tests.clients import wait_until
 from tests.gateways import Gateways
 from tests.nginx.containers import Site, docker
 from tests.nginx.gateway import HOST, Gateway
+from tools.stack.machine import free_ports
 
 __all__ = ["Gateways"]
 

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import httpx
 
-from stack.machine import MORE_FOLDERS, free_ports
 from tests.clients import wait_until
+from tools.stack.machine import MORE_FOLDERS, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 RENDER = ROOT / "nginx" / "render"

@@ -10,9 +10,9 @@ from typing import Any
 import crossplane
 import pytest
 
-from stack.machine import free_ports
 from tests.nginx.conftest import Gateways
 from tests.nginx.gateway import PATH, RENDER, ROOT, render
+from tools.stack.machine import free_ports
 
 NEWEST, OLDEST = "1.30.6", "1.22.1"
 INJECTED = 'x; } server { listen 9; } "'

@@ -12,14 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from reliability.ledger import reconcile, stored_writes
-from reliability.load import Load, Outcome
-from stack import Stack
-from stack.compose import ComposeStack
-from stack.machine import free_ports
 from tests.clients import wait_until
 from tests.conftest import ROOT, Stacks
 from tests.surgery import docker, unit_list
+from tools.reliability.ledger import reconcile, stored_writes
+from tools.reliability.load import Load, Outcome
+from tools.stack import Stack
+from tools.stack.compose import ComposeStack
+from tools.stack.machine import free_ports
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.xdist_group("rollout")]
 
@@ -50,13 +50,13 @@ class Site:
         return name
 
     def command(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m stack` on it, with other settings where `changed` names them."""
-        command = [sys.executable, "-m", "stack", "--runtime", "compose", "--name", self.stack.name, *arguments]
+        """Run `python -m tools.stack` on it, with other settings where `changed` names them."""
+        command = [sys.executable, "-m", "tools.stack", "--runtime", "compose", "--name", self.stack.name, *arguments]
         return subprocess.run(command, cwd=ROOT, env={**self.environment, **changed}, capture_output=True, text=True, check=False)
 
     def started(self, *arguments: str) -> subprocess.Popen[str]:
         """The same, going on in a process group of its own; its errors are written among what it says."""
-        command = [sys.executable, "-u", "-m", "stack", "--runtime", "compose", "--name", self.stack.name, *arguments]
+        command = [sys.executable, "-u", "-m", "tools.stack", "--runtime", "compose", "--name", self.stack.name, *arguments]
         return subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )

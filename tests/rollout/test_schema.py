@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from reliability.load import Load, Outcome
-from stack import Stack
 from tests.clients import wait_until
+from tools.reliability.load import Load, Outcome
+from tools.stack import Stack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LIMITS="off", APP_REPLICAS="2", LAB_ENABLED="0")]
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from stack import Stack
 from tests.clients import Readers, Reply, Senders, Session, percentile_ms, slow_clients, steady, wait_until
 from tests.surgery import Edit, TempFiles, Workers, bare_url, directive, edited_gateway, gateway_url
+from tools.stack import Stack
 
 # Uploads here are plain bytes, which the firewall refuses unless they are named.
 pytestmark = pytest.mark.stack_env(

@@ -9,8 +9,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from stack import open_stack
-from stack.local import LocalStack
+from tools.stack import open_stack
+from tools.stack.local import LocalStack
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., CompletedProcess[str]]
@@ -27,7 +27,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def command_line(*arguments: str, name: str, runtime: str = "local") -> list[str]:
-    return [sys.executable, "-m", "stack", "--name", name, "--runtime", runtime, *arguments]
+    return [sys.executable, "-m", "tools.stack", "--name", name, "--runtime", runtime, *arguments]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def name(new_name: Callable[[], str]) -> str:
 
 @pytest.fixture
 def run(name: str, free_port: int) -> Command:
-    """Return a function that runs `python -m stack ARGUMENTS`, by default for the local stack `name` on a free port."""
+    """Return a function that runs `python -m tools.stack ARGUMENTS`, by default for the local stack `name` on a free port."""
 
     def run(*arguments: str, runtime: str = "local", prefix: tuple[str, ...] = (), **settings: str) -> CompletedProcess[str]:
         return subprocess.run(

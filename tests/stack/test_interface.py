@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from stack import Stack
 from tests.clients import wait_until
 from tests.conftest import StackFactory
+from tools.stack import Stack
 
 pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
 

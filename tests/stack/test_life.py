@@ -12,9 +12,9 @@ import httpx
 import psutil
 import pytest
 
-from stack import StackError, open_stack
-from stack.local import RECORD, LocalStack, Record
-from stack.waiting import wait_until
+from tools.stack import StackError, open_stack
+from tools.stack.local import RECORD, LocalStack, Record
+from tools.stack.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., CompletedProcess[str]]
@@ -185,7 +185,7 @@ def test_up_replaces_what_a_killed_supervisor_left_behind(local: LocalStack, nam
 
 
 def test_two_stacks_side_by_side_do_not_touch_each_other(new_name: Callable[[], str]) -> None:
-    from stack.machine import free_ports
+    from tools.stack.machine import free_ports
 
     first, second = (
         open_stack("local", name=new_name(), env={"GATEWAY_PORT": str(port), "WEB_CONCURRENCY": "1", "APP_REPLICAS": "1"})

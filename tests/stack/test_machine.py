@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from stack import StackError
-from stack.machine import free_ports
+from tools.stack import StackError
+from tools.stack.machine import free_ports
 
 
 @pytest.fixture(autouse=True)

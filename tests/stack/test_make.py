@@ -35,7 +35,7 @@ def test_the_targets_for_deployment_stand_alone() -> None:
 
 
 def test_up_chooses_the_runtime_through_the_stack_command() -> None:
-    assert "-m stack up" in make("--dry-run", "up").stdout
+    assert "-m tools.stack up" in make("--dry-run", "up").stdout
 
 
 SKIPPING = "tests/stack/test_interface.py::test_the_configuration_of_nginx_can_be_read[compose]"

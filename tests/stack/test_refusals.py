@@ -10,9 +10,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from stack import StackError, open_stack
-from stack.choice import ANSWER_TIMEOUT_S, choose, missing_for_compose
-from stack.machine import find_command
+from tools.stack import StackError, open_stack
+from tools.stack.choice import ANSWER_TIMEOUT_S, choose, missing_for_compose
+from tools.stack.machine import find_command
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., CompletedProcess[str]]

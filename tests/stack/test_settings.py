@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.base import read_settings
+from tools.stack.base import read_settings
 
 
 def test_the_environment_beats_the_file_and_the_caller_beats_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from stack import Stack
 from tests.surgery import docker
+from tools.stack import Stack
 
 # The stack of tests/hardening: one start for both.
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LAB_ENABLED="1")]

@@ -24,13 +24,13 @@ def run(*command: str, env: Mapping[str, str] | None = None) -> CompletedProcess
 
 @pytest.fixture
 def drift(image: str, tmp_path: Path) -> Drift:
-    """Return a function that runs supply/drift on the gateway's image, with lists of the test's own."""
-    return lambda what: run(str(ROOT / "supply" / "drift"), what, image, env={"RELEASED": str(tmp_path)})
+    """Return a function that runs tools/supply/drift on the gateway's image, with lists of the test's own."""
+    return lambda what: run(str(ROOT / "tools" / "supply" / "drift"), what, image, env={"RELEASED": str(tmp_path)})
 
 
 @pytest.mark.runtimes("compose")
 def test_the_list_names_what_the_gateway_consists_of(image: str) -> None:
-    lines = run(str(ROOT / "supply" / "packages"), image).stdout.splitlines()
+    lines = run(str(ROOT / "tools" / "supply" / "packages"), image).stdout.splitlines()
     names = {line.split("\t")[0]: line.split("\t") for line in lines}
 
     assert {"nginx", "libssl3t64", "openssl", "modsecurity-crs"} <= names.keys()
@@ -60,7 +60,7 @@ def test_a_service_that_does_not_answer_is_no_clean_bill(tmp_path: Path) -> None
     fake = tmp_path / "uvx"
     fake.write_text("#!/bin/sh\necho 'No known vulnerabilities found, 35 skipped'\necho 'flask could not be audited: flask (3.1.3)'\n")
     fake.chmod(0o755)
-    done = run(str(ROOT / "supply" / "audit"), env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    done = run(str(ROOT / "tools" / "supply" / "audit"), env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
 
     assert done.returncode == 2
     assert "nothing was compared" in done.stderr
@@ -74,9 +74,9 @@ def test_the_audit_ends_as_it_found(tmp_path: Path, says: str, ends: int) -> Non
     fake.write_text(f"#!/bin/sh\necho '{says}'\nexit {min(ends, 1)}\n")
     fake.chmod(0o755)
 
-    assert run(str(ROOT / "supply" / "audit"), env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).returncode == ends
+    assert run(str(ROOT / "tools" / "supply" / "audit"), env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).returncode == ends
 
 
 @pytest.mark.parametrize("arguments", [(), ("other",), ("check",)])
 def test_wrong_use_of_drift(arguments: tuple[str, ...]) -> None:
-    assert run(str(ROOT / "supply" / "drift"), *arguments).returncode == 2
+    assert run(str(ROOT / "tools" / "supply" / "drift"), *arguments).returncode == 2

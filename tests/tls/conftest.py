@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from stack.machine import free_ports
 from tests.gateways import Gateways
 from tests.nginx.gateway import HOST
 from tests.smuggling.wire import Recorder
 from tests.tls.pairs import Pair, make_pair
 from tests.tls.tls import TlsGateway
+from tools.stack.machine import free_ports
 
 StartTls = Callable[..., TlsGateway]
 

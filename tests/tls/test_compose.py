@@ -1,4 +1,4 @@
-"""compose.tls.yaml as a user starts it: a certificate of one's own at first, then one from an ACME authority, renewed beside traffic."""
+"""compose/tls.yaml as a user starts it: a certificate of one's own at first, then one from an ACME authority, renewed beside traffic."""
 
 import socket
 import threading
@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from stack import Stack
-from stack.machine import free_ports
 from tests.clients import wait_until
 from tests.hardening.inspection import cis_findings, inspect, process_rights, root_processes, root_writes
 from tests.tls.pairs import make_pair
 from tests.tls.tls import TlsGateway, serial
+from tools.stack import Stack
+from tools.stack.machine import free_ports
 
 pytestmark = pytest.mark.runtimes("compose")
 
@@ -55,7 +55,7 @@ def stack(stack_factory: Callable[..., Stack], authority: Path, tls_port: int) -
         "TLS_HSTS": "600",
     }
     root = HERE.parents[1]
-    return stack_factory(env, [root / "compose.tls.yaml", HERE / "compose.pebble.yaml"])
+    return stack_factory(env, [root / "compose/tls.yaml", HERE / "compose.pebble.yaml"])
 
 
 def shown(stack: Stack) -> tuple[int, bytes]:

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from stack import Stack
 from tests.clients import Reply, at_once
+from tools.stack import Stack
 
 CLASSES = ("sync", "gthread", "gevent", "tornado")
 # Requests that one process has in work at once: with these classes several, with the others one after the other.

@@ -1,0 +1,41 @@
+"""Start, look at and stop the kit: one interface, two runtimes.
+
+- "compose": containers, driven through the `docker compose` command;
+- "local": the same nginx and gunicorn files as plain processes on loopback.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tools.stack.base import DEFAULT_NAME, Stack, StackError, Unit, check_name, read_settings
+from tools.stack.choice import Choice, choose
+from tools.stack.compose import ComposeStack
+from tools.stack.local import LocalStack
+
+__all__ = ["Choice", "Stack", "StackError", "Unit", "choose", "open_stack"]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def open_stack(
+    runtime: str = "auto",
+    *,
+    name: str = DEFAULT_NAME,
+    env: Mapping[str, str] | None = None,
+    overrides: Sequence[Path] = (),
+    root: Path = REPOSITORY,
+) -> Stack:
+    """Return the stack `name` of the kit in `root`, started or not.
+
+    `runtime` is "auto", "compose" or "local"; with "auto" the setting RUNTIME decides, and without it what this machine can run.
+    `env` is laid over `.env` and the environment. `overrides` are Compose files merged over docker-compose.yml;
+    the local runtime refuses them, because it would leave out what they ask for.
+    """
+    check_name(name)
+    settings = read_settings(root, env)
+    choice = choose(runtime, name=name, root=root, settings=settings)
+    if choice.runtime == "compose":
+        return ComposeStack(name, root=root, settings=settings, overrides=overrides)
+    if overrides:
+        raise StackError("the local runtime cannot merge Compose files", hint="use RUNTIME=compose", exit_code=2)
+    return LocalStack(name, root=root, settings=settings)

@@ -1,0 +1,257 @@
+"""The real thing: containers, driven through the `docker compose` command."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import IO, Any
+
+import click
+from dotenv import dotenv_values
+
+from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines
+from tools.stack.waiting import answers_ok, ready_path, wait_until
+
+# The order in which a request meets them; services that are not named here come last.
+ORDER = ("gateway", "app", "downstream", "database")
+GATEWAY_PORT_IN_CONTAINER = "8080"
+TLS_PORT_IN_CONTAINER = "8443"
+# The address of a published port that listens on every interface is not one to connect to.
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared with, never bound
+
+
+def docker(*arguments: str) -> str:
+    """Run a docker command and return what it prints; StackError, with its last lines, when it fails."""
+    answer = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise StackError(f"docker {arguments[0]} failed", details=last_lines(answer.stderr))
+    return answer.stdout.strip()
+
+
+# How a service that refuses wrong settings is asked about them.
+CHECKS = {"app": ("gunicorn", "--config", "/srv/gunicorn.conf.py", "--check-config"), "gateway": ("nginx", "-t")}
+
+
+def trial(service: str) -> tuple[str, ...]:
+    """Return the arguments of `docker compose` that let a new container of CHECKS read its settings, and end."""
+    return ("run", "--rm", "--no-deps", "--no-TTY", service, *CHECKS[service])
+
+
+# Status, health ("" without a check), exit code of the last end, and how often the engine has begun it anew.
+_STATE = "{{.State.Status}},{{if .State.Health}}{{.State.Health.Status}}{{end}},{{.State.ExitCode}},{{.RestartCount}}"
+
+
+class ComposeStack:
+    """One Compose project. The Compose file in the root folder says what it consists of."""
+
+    runtime = "compose"
+
+    def __init__(self, name: str, *, root: Path, settings: Mapping[str, str], overrides: Sequence[Path] = ()) -> None:
+        self.name = name
+        self._root = root
+        self._given = dict(settings)
+        self._settings = self._given
+        self._overrides = [path.resolve() for path in overrides]
+
+    @property
+    def url(self) -> str:
+        # With compose/tls.yaml the plain port only leads to the other one. A port that the image names and nobody publishes is ":0".
+        secure = [line for line in self._capture("port", "gateway", TLS_PORT_IN_CONTAINER).stdout.split() if not line.endswith(":0")]
+        scheme = "https" if secure else "http"
+        published = secure or self._read("port", "gateway", GATEWAY_PORT_IN_CONTAINER).split()
+        if not published:
+            raise StackError(f"the stack {self.name} publishes no port", hint="run make up")
+        host, _, port = published[0].rpartition(":")
+        return f"{scheme}://{WILDCARDS.get(host, host)}:{port}"
+
+    @property
+    def replicas(self) -> int:
+        return sum(unit.service == "app" for unit in self.processes())
+
+    def up(self, *, wait: bool = True, build: bool = True) -> None:
+        self._warn()
+        fresh = not self._all()
+        waiting = ["--wait", "--wait-timeout", str(READY_TIMEOUT_S)] if wait else []
+        # Built apart, so that the time it takes does not count against the wait.
+        if build:
+            self._run("build")
+        if not fresh:
+            self._check()
+        try:
+            self._run("up", "--detach", *waiting, *(["--no-build"] if build else []))
+            if wait:
+                self._wait()
+        except BaseException as error:
+            details = self._explain()
+            # A stack that served before this call is left alone: it may serve still. Volumes are kept: they may be older than this call.
+            if fresh:
+                self._run("down", "--remove-orphans", check=False)
+            if isinstance(error, StackError):
+                raise StackError(error.message, hint=error.hint, details=details) from None
+            raise
+
+    def down(self, *, volumes: bool = False) -> None:
+        self._run("down", "--remove-orphans", *(["--volumes"] if volumes else []))
+
+    def scale(self, service: str, count: int) -> None:
+        self._run(
+            *("up", "--detach", "--no-recreate", "--no-deps", "--no-build", "--wait", "--wait-timeout", str(READY_TIMEOUT_S)),
+            *("--scale", f"{service}={count}", service),
+        )
+
+    def restart(self, service: str, env: Mapping[str, str]) -> None:
+        self._settings = {**self._given, **env}
+        # Its progress is for nobody: whoever restarts often says so, and a failure is told with the last lines.
+        self._read(
+            "up", "--detach", "--force-recreate", "--no-deps", "--no-build", "--wait", "--wait-timeout", str(READY_TIMEOUT_S), service
+        )
+        self._wait()
+
+    def logs(self, service: str | None = None) -> str:
+        return self._read("logs", "--no-color", *([service] if service else []))
+
+    def follow_logs(self, service: str | None = None) -> None:
+        self._run("logs", "--follow", "--tail", "100", *([service] if service else []), check=False)
+
+    def exec(self, service: str, argv: list[str], *, index: int = 1) -> CompletedProcess[str]:
+        # A rollout leaves containers with higher numbers, so the first is asked for without one.
+        return self._capture("exec", "--no-TTY", *(["--index", str(index)] if index > 1 else []), service, *argv)
+
+    def nginx_config(self) -> str:
+        answer = self.exec("gateway", ["nginx", "-T"])
+        if answer.returncode:
+            raise StackError("nginx does not accept its configuration", details=last_lines(answer.stderr))
+        return answer.stdout
+
+    def processes(self) -> list[Unit]:
+        return [_unit(row, self._addresses(row["ID"])) for row in self._all() if row["State"] == "running"]
+
+    containers = processes
+
+    def units(self, service: str = "") -> list[Unit]:
+        """Every container of the stack, or of one of its services, those that have ended too."""
+        return [_unit(row, "") for row in self._all() if service in {"", row["Service"]}]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What the stack was opened with, over `.env` and the environment."""
+        return self._settings
+
+    @property
+    def root(self) -> Path:
+        """The folder of docker-compose.yml."""
+        return self._root
+
+    def setting(self, name: str) -> str:
+        """Return one setting, "" when it has none."""
+        return self._settings.get(name, "").strip()
+
+    def compose(self, *arguments: str) -> CompletedProcess[str]:
+        """Run `docker compose` on this stack; never raises for its exit code."""
+        return self._capture(*arguments)
+
+    def pipe(self, *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> CompletedProcess[bytes]:
+        """Run `docker compose` on this stack between two files; never raises for its exit code."""
+        return subprocess.run(
+            self._command(*arguments),
+            cwd=self._root,
+            env=self._settings,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=stdout or subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    def _wait(self) -> None:
+        """Healthy containers are not yet a request that passes through all of them."""
+        url = f"{self.url}{ready_path(self._settings)}"
+        wait_until(lambda: answers_ok(url, self._settings), READY_TIMEOUT_S, f"{url} does not answer with 200")
+
+    def _check(self) -> None:
+        """Let new containers read the settings before the old ones are touched: Compose takes those away first, and looks then."""
+        for service in CHECKS:
+            answer = self._capture(*trial(service))
+            if answer.returncode:
+                details = last_lines(answer.stderr or answer.stdout)
+                raise StackError(f"{service} does not accept its settings", hint="what runs is as it was", details=details, exit_code=2)
+
+    def _warn(self) -> None:
+        """Say which gunicorn settings stay here: Compose passes on what its file names, and all of .env."""
+        named = (self._root / "docker-compose.yml").read_text().partition("\nservices:")[0]
+        env_file = dotenv_values(self._root / ".env")
+        for name in sorted(self._settings):
+            ours = name.startswith("GUNICORN_") or name == "PRELOAD_LIBRARIES"
+            if ours and name not in env_file and f"    {name}:" not in named:
+                click.echo(f"{name} does not reach the containers: write it into .env, or name it in docker-compose.yml", err=True)
+
+    def _all(self) -> list[dict[str, Any]]:
+        """Every container of the project but those of `docker compose run`, in the order of ORDER, as `docker compose ps` has it."""
+        rows = [json.loads(line) for line in self._read("ps", "--all", "--format", "json").splitlines() if line.startswith("{")]
+        rows = [row for row in rows if "com.docker.compose.oneoff=True" not in row["Labels"].split(",")]
+        rank = {service: position for position, service in enumerate(ORDER)}
+        return sorted(rows, key=lambda row: (rank.get(row["Service"], len(ORDER)), row["Name"]))
+
+    def _addresses(self, container: str) -> str:
+        template = "{{range $name, $network := .NetworkSettings.Networks}}{{$network.IPAddress}} {{end}}"
+        answer = subprocess.run(
+            ["docker", "inspect", "--format", template, container],
+            capture_output=True,
+            text=True,
+            env=self._settings,
+            check=False,
+        )
+        return ", ".join(answer.stdout.split())
+
+    def _explain(self) -> str:
+        """The last log lines of every service that failed, for an error that is already on its way.
+
+        One that refuses to start is begun again and again: for moments it runs, and what `docker compose ps` says of it was true of
+        two different moments. How often it was begun tells it in any of them.
+        """
+        parts: dict[str, str] = {}
+        with suppress(StackError):
+            for row in self._all():
+                state, health, code, begun = docker("inspect", "--format", _STATE, row["ID"]).split(",")
+                if health != "healthy" and (health or code != "0" or begun != "0" or state not in {"running", "exited", "created"}):
+                    tail = self._read("logs", "--no-color", "--tail", str(LOG_TAIL_LINES), row["Service"])
+                    parts[row["Service"]] = f"{row['Service']} is {health or state} (exit code {code}):\n{tail.rstrip()}"
+        return "\n".join(parts.values())
+
+    def _command(self, *arguments: str) -> list[str]:
+        files = ["-f", "docker-compose.yml", *(part for path in self._overrides for part in ("-f", str(path)))]
+        # Without overrides Compose finds its files itself, so that a user's docker-compose.override.yml counts as it does by hand.
+        files = files if self._overrides else []
+        # Whatever was started must be stopped, also when LAB_ENABLED has changed since.
+        every_profile = arguments[0] in {"down", "ps", "logs"}
+        profiles = ["--profile", "*"] if every_profile else ["--profile", "lab"] if is_on(self._settings, "LAB_ENABLED") else []
+        return ["docker", "compose", "-p", self.name, *files, *profiles, *arguments]
+
+    def _run(self, *arguments: str, check: bool = True) -> None:
+        """Run a command whose progress the user wants to see."""
+        code = subprocess.run(self._command(*arguments), cwd=self._root, env=self._settings, check=False).returncode
+        if code and check:
+            raise StackError(f"docker compose {arguments[0]} failed (exit code {code})", hint="its own words are above")
+
+    def _capture(self, *arguments: str) -> CompletedProcess[str]:
+        return subprocess.run(
+            self._command(*arguments),
+            cwd=self._root,
+            env=self._settings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def _read(self, *arguments: str) -> str:
+        answer = self._capture(*arguments)
+        if answer.returncode:
+            raise StackError(f"docker compose {arguments[0]} failed", details=last_lines(answer.stderr))
+        return answer.stdout
+
+
+def _unit(row: Mapping[str, Any], networks: str) -> Unit:
+    published = {f"{port['URL']}:{port['PublishedPort']}" for port in row.get("Publishers") or [] if port["PublishedPort"]}
+    address = ", ".join(sorted(published)) or networks
+    return Unit(row["Service"], row["ID"], address, row["Health"] or row["State"])
