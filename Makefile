@@ -105,8 +105,7 @@ clean: #: Remove the virtual environment and the caches (the data of stacks is k
 
 .PHONY: eject
 eject: ## Copy the kit into a project: make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--help"]
-	@requirements/venv eject
-	@$(IN_VENV) python -m tools.eject $(ARGS) "$(DEST)" "$(APP_MODULE)"
+	@python3 tools/eject.py $(ARGS) "$(DEST)" "$(APP_MODULE)"
 
 # --- Measuring --------------------------------------------------------------------------------------------------------
 # PROFILE=smoke|quick|full  RUNTIME=compose|local  APP=package.module:app  SCENARIO=path/to/locustfile.py  RESUME=folder

@@ -53,8 +53,8 @@ def read(ask: Ask) -> Read:
 
 @pytest.fixture
 def model(read: Read) -> Model:
-    """The file with nothing set."""
-    return read()
+    """The file with nothing set, and with the lab's services beside the others."""
+    return read(variants=("compose/lab.yaml",))
 
 
 @pytest.fixture

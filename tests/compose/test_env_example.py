@@ -43,7 +43,9 @@ def test_every_setting_that_passes_from_a_shell_is_documented(read: Read) -> Non
 
 
 def test_what_is_documented_is_used() -> None:
-    sources = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", *TLS, "gunicorn.conf.py", "app/probe.py"))
+    sources = "".join(
+        (ROOT / name).read_text() for name in ("docker-compose.yml", "compose/lab.yaml", *TLS, "gunicorn.conf.py", "app/probe.py")
+    )
     sources += (ROOT / "app/kit_app/settings.py").read_text().upper()
 
     assert [name for name in DOCUMENTED if name not in sources and not name.startswith("GUNICORN_")] == []

@@ -10,14 +10,14 @@ import pytest
 from tests.clients import wait_until
 from tools.stack import Stack
 
-VARIANT = Path(__file__).resolve().parents[2] / "compose" / "locust.yaml"
+OVERLAYS = [Path(__file__).resolve().parents[2] / "compose" / name for name in ("lab.yaml", "locust.yaml")]
 WORKERS = 2
 
 
 @pytest.mark.runtimes("compose")
 @pytest.mark.timeout(600)  # its image is built here
 def test_a_master_gives_visitors_to_its_workers(stack_factory: Callable[..., Stack], free_port: int) -> None:
-    stack = stack_factory({"APP_REPLICAS": "1", "LOCUST_PORT": str(free_port)}, [VARIANT])
+    stack = stack_factory({"APP_REPLICAS": "1", "LOCUST_PORT": str(free_port)}, OVERLAYS)
     stack.scale("locust-worker", WORKERS)
     with httpx.Client(base_url=f"http://127.0.0.1:{free_port}", timeout=20) as locust:
 

@@ -18,6 +18,8 @@ from tools.stack.waiting import answers_ok, ready_path, wait_until
 ORDER = ("gateway", "app", "downstream", "database")
 GATEWAY_PORT_IN_CONTAINER = "8080"
 TLS_PORT_IN_CONTAINER = "8443"
+LAB = "compose/lab.yaml"
+OVERRIDES = ("docker-compose.override.yml", "docker-compose.override.yaml")
 # The address of a published port that listens on every interface is not one to connect to.
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared with, never bound
 
@@ -220,13 +222,20 @@ class ComposeStack:
         return "\n".join(parts.values())
 
     def _command(self, *arguments: str) -> list[str]:
-        files = ["-f", "docker-compose.yml", *(part for path in self._overrides for part in ("-f", str(path)))]
-        # Without overrides Compose finds its files itself, so that a user's docker-compose.override.yml counts as it does by hand.
-        files = files if self._overrides else []
-        # Whatever was started must be stopped, also when LAB_ENABLED has changed since.
-        every_profile = arguments[0] in {"down", "ps", "logs"}
-        profiles = ["--profile", "*"] if every_profile else ["--profile", "lab"] if is_on(self._settings, "LAB_ENABLED") else []
-        return ["docker", "compose", "-p", self.name, *files, *profiles, *arguments]
+        # Whatever was started must be stopped, also when LAB_ENABLED or the profiles have changed since.
+        everything = arguments[0] in {"down", "ps", "logs"}
+        files = [part for file in self._files(lab=everything or is_on(self._settings, "LAB_ENABLED")) for part in ("-f", file)]
+        return ["docker", "compose", "-p", self.name, *files, *(["--profile", "*"] if everything else []), *arguments]
+
+    def _files(self, *, lab: bool) -> list[str]:
+        """Return the Compose files to name; none when Compose is to find them itself, as it does when it is called by hand."""
+        overlays = list(self._overrides)
+        if lab and (file := self._root / LAB).is_file() and file not in overlays:
+            overlays.append(file)
+        if not overlays or self._overrides:
+            return [*(["docker-compose.yml"] if overlays else []), *map(str, overlays)]
+        own = [name for name in ("docker-compose.yml", *OVERRIDES) if (self._root / name).is_file()]
+        return [*(self.setting("COMPOSE_FILE").split(":") if self.setting("COMPOSE_FILE") else own), *map(str, overlays)]
 
     def _run(self, *arguments: str, check: bool = True) -> None:
         """Run a command whose progress the user wants to see."""

@@ -1,0 +1,79 @@
+"""Copying a second time: what changed in the kit comes, what was edited stays."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.eject.conftest import eject
+
+EDITED, UNEDITED = "nginx/nginx.conf.template", "gunicorn.conf.py"
+
+
+@pytest.fixture
+def copied(shop: Path, kit: Path) -> Path:
+    """The project with the kit in it, and a line of its own in one file."""
+    first = eject(shop, "shop:app", kit=kit)
+    assert first.returncode == 0, first.stderr
+    with (shop / EDITED).open("a") as file:
+        file.write("# mine\n")
+    return shop
+
+
+def change(path: Path) -> None:
+    path.write_text(path.read_text() + "# newer\n")
+
+
+def test_without_a_change_nothing_is_done(copied: Path, kit: Path) -> None:
+    again = eject(copied, "shop:app", kit=kit)
+
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("0 files were copied")
+    assert (copied / EDITED).read_text().endswith("# mine\n")
+
+
+def test_a_change_comes_and_is_shown(copied: Path, kit: Path) -> None:
+    change(kit / UNEDITED)
+    again = eject(copied, "shop:app", kit=kit)
+
+    assert f"updated: {UNEDITED}\n" in again.stdout
+    assert "+# newer\n" in again.stdout
+    assert (copied / UNEDITED).read_bytes() == (kit / UNEDITED).read_bytes()
+
+
+def test_an_edited_file_is_left_alone_and_the_change_is_shown(copied: Path, kit: Path) -> None:
+    change(kit / EDITED)
+    again = eject(copied, "shop:app", kit=kit)
+
+    assert f"edited here, so left alone: {EDITED}\n" in again.stdout
+    assert "-# mine\n+# newer\n" in again.stdout
+    assert (copied / EDITED).read_text().endswith("# mine\n")
+
+
+def test_it_is_overwritten_when_that_is_said(copied: Path, kit: Path) -> None:
+    change(kit / EDITED)
+    again = eject(copied, "shop:app", "--overwrite", EDITED, kit=kit)
+
+    assert f"updated: {EDITED}\n" in again.stdout
+    assert (copied / EDITED).read_bytes() == (kit / EDITED).read_bytes()
+
+
+def test_a_deleted_file_does_not_come_back(copied: Path, kit: Path) -> None:
+    (copied / "compose" / "tls.yaml").unlink()
+    eject(copied, "shop:app", kit=kit)
+
+    assert not (copied / "compose" / "tls.yaml").exists()
+
+
+def test_a_file_that_left_the_kit_is_named_and_kept(copied: Path, kit: Path) -> None:
+    (kit / "nginx" / "mime.types").unlink()
+    again = eject(copied, "shop:app", kit=kit)
+
+    assert "no longer in the kit, delete it unless it is yours by now: nginx/mime.types\n" in again.stdout
+    assert (copied / "nginx" / "mime.types").is_file()
+
+
+def test_the_settings_are_the_projects_own(copied: Path, kit: Path) -> None:
+    (copied / ".env").write_text("APP_MODULE=other:app\n")
+    eject(copied, "shop:app", kit=kit)
+
+    assert (copied / ".env").read_text() == "APP_MODULE=other:app\n"

@@ -1,0 +1,57 @@
+"""What is refused, with what would be right, before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.eject.conftest import eject
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [("shop", "right would be package.module:app"), ("shop:app(1)", "right would be"), ("cart:app", "the package or module cart")],
+)
+def test_a_wrong_module(shop: Path, module: str, said: str) -> None:
+    before = sorted(shop.rglob("*"))
+    answer = eject(shop, module)
+
+    assert answer.returncode
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert sorted(shop.rglob("*")) == before
+
+
+def test_a_folder_that_is_no_project(tmp_path: Path) -> None:
+    answer = eject(tmp_path / "nowhere", "shop:app")
+
+    assert answer.returncode
+    assert "requirements.txt" in answer.stderr
+
+
+def test_a_project_without_a_list_of_packages(shop: Path) -> None:
+    (shop / "requirements.txt").unlink()
+    answer = eject(shop, "shop:app")
+
+    assert answer.returncode
+    assert "requirements.txt" in answer.stderr
+
+
+def test_a_file_of_the_projects_own_is_in_the_way(shop: Path) -> None:
+    mine = shop / "gunicorn.conf.py"
+    mine.write_text("workers = 1\n")
+    refused = eject(shop, "shop:app")
+
+    assert refused.returncode
+    assert "gunicorn.conf.py" in refused.stderr
+    assert "--overwrite FILE" in refused.stderr
+    assert mine.read_text() == "workers = 1\n"
+    assert not (shop / "docker-compose.yml").exists()
+    assert eject(shop, "shop:app", "--overwrite", "gunicorn.conf.py").returncode == 0
+    assert mine.read_text() != "workers = 1\n"
+
+
+def test_a_file_that_the_kit_does_not_have(shop: Path) -> None:
+    answer = eject(shop, "shop:app", "--overwrite", "nginx.conf")
+
+    assert answer.returncode
+    assert "not in the kit: nginx.conf" in answer.stderr

@@ -1,0 +1,102 @@
+"""Copy the kit into another project. Run again, it brings what changed in the kit since, and keeps what was edited there.
+
+make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--overwrite nginx/nginx.conf"]
+"""
+
+import argparse
+import re
+import shutil
+import sys
+from difflib import unified_diff
+from hashlib import sha256
+from pathlib import Path
+
+KIT = Path(__file__).resolve().parents[1]
+COPIED = ["docker-compose.yml", "compose/tls.yaml", "compose/http3.yaml", "compose/database.yaml", "compose/sqlite.yaml"]
+COPIED += ["gunicorn.conf.py", "gunicorn_hooks", "nginx", "waf", "app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py"]
+COPIED += ["app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
+# The kit's checksums, as sha256sum writes them: `sha256sum --check --quiet .kit-files` names the files that were edited.
+RECORD = ".kit-files"
+SETTINGS = """# For docker compose; .env.example documents these and every other setting.
+COMPOSE_PROJECT_NAME={name}
+# Without PostgreSQL:
+#COMPOSE_FILE=docker-compose.yml:compose/sqlite.yaml
+APP_MODULE={module}
+APP_SOURCE={source}
+APP_REQUIREMENTS=requirements.txt
+STATIC_COMMAND={static}
+PRELOAD_LIBRARIES=flask
+# A path of the application that answers 200 without asking the database.
+HEALTH_PATH=/healthz
+APP_IMAGE={name}-app
+GATEWAY_IMAGE={name}-gateway
+WAF_IMAGE={name}-waf
+"""
+
+
+def settings(dest: Path, module: str) -> str:
+    """Return the project's .env; SystemExit, with what would be right, when APP_MODULE or the project cannot be used."""
+    match = re.fullmatch(r"([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\(\))?", module)
+    if not match:
+        sys.exit(f"APP_MODULE={module}: right would be package.module:app or package.module:create_app()")
+    package = match[1]
+    source = next((at for at in (".", "src") if (dest / at / package).is_dir() or (dest / at / f"{package}.py").is_file()), None)
+    if source is None or not (dest / "requirements.txt").is_file():
+        sys.exit(f"{dest}: right would be a folder with requirements.txt, and with the package or module {package} in it or in its src/")
+    has_static = (dest / source / package / "static").is_dir()
+    static = f"cp -r {package}/static/. /srv/static && gzip -9 --keep --recursive /srv/static" if has_static else "true"
+    name = re.sub(r"[^a-z0-9_-]+", "-", dest.name.lower()).strip("-_") or "site"
+    return SETTINGS.format(name=name, module=module, source=source, static=static)
+
+
+def checksum(path: Path) -> str:
+    """Return the file's checksum, "" when there is no file."""
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def show(what: str, mine: Path, kits: Path) -> None:
+    """Print what happens to a file of the project that is there already, with the lines that differ."""
+    if mine.is_file():
+        old, new = (path.read_text().splitlines(keepends=True) for path in (mine, kits))
+        sys.stdout.writelines([f"{what}\n", *unified_diff(old, new, "yours", "the kit's")])
+
+
+def main() -> None:
+    """Copy, or change nothing when a file is in the way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dest", type=Path, help="the folder of your project")
+    parser.add_argument("app_module", help="package.module:app or package.module:create_app()")
+    parser.add_argument("--overwrite", action="append", default=[], metavar="FILE", help="take the kit's; may be given again")
+    given = parser.parse_args()
+    dest = given.dest.resolve()
+    env = settings(dest, given.app_module)
+    files = {"LICENSE.flask-kit": KIT / "LICENSE"}
+    for top in map(KIT.joinpath, COPIED):
+        paths = sorted(top.rglob("*")) if top.is_dir() else [top]
+        files |= {str(path.relative_to(KIT)): path for path in paths if path.is_file() and path.suffix != ".pyc"}
+    record = (dest / RECORD).read_text().splitlines() if (dest / RECORD).is_file() else []
+    before = {line[66:]: line[:64] for line in record}
+
+    differs = {name: source for name, source in files.items() if checksum(dest / name) != checksum(source)}
+    take = {name for name in differs if name in given.overwrite or checksum(dest / name) == before.get(name, "")}
+    in_the_way = differs.keys() - take - before.keys()
+    if in_the_way or set(given.overwrite) - files.keys():
+        wrong = f"already there: {', '.join(sorted(in_the_way))}" if in_the_way else f"not in the kit: {', '.join(given.overwrite)}"
+        sys.exit(f"{dest}: {wrong}; --overwrite FILE takes the kit's file of that name")
+    for name, source in differs.items():
+        if name in take:
+            show(f"updated: {name}", dest / name, source)
+            (dest / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, dest / name)
+        elif checksum(source) != before[name]:
+            show(f"changed in the kit and edited here, so left alone: {name}", dest / name, source)
+    for name in before.keys() - files.keys():
+        print(f"no longer in the kit, delete it unless it is yours by now: {name}")
+    (dest / RECORD).write_text("".join(f"{checksum(source)}  {name}\n" for name, source in files.items()))
+    if not (dest / ".env").exists():
+        (dest / ".env").write_text(env)
+    print(f"{len(take)} files were copied to {dest}; your settings are in its .env. docs/eject.md says what your application must do.")
+
+
+if __name__ == "__main__":
+    main()
