@@ -1,6 +1,6 @@
 """Give each service its secrets as files, once: taken from ./secrets when you put one there, else made at random.
 
-Runs before everything else (service `secrets`), exits 0 when every secret is in its volume. None has a default value,
+Runs before everything else (service `preflight`), exits 0 when every secret is in its volume. None has a default value,
 none is ever printed. A secret that is there is kept, so a second start changes nothing.
 """
 

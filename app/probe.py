@@ -4,7 +4,7 @@ It asks through gunicorn's own port, so a hung worker, a failed import and a ful
 but Python: the image has no curl. Not http.client either: importing that takes three times the CPU of all the rest,
 in each container, every few seconds, for ever.
 
-Environment: HEALTH_PATH (default /healthz), GUNICORN_BIND (its first address is asked), PROBE_TIMEOUT (seconds, 4).
+    python -I -S probe.py [PORT]      8000; environment: HEALTH_PATH (default /healthz), PROBE_TIMEOUT (seconds, 4)
 """
 
 import os
@@ -12,38 +12,31 @@ import socket
 import sys
 
 
-def address(bind: str) -> tuple[str, int]:
-    """Return (host, port) to ask for gunicorn's `bind`; all interfaces are asked through loopback."""
-    host, _, port = bind.split(maxsplit=1)[0].rpartition(":")
-    return {"0.0.0.0": "127.0.0.1", "[::]": "::1", "": "127.0.0.1"}.get(host, host.strip("[]")), int(port)  # noqa: S104
-
-
-def status(host: str, port: int, path: str, timeout_s: float) -> str:
+def status(port: int, path: str, timeout_s: float) -> str:
     """Return the first line of the answer to one GET ("HTTP/1.1 200 OK"); OSError when none comes in time.
 
     The whole answer is read: a peer that leaves in the middle is logged as one by the application.
     """
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: health-check\r\nConnection: close\r\n\r\n"
-    with socket.create_connection((host, port), timeout_s) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
         connection.sendall(request.encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     return answer.partition(b"\r\n")[0].decode("latin-1")
 
 
-def main() -> int:
+def main(port: int) -> int:
     """Ask once and say why when the answer is not 200."""
     path = os.environ.get("HEALTH_PATH") or "/healthz"
-    host, port = address(os.environ.get("GUNICORN_BIND") or "127.0.0.1:8000")
     try:
-        answer = status(host, port, path, float(os.environ.get("PROBE_TIMEOUT") or 4))
+        answer = status(port, path, float(os.environ.get("PROBE_TIMEOUT") or 4))
     except OSError as error:
         answer = f"{type(error).__name__}: {error}"
     # Exactly 200: a redirect to a login page is no sign of health.
     if answer.split()[1:2] != ["200"]:
-        print(f"GET {path} at {host}:{port}: {answer or 'closed without an answer'}", file=sys.stderr)
+        print(f"GET {path} at port {port}: {answer or 'closed without an answer'}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(int((*sys.argv, "8000")[1])))

@@ -10,7 +10,7 @@ from tests.compose.conftest import ROOT, Ask, Model, Read
 
 Services = Mapping[str, Model]
 TRAFFIC = ("gateway", "app", "database", "downstream")
-ONE_SHOT = ("secrets", "migrate")
+ONE_SHOT = ("preflight", "migrate")
 EVERY = (*TRAFFIC, *ONE_SHOT)
 
 
@@ -84,7 +84,7 @@ def test_who_can_reach_whom(model: Model, services: Services) -> None:
     }
 
     assert members == {"edge": {"gateway"}, "web": {"gateway", "app", "downstream"}, "data": {"app", "migrate", "database"}}
-    assert services["secrets"]["network_mode"] == "none"
+    assert services["preflight"]["network_mode"] == "none"
     assert {name for name, network in model["networks"].items() if network.get("internal")} == {"web", "data"}
 
 
@@ -100,9 +100,9 @@ def test_the_order_of_the_start(services: Services) -> None:
     }
 
     assert order == {
-        "secrets": {},
+        "preflight": {},
         "downstream": {},
-        "database": {"secrets": "completed_successfully"},
+        "database": {"preflight": "completed_successfully"},
         "migrate": {"database": "healthy"},
         "app": {"migrate": "completed_successfully"},
         "gateway": {"app": "healthy"},
@@ -132,8 +132,8 @@ def test_each_secret_reaches_those_who_need_it(services: Services) -> None:
         mounts = ((name, mount) for name, service in services.items() for mount in service.get("volumes", []))
         return {name: mount.get("read_only", False) for name, mount in mounts if mount["source"] == volume}
 
-    assert readers("app-secrets") == {"secrets": False, "app": True, "migrate": True}
-    assert readers("database-secrets") == {"secrets": False, "app": True, "migrate": True, "database": True}
+    assert readers("app-secrets") == {"preflight": False, "app": True, "migrate": True}
+    assert readers("database-secrets") == {"preflight": False, "app": True, "migrate": True, "database": True}
 
 
 def test_no_secret_stands_in_the_file(services: Services) -> None:
@@ -157,21 +157,20 @@ def test_what_is_not_set_is_not_passed(services: Services) -> None:
 
 
 def test_the_most_used_settings_pass_from_a_shell(read: Read) -> None:
-    exported = {"WEB_CONCURRENCY": "4", "GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_TIMEOUT": "61"}
+    exported = {"WEB_CONCURRENCY": "4", "GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_TIMEOUT": "61", "GUNICORN_CMD_ARGS": "--backlog 512"}
     environment = read(env=exported)["services"]["app"]["environment"]
 
     assert {name: environment[name] for name in exported} == exported
 
 
 def test_any_setting_passes_from_dotenv(read: Read) -> None:
-    services = read(dotenv="GUNICORN_BACKLOG=512\nMY_OWN=1\n")["services"]
+    services = read(dotenv="MY_OWN=1\n")["services"]
 
-    assert {name for name, service in services.items() if service.get("environment", {}).get("GUNICORN_BACKLOG") == "512"} == {
+    assert {name for name, service in services.items() if service.get("environment", {}).get("MY_OWN") == "1"} == {
         "app",
         "migrate",
-        "secrets",
+        "preflight",
     }
-    assert services["app"]["environment"]["MY_OWN"] == "1"
 
 
 def test_one_value_limits_the_body_in_both_layers(read: Read) -> None:
@@ -193,7 +192,7 @@ def test_the_development_variant_shows_what_is_edited(read: Read) -> None:
     app = services["app"]
 
     assert {mount["target"]: mount.get("read_only") for mount in app["volumes"] if mount["type"] == "bind"} == {"/srv/app": True}
-    assert (app["environment"]["GUNICORN_RELOAD"], app["environment"]["STATIC_ROOT"]) == ("true", "")
+    assert (app["environment"]["GUNICORN_CMD_ARGS"].split()[0], app["environment"]["STATIC_ROOT"]) == ("--reload", "")
     assert {mount["target"] for mount in services["gateway"]["volumes"] if mount["source"] != "/dev/null"} == {"/srv/static"}
     assert (app["read_only"], app["cap_drop"], app["deploy"]["replicas"]) == (True, ["ALL"], 1)
 
@@ -210,7 +209,7 @@ def test_another_database_needs_no_container(read: Read) -> None:
     model = read(env={"DATABASE_URL": url}, variants=("compose/database.yaml",))
 
     assert "database" not in model["services"]
-    assert list(model["services"]["migrate"]["depends_on"]) == ["secrets"]
+    assert list(model["services"]["migrate"]["depends_on"]) == ["preflight"]
     assert not model["networks"]["data"].get("internal")
     assert {model["services"][name]["environment"]["DATABASE_URL"] for name in ("app", "migrate")} == {url}
 

@@ -16,7 +16,7 @@ from tools.stack import Stack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env()]
 RUNNING = ("gateway", "app", "database")
-EVERY = (*RUNNING, "migrate", "secrets")
+EVERY = (*RUNNING, "migrate", "preflight")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_without_the_settings_all_of_it_would_be_otherwise(app_image: Inside) ->
 
 
 def test_the_one_shots_ended_well(inspect: Callable[[str], dict[str, Any]]) -> None:
-    assert {service: inspect(service)["State"]["ExitCode"] for service in ("secrets", "migrate")} == {"secrets": 0, "migrate": 0}
+    assert {service: inspect(service)["State"]["ExitCode"] for service in ("preflight", "migrate")} == {"preflight": 0, "migrate": 0}
 
 
 # --- Who reaches and reads what ---------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def test_the_gateways_network_is_trusted_and_no_other(stack: Stack) -> None:
     )
     subnet = networks[0]["IPAM"]["Config"][0]["Subnet"]
 
-    assert f"X-Forwarded-* taken from {subnet} (the network of kit-web-app)" in stack.logs("app")
+    assert f"X-Forwarded-* from {subnet}" in stack.logs("app")
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_the_gateways_network_is_trusted_and_no_other(stack: Stack) -> None:
     ],
 )
 def test_workers_follow_the_limit_of_the_container(app_image: Inside, limit: list[str], sizing: str) -> None:
-    assert sizing in app_image(limit, ["python", "/srv/gunicorn.conf.py"]).stdout
+    assert sizing in app_image(limit, ["sh", "-ec", "cd /srv; python -m gunicorn_hooks"]).stdout
 
 
 def test_a_wrong_setting_stops_the_start_before_anything_runs(app_image: Inside) -> None:
-    ended = app_image(["--env", "GUNICORN_TIMOUT=5"], ["sh", "-ec", "python /srv/gunicorn.conf.py > /dev/null; echo started"])
+    ended = app_image(["--env", "GUNICORN_TIMOUT=5"], ["sh", "-ec", "cd /srv; python -m gunicorn_hooks; echo started"])
 
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert "nearest is GUNICORN_TIMEOUT" in ended.stderr
+    assert "right is GUNICORN_TIMEOUT" in ended.stderr
 
 
 @contextmanager
@@ -206,15 +206,14 @@ def test_the_health_check_is_red_while_the_workers_hang(stack: Stack) -> None:
 
 
 # What the app does when it is told to stop, with the file and the rights that it has in its container.
-CLOSES_THE_DOOR = """
-import importlib.util, socket, types
-spec = importlib.util.spec_from_file_location("conf", "/srv/gunicorn.conf.py")
-conf = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conf)
+REFUSES_CONNECTIONS = """
+import socket, sys, types
+sys.path.insert(0, "/srv")
+from gunicorn_hooks import drain
 listener = socket.create_server(("127.0.0.1", 0))
 socket.create_connection(listener.getsockname(), timeout=5).close()
 print("open")
-conf.close_the_door([types.SimpleNamespace(sock=listener, get_backlog=lambda: 0)])
+drain.refuse_new_connections([types.SimpleNamespace(sock=listener, get_backlog=lambda: 0)])
 try:
     socket.create_connection(listener.getsockname(), timeout=5)
 except ConnectionRefusedError:
@@ -222,8 +221,8 @@ except ConnectionRefusedError:
 """
 
 
-def test_the_app_has_the_rights_to_close_its_door(stack: Stack) -> None:
+def test_the_app_has_the_rights_to_refuse_connections(stack: Stack) -> None:
     """Without root and without capabilities: what a kernel allows to root alone would pass every test outside a container."""
-    answer = stack.exec("app", ["python", "-c", CLOSES_THE_DOOR])
+    answer = stack.exec("app", ["python", "-c", REFUSES_CONNECTIONS])
 
     assert answer.stdout.split() == ["open", "refused"], answer.stderr

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COPIED = ("docker-compose.yml", "compose/tls.yaml", "compose/http3.yaml", "gunicorn.conf.py", ".env.example", "nginx", "secrets")
+COPIED = (
+    "docker-compose.yml",
+    "compose/tls.yaml",
+    "compose/http3.yaml",
+    "gunicorn.conf.py",
+    "gunicorn_hooks",
+    ".env.example",
+    "nginx",
+    "secrets",
+)
 # Said for the gateway's image, so that no test depends on what this machine has built or installed.
 NGINX_VERSION = "1.30.6"
 

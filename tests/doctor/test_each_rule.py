@@ -146,7 +146,7 @@ CASES = (
     ),
     given("pool-threads", "DATABASE_POOL_SIZE=4", {"threads": "8", "pool size": "4"}, {CONF, ".env"}, app=True),
     Case(
-        "cpu-workers", CONF, r"(?m)default_workers\(\)$", "os.cpu_count() or 1, 'the host'",
+        "cpu-workers", CONF, r"(?m)gunicorn_hooks.sizing.workers\(worker_class\)$", "os.cpu_count() or 1",
         {"workers": "64", "cpus": "1"}, {CONF, COMPOSE}, also=frozenset({"memory-workers", "in-work"}),
     ),
     given("memory-workers", "WEB_CONCURRENCY=4\nAPP_MEMORY=240m", {"workers": "4", "memory limit": "240 MiB"}, {".env"}),
@@ -162,7 +162,7 @@ CASES = (
         "temp-files", "MAX_CONTENT_LENGTH=104857600",
         {"client_max_body_size": "100 MiB", "tmpfs /run/nginx/body": "120 MiB"}, {SLOW, COMPOSE},
     ),
-    given("backlog", "GUNICORN_BACKLOG=8192", {"backlog": "8192"}, {".env"}, verdict="warn"),
+    given("backlog", "GUNICORN_CMD_ARGS=--backlog 8192", {"backlog": "8192"}, {".env"}, verdict="warn"),
     given(
         "in-work", "MAX_IN_WORK=40",
         {"max_conns": "40", "replicas": "3", "workers": "2", "threads": "8"}, {WAF_BLOCK, COMPOSE, CONF},
@@ -170,7 +170,7 @@ CASES = (
     given("in-work", "MAX_IN_WORK=off", {}, set(), verdict="warn"),
     given("in-work", "WAF_MODE=Off\nMAX_IN_WORK=40", {"max_conns": "14", "workers": "2", "threads": "8"}, {UPSTREAM, CONF}),
     given(
-        "idle-connections", "GUNICORN_WORKER_CONNECTIONS=16",
+        "idle-connections", "GUNICORN_CMD_ARGS=--worker-connections 16",
         {"keepalive": "32", "worker_connections": "16"}, {UPSTREAM, ".env"},
     ),
     Case(

@@ -50,7 +50,7 @@ def test_containers_and_the_database_are_asked_themselves(stack: Stack) -> None:
 
 def test_a_stack_that_was_started_with_other_settings_is_said(stack: Stack) -> None:
     """The files and settings of now against what was there at the start."""
-    now = {**SETTINGS, "GUNICORN_KEEPALIVE": "70", "MAX_CONTENT_LENGTH": "1048576", "APP_MEMORY": "400m"}
+    now = {**SETTINGS, "GUNICORN_CMD_ARGS": "--keep-alive 70", "MAX_CONTENT_LENGTH": "1048576", "APP_MEMORY": "400m"}
 
     report = look(stack, now)
 
@@ -65,7 +65,7 @@ def test_a_stack_that_was_started_with_other_settings_is_said(stack: Stack) -> N
 @pytest.mark.runtimes("compose")
 def test_a_rule_that_is_broken_in_what_runs_alone_is_broken(stack_factory: StackFactory) -> None:
     """Started with a keep-alive that is too short; the files are right by now."""
-    stack = stack_factory({**SETTINGS, "GUNICORN_KEEPALIVE": "1"})
+    stack = stack_factory({**SETTINGS, "GUNICORN_CMD_ARGS": "--keep-alive 1"})
 
     report = look(stack)
 

@@ -110,6 +110,6 @@ def test_with_postgres_the_stack_is_complete(shop: Path) -> None:
     assert config.returncode == 0, config.stderr
     model = json.loads(config.stdout)
     assert model["name"] == "my-shop"
-    assert {"app", "database", "gateway", "migrate", "secrets"} <= model["services"].keys()
+    assert {"app", "database", "gateway", "migrate", "preflight"} <= model["services"].keys()
     assert model["services"]["app"]["build"]["args"]["APP_REQUIREMENTS"] == "requirements.txt"
     assert "LAB_ENABLED" not in model["services"]["app"]["environment"]

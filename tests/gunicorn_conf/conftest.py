@@ -1,14 +1,11 @@
-"""gunicorn.conf.py in a real gunicorn, and as a module for what can be shown without one."""
+"""gunicorn.conf.py and gunicorn_hooks/ in a real gunicorn."""
 
-import importlib.util
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from tests.gunicorn_conf.process import CONF, READ_BY_CONF, Effective, Gunicorn, LoadConf, Refusal, Start, run
+from tests.gunicorn_conf.process import CONF, HERE, Edited, Effective, Gunicorn, Refusal, Start, copy_of_the_kit, run
 
 
 @pytest.fixture
@@ -30,22 +27,25 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def edited(tmp_path: Path) -> Callable[[str], Path]:
-    """Return a function that makes a gunicorn.conf.py with more lines at its end."""
+def edited(tmp_path: Path) -> Edited:
+    """Return a function that makes a copy with more lines at the end of gunicorn.conf.py."""
 
     def edit(lines: str) -> Path:
-        conf = tmp_path / "gunicorn.conf.py"
-        conf.write_text(CONF.read_text() + lines)
+        conf = copy_of_the_kit(tmp_path)
+        conf.write_text(conf.read_text() + lines)
         return conf
 
     return edit
 
 
 @pytest.fixture
-def refusal() -> Refusal:
+def refusal(tmp_path: Path) -> Refusal:
     """Return a function (settings, *arguments) -> the one line with which gunicorn refuses to start."""
 
-    def refuse(settings: Mapping[str, str], *arguments: str) -> str:
+    def refuse(settings: Mapping[str, str], *arguments: str, absent: str = "") -> str:
+        # What is in `absent` runs before everything else in that process.
+        (tmp_path / "sitecustomize.py").write_text(absent)
+        settings = {"PYTHONPATH": f"{tmp_path}:{HERE}", **settings}
         ended = run(["-m", "gunicorn", "--config", str(CONF), "--bind", "127.0.0.1:0", *arguments], settings)
 
         assert ended.returncode == 2, ended.stdout + ended.stderr
@@ -68,24 +68,3 @@ def effective() -> Effective:
         return {name.strip(): value.strip() for name, _, value in pairs}
 
     return ask
-
-
-@pytest.fixture
-def conf(monkeypatch: pytest.MonkeyPatch) -> LoadConf:
-    """Return a function (**settings) that reads gunicorn.conf.py as a module, with no other settings than these."""
-
-    def load(**settings: str) -> ModuleType:
-        for name in filter(lambda name: name.startswith(READ_BY_CONF), list(os.environ)):
-            monkeypatch.delenv(name)
-        for name in ("FORWARDED_ALLOW_IPS", "WORKER_CONCURRENCY"):
-            monkeypatch.setenv(name, "")  # the file exports them; this way monkeypatch takes that back
-        for name, value in settings.items():
-            monkeypatch.setenv(name, value)
-        spec = importlib.util.spec_from_file_location("gunicorn_conf", CONF)
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load

@@ -1,8 +1,9 @@
-"""Real gunicorn processes with gunicorn.conf.py."""
+"""Real gunicorn processes with gunicorn.conf.py and gunicorn_hooks/."""
 
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from subprocess import CompletedProcess
-from types import ModuleType
 from typing import Any
 
 from tests.clients import wait_until
@@ -18,6 +18,7 @@ from tools.stack.machine import free_ports
 
 HERE = Path(__file__).parent
 CONF = HERE.parents[1] / "gunicorn.conf.py"
+HOOKS = HERE.parents[1] / "gunicorn_hooks"
 # The machine's own variables must not be settings of the gunicorn under test.
 READ_BY_CONF = ("GUNICORN_", "WEB_CONCURRENCY", "FORWARDED_", "GATEWAY_", "LOG_FORMAT", "APP_MODULE", "PRELOAD_", "WORKER_CONCURRENCY")
 # A bound for a busy machine; nothing here takes a second on an idle one.
@@ -36,14 +37,20 @@ def run(arguments: Sequence[str], settings: Mapping[str, str]) -> CompletedProce
     return subprocess.run(command, env=environment(settings), cwd=HERE, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
+def copy_of_the_kit(folder: Path) -> Path:
+    """Copy gunicorn.conf.py and gunicorn_hooks/ into a folder of their own, and return the path of the file."""
+    shutil.copytree(HOOKS, folder / "copy" / HOOKS.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return Path(shutil.copy(CONF, folder / "copy"))
+
+
 class Gunicorn:
     """One gunicorn with one worker on a free port of loopback; its home and current folder is `folder`."""
 
     def __init__(self, folder: Path, conf: Path, settings: Mapping[str, str], arguments: Sequence[str]) -> None:
         self.port = free_ports(1)[0]
         self._log = folder / f"gunicorn-{self.port}.log"
-        defaults = {"GUNICORN_BIND": f"127.0.0.1:{self.port}", "WEB_CONCURRENCY": "1", "HOME": str(folder)}
-        command = [sys.executable, "-m", "gunicorn", "--config", str(conf), *arguments]
+        defaults = {"WEB_CONCURRENCY": "1", "HOME": str(folder)}
+        command = [sys.executable, "-m", "gunicorn", "--config", str(conf), "--bind", f"127.0.0.1:{self.port}", *arguments]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, env=environment({**defaults, **settings}), cwd=folder, stdout=log, stderr=log, start_new_session=True
@@ -95,4 +102,4 @@ class Gunicorn:
 Start = Callable[..., Gunicorn]
 Refusal = Callable[..., str]
 Effective = Callable[..., dict[str, str]]
-LoadConf = Callable[..., ModuleType]
+Edited = Callable[..., Path]

@@ -4,22 +4,22 @@ import http.client
 import signal
 import socket
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.clients import wait_until
-from tests.gunicorn_conf.process import PATIENCE_S, Gunicorn, Start
+from tests.gunicorn_conf.process import PATIENCE_S, Edited, Gunicorn, Start
 from tests.gunicorn_conf.test_processes import CLASSES, slow_request
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
-# So that the second connection stays in the kernel's queue while the first is served.
-ONE_AT_A_TIME = {"GUNICORN_WORKER_CONNECTIONS": "1", "GUNICORN_THREADS": "1"}
+# So that the second connection stays in the listen backlog while the first is served.
+ONE_AT_A_TIME = {"GUNICORN_CMD_ARGS": "--worker-connections 1"}
 
 # Put after the file: the hooks as gunicorn has them, and a worker that says when it was told to stop.
 AS_GUNICORN_DOES = """
+import signal
 del when_ready
 
 def post_worker_init(worker):
@@ -31,9 +31,10 @@ def post_worker_init(worker):
 
     signal.signal(signal.SIGTERM, stop)
 """
-# The kernel takes a connection for half made until its request arrives; on a busy machine, until the last packet of the handshake does.
-HALF_MADE = """
-QUEUE_EMPTIES_S = 60
+# The kernel takes a handshake for pending until the request arrives; on a busy machine, until its last packet does.
+PENDING = """
+import socket
+gunicorn_hooks.drain.BACKLOG_S = 60
 prepare = when_ready
 
 def when_ready(server):
@@ -41,13 +42,13 @@ def when_ready(server):
         listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 60)
     prepare(server)
 """
-WITHOUT_LOOKING = "half_made = lambda listeners: False\n"
-WITHOUT_BINDING = "SO_BINDTOIFINDEX = -1\n"
+WITHOUT_LOOKING = "gunicorn_hooks.drain.has_pending_handshakes = lambda listeners: False\n"
+WITHOUT_BINDING = "gunicorn_hooks.drain.SO_BINDTOIFINDEX = -1\n"
 
 
 def settings(worker_class: str, **more: str) -> dict[str, str]:
-    threads = ONE_AT_A_TIME if worker_class in {"gthread", "gevent"} else {}
-    return {"GUNICORN_WORKER_CLASS": worker_class, **threads, **more} | ({"GUNICORN_THREADS": ""} if worker_class == "gevent" else {})
+    one = ONE_AT_A_TIME if worker_class in {"gthread", "gevent"} else {}
+    return {"GUNICORN_WORKER_CLASS": worker_class, "GUNICORN_THREADS": "1", **one, **more}
 
 
 def queue_a_post(gunicorn: Gunicorn) -> socket.socket:
@@ -62,11 +63,11 @@ def heard(gunicorn: Gunicorn, words: str) -> None:
 
 
 @pytest.mark.parametrize("worker_class", CLASSES)
-def test_who_stood_in_the_queue_is_served(start: Start, tmp_path: Path, worker_class: str) -> None:
+def test_the_listen_backlog_is_served(start: Start, tmp_path: Path, worker_class: str) -> None:
     gunicorn = start(settings(worker_class))
     with slow_request(gunicorn, tmp_path) as first, queue_a_post(gunicorn) as second:
         gunicorn.signal(signal.SIGTERM)
-        wait_until(lambda: refuses(gunicorn), "nobody new comes in", timeout_s=PATIENCE_S)
+        wait_until(lambda: refuses(gunicorn), "new connections are refused", timeout_s=PATIENCE_S)
         (tmp_path / "release").touch()
 
         assert first.result()[0] == 200
@@ -75,18 +76,18 @@ def test_who_stood_in_the_queue_is_served(start: Start, tmp_path: Path, worker_c
 
 
 @pytest.mark.parametrize("worker_class", CLASSES)
-def test_who_is_half_way_in_is_served(start: Start, worker_class: str, edited: Callable[[str], Path]) -> None:
-    gunicorn = start(settings(worker_class), conf=edited(HALF_MADE))
+def test_a_pending_handshake_is_served(start: Start, worker_class: str, edited: Edited) -> None:
+    gunicorn = start(settings(worker_class), conf=edited(PENDING))
     with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=PATIENCE_S) as client:
         gunicorn.signal(signal.SIGTERM)
-        wait_until(lambda: refuses(gunicorn), "nobody new comes in", timeout_s=PATIENCE_S)
+        wait_until(lambda: refuses(gunicorn), "new connections are refused", timeout_s=PATIENCE_S)
         client.sendall(POST)
 
         assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_without_looking_it_is_reset(start: Start, edited: Callable[[str], Path]) -> None:
-    gunicorn = start(settings("sync"), conf=edited(HALF_MADE + WITHOUT_LOOKING))
+def test_without_looking_for_handshakes_it_is_reset(start: Start, edited: Edited) -> None:
+    gunicorn = start(settings("sync"), conf=edited(PENDING + WITHOUT_LOOKING))
     with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=PATIENCE_S) as client:
         gunicorn.signal(signal.SIGTERM)
         gunicorn.wait()
@@ -96,7 +97,7 @@ def test_without_looking_it_is_reset(start: Start, edited: Callable[[str], Path]
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "gthread"])
-def test_as_gunicorn_does_it_is_reset(start: Start, tmp_path: Path, worker_class: str, edited: Callable[[str], Path]) -> None:
+def test_as_gunicorn_does_it_is_reset(start: Start, tmp_path: Path, worker_class: str, edited: Edited) -> None:
     gunicorn = start(settings(worker_class), conf=edited(AS_GUNICORN_DOES))
     with slow_request(gunicorn, tmp_path) as first, queue_a_post(gunicorn) as second:
         gunicorn.signal(signal.SIGTERM)
@@ -108,7 +109,7 @@ def test_as_gunicorn_does_it_is_reset(start: Start, tmp_path: Path, worker_class
             second.recv(65536)
 
 
-def test_without_the_binding_the_queue_goes_on_filling(start: Start, tmp_path: Path, edited: Callable[[str], Path]) -> None:
+def test_without_the_binding_new_connections_are_accepted(start: Start, tmp_path: Path, edited: Edited) -> None:
     gunicorn = start(settings("sync"), conf=edited(WITHOUT_BINDING))
     with slow_request(gunicorn, tmp_path), queue_a_post(gunicorn):
         gunicorn.signal(signal.SIGTERM)
@@ -140,9 +141,7 @@ def refuses(gunicorn: Gunicorn) -> bool:
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "gthread"])
-def test_as_gunicorn_does_they_are_accepted_and_forgotten(
-    start: Start, tmp_path: Path, worker_class: str, edited: Callable[[str], Path]
-) -> None:
+def test_as_gunicorn_does_they_are_accepted_and_forgotten(start: Start, tmp_path: Path, worker_class: str, edited: Edited) -> None:
     gunicorn = start(settings(worker_class), conf=edited(AS_GUNICORN_DOES))
     with slow_request(gunicorn, tmp_path):
         gunicorn.signal(signal.SIGTERM)
@@ -157,7 +156,7 @@ def test_a_kept_connection_is_answered_once_more_and_told_to_close(start: Start,
     with closing(gunicorn.connect()) as kept:
         ask(kept)
         gunicorn.signal(signal.SIGTERM)
-        # The door closes first, and then the worker is told: until then it answers as ever.
+        # New connections are refused first, and then the worker is told: until then it answers as ever.
         wait_until(lambda: ask(kept).headers["Connection"] == "close", "an answer says that it was the last", timeout_s=PATIENCE_S)
 
         assert refuses(gunicorn)
@@ -182,7 +181,7 @@ def test_gevent_ends_when_nginx_has_closed_its_idle_connections(start: Start) ->
 
 
 def test_a_connection_that_stays_holds_gevent_until_its_graceful_timeout(start: Start) -> None:
-    gunicorn = start({"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_GRACEFUL_TIMEOUT": "3"})
+    gunicorn = start({"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_CMD_ARGS": "--graceful-timeout 3"})
     with closing(gunicorn.connect()) as kept:
         ask(kept)
         told_at = time.monotonic()

@@ -38,7 +38,7 @@ def test_there_is_no_line_for_each_request(start: Start) -> None:
 
 
 def test_unless_it_is_asked_for(start: Start) -> None:
-    gunicorn = start({"GUNICORN_ACCESSLOG": "-"})
+    gunicorn = start({"GUNICORN_CMD_ARGS": "--access-logfile -"})
     gunicorn.get("/some-page")
 
     wait_until(lambda: "GET /some-page HTTP/1.1" in gunicorn.log(), "the line", timeout_s=PATIENCE_S)
@@ -50,7 +50,7 @@ def test_statsd_works_with_either(start: Start, log_format: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(PATIENCE_S)
-        start({"LOG_FORMAT": log_format, "GUNICORN_STATSD_HOST": f"127.0.0.1:{receiver.getsockname()[1]}"})
+        start({"LOG_FORMAT": log_format, "GUNICORN_CMD_ARGS": f"--statsd-host 127.0.0.1:{receiver.getsockname()[1]}"})
 
         while not receiver.recv(1024).startswith(b"gunicorn.request"):
             pass  # the timeout of the socket bounds this

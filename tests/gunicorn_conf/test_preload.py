@@ -1,14 +1,14 @@
 """Libraries are imported once, by the master; the application by each worker, so that SIGHUP loads new code."""
 
 import signal
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.clients import wait_until
-from tests.gunicorn_conf.process import CONF, HERE, Gunicorn, Start, run
+from tests.gunicorn_conf.process import CONF, HERE, Edited, Gunicorn, Start, run
+from tests.gunicorn_conf.test_settings import PREFLIGHT
 
 WORKERS = 2
 # Each says by whom it is imported: one line with a process id.
@@ -74,7 +74,7 @@ def test_without_it_each_worker_imports(start: Start, tmp_path: Path, settings: 
 
 
 def test_preload_app_would_keep_the_old_code(start: Start, tmp_path: Path, settings: dict[str, str]) -> None:
-    gunicorn = start({**settings, "GUNICORN_PRELOAD_APP": "true", "WEB_CONCURRENCY": "1"})
+    gunicorn = start({**settings, "GUNICORN_CMD_ARGS": "--preload", "WEB_CONCURRENCY": "1"})
     release(gunicorn, tmp_path, workers=1)
 
     assert gunicorn.get("/") == (200, 1)
@@ -97,16 +97,16 @@ def importing(start: Start, folder: Path, conf: Path = CONF) -> Gunicorn:
     return gunicorn
 
 
-def test_who_comes_while_the_master_imports_is_served(start: Start, tmp_path: Path) -> None:
+def test_a_connection_waits_in_the_backlog_while_the_master_imports(start: Start, tmp_path: Path) -> None:
     with closing(importing(start, tmp_path).connect()) as visitor:
         visitor.request("GET", "/")
         (tmp_path / "go-on").touch()
         assert visitor.getresponse().status == 200
 
 
-def test_before_it_listens_they_would_be_refused(start: Start, tmp_path: Path, edited: Callable[[str], Path]) -> None:
+def test_before_it_listens_it_would_be_refused(start: Start, tmp_path: Path, edited: Edited) -> None:
     """The twin: the hook that runs first."""
-    earlier = edited("on_starting = lambda server: import_libraries()\n")
+    earlier = edited("on_starting = lambda server: gunicorn_hooks.preload.import_libraries()\n")
     with closing(importing(start, tmp_path, earlier).connect()) as visitor, pytest.raises(ConnectionRefusedError):
         visitor.request("GET", "/")
 
@@ -114,7 +114,7 @@ def test_before_it_listens_they_would_be_refused(start: Start, tmp_path: Path, e
 BIND = ["--bind", "127.0.0.1:0"]
 
 
-@pytest.mark.parametrize("command", [["-m", "gunicorn", *BIND, "--config", str(CONF)], [str(CONF)]], ids=["gunicorn", "script"])
+@pytest.mark.parametrize("command", [["-m", "gunicorn", *BIND, "--config", str(CONF)], PREFLIGHT], ids=["gunicorn", "preflight"])
 @pytest.mark.parametrize(
     ("name", "source", "words"),
     [
@@ -136,12 +136,13 @@ def test_what_cannot_be_preloaded_is_refused(tmp_path: Path, command: list[str],
     assert "Booting worker" not in ended.stderr
 
 
-def test_a_check_of_the_settings_imports_them_too() -> None:
-    """So that `make up` finds out before it takes away what runs."""
-    command = ["-m", "gunicorn", *BIND, "--config", str(CONF), "--check-config"]
+def test_the_preflight_imports_the_application_too_when_asked() -> None:
+    """So that `make up` finds out before it stops what runs."""
+    broken = {"APP_MODULE": "no_such_app:app"}
 
-    assert run(command, {"PRELOAD_LIBRARIES": "json"}).returncode == 0
-    assert run(command, {"PRELOAD_LIBRARIES": "no_such_library"}).returncode == 2
+    assert run(PREFLIGHT, broken).returncode == 0
+    assert run([*PREFLIGHT, "--check-config"], {}).returncode == 0
+    assert run([*PREFLIGHT, "--check-config"], broken).returncode != 0
 
 
 def test_threads_of_a_preloaded_application_are_its_own(start: Start, tmp_path: Path) -> None:
@@ -149,4 +150,4 @@ def test_threads_of_a_preloaded_application_are_its_own(start: Start, tmp_path: 
     (tmp_path / "shop.py").write_text(thread + APP.format(version=1))
     (tmp_path / "heavy.py").write_text(LIBRARY)
 
-    assert start({"APP_MODULE": "shop:application", "GUNICORN_PRELOAD_APP": "true"}).get("/") == (200, 1)
+    assert start({"APP_MODULE": "shop:application", "GUNICORN_CMD_ARGS": "--preload"}).get("/") == (200, 1)

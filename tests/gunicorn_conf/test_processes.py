@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 
 from tests.clients import wait_until
-from tests.gunicorn_conf.process import PATIENCE_S, Gunicorn, Start
+from tests.gunicorn_conf.process import PATIENCE_S, Edited, Gunicorn, Start
 
 CLASSES = ("gthread", "sync", "gevent", "tornado")
 
 
 @contextmanager
 def slow_request(gunicorn: Gunicorn, folder: Path) -> Iterator["Future[tuple[int, Any]]"]:
-    """Have a request in work; it ends when `folder`/release is there."""
+    """Have a request in flight; it ends when `folder`/release is there."""
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(gunicorn.get, "/slow")
-        wait_until((folder / "at-work").exists, "the request is in work", timeout_s=PATIENCE_S)
+        wait_until((folder / "at-work").exists, "the request is in flight", timeout_s=PATIENCE_S)
         yield answer
         (folder / "release").touch()
 
 
 @pytest.mark.parametrize("worker_class", CLASSES)
-def test_a_request_in_work_is_finished_on_sigterm(start: Start, tmp_path: Path, worker_class: str) -> None:
+def test_a_request_in_flight_is_finished_on_sigterm(start: Start, tmp_path: Path, worker_class: str) -> None:
     gunicorn = start({"GUNICORN_WORKER_CLASS": worker_class})
     with slow_request(gunicorn, tmp_path) as answer:
         gunicorn.signal(signal.SIGTERM)
@@ -40,7 +40,7 @@ def test_a_request_in_work_is_finished_on_sigterm(start: Start, tmp_path: Path, 
 
 
 def test_without_graceful_timeout_it_is_cut(start: Start, tmp_path: Path) -> None:
-    gunicorn = start({"GUNICORN_GRACEFUL_TIMEOUT": "0"})
+    gunicorn = start({"GUNICORN_CMD_ARGS": "--graceful-timeout 0"})
     with slow_request(gunicorn, tmp_path) as answer:
         gunicorn.signal(signal.SIGTERM)
 
@@ -72,7 +72,7 @@ def another_worker(gunicorn: Gunicorn, pid: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_a_worker_is_replaced_after_max_requests(start: Start, worker_class: str) -> None:
-    few = {"GUNICORN_MAX_REQUESTS": "5", "GUNICORN_MAX_REQUESTS_JITTER": "0"}
+    few = {"GUNICORN_CMD_ARGS": "--max-requests 5 --max-requests-jitter 0"}
     gunicorn = start({"GUNICORN_WORKER_CLASS": worker_class, **few})
 
     # Asked until it happens: gevent and tornado look once a second whether they have had enough.
@@ -94,17 +94,17 @@ def open_files(pid: int) -> str:
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="this machine has no /dev/shm")  # noqa: S108
 def test_the_heartbeat_is_in_memory(start: Start, tmp_path: Path) -> None:
     assert "/dev/shm/wgunicorn-" in open_files(start().pid)  # noqa: S108
-    assert f"{tmp_path}/wgunicorn-" in open_files(start({"GUNICORN_WORKER_TMP_DIR": str(tmp_path)}).pid)
+    assert f"{tmp_path}/wgunicorn-" in open_files(start({"GUNICORN_CMD_ARGS": f"--worker-tmp-dir {tmp_path}"}).pid)
 
 
 def test_there_is_no_control_socket(start: Start, tmp_path: Path) -> None:
-    start({"GUNICORN_LOGLEVEL": "debug", "XDG_RUNTIME_DIR": str(tmp_path)})
+    start({"GUNICORN_CMD_ARGS": "--log-level debug", "XDG_RUNTIME_DIR": str(tmp_path)})
 
     assert list(tmp_path.rglob("*.ctl")) == []
 
 
-def test_without_the_setting_there_is_one(start: Start, tmp_path: Path) -> None:
-    start({"GUNICORN_CONTROL_SOCKET_DISABLE": "false", "XDG_RUNTIME_DIR": str(tmp_path)})
+def test_without_the_setting_there_is_one(start: Start, tmp_path: Path, edited: Edited) -> None:
+    start({"XDG_RUNTIME_DIR": str(tmp_path)}, conf=edited("control_socket_disable = False\n"))
 
     wait_until(lambda: list(tmp_path.rglob("*.ctl")), "the control socket", timeout_s=PATIENCE_S)
 
@@ -122,4 +122,4 @@ def test_the_limits_are_those_that_nginx_lets_through(start: Start, worker_class
 
 
 def test_gunicorns_own_limit_refuses_what_nginx_lets_through(start: Start) -> None:
-    assert start({"GUNICORN_LIMIT_REQUEST_LINE": "4094"}).get("/" + "x" * 8000)[0] == 414
+    assert start({"GUNICORN_CMD_ARGS": "--limit-request-line 4094"}).get("/" + "x" * 8000)[0] == 414

@@ -1,95 +1,130 @@
-"""Every setting of gunicorn can be given by the environment, and a wrong one is refused by name."""
+"""The environment, GUNICORN_CMD_ARGS, and what is refused by name."""
 
 from collections.abc import Mapping
 
 import pytest
 
-from tests.gunicorn_conf.process import CONF, Effective, Refusal, run
+from tests.gunicorn_conf.process import CONF, Edited, Effective, Refusal, Start, run
+
+PREFLIGHT = ["-c", f"import runpy, sys; sys.path.insert(0, {str(CONF.parent)!r}); runpy.run_module('gunicorn_hooks', run_name='__main__')"]
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"GUNICORN_TIMOUT": "30"}, ["GUNICORN_TIMOUT", "nearest is GUNICORN_TIMEOUT"]),
-        ({"GUNICORN_XYZZY": "1"}, ["GUNICORN_XYZZY", "gunicorn --help"]),
-        ({"GUNICORN_TIMEOUT": "soon"}, ["GUNICORN_TIMEOUT=soon", "such as 30"]),
-        ({"GUNICORN_TIMEOUT": "-1"}, ["GUNICORN_TIMEOUT=-1", "positive"]),
-        ({"GUNICORN_RELOAD": "yes"}, ["GUNICORN_RELOAD=yes", "true or false"]),
-        ({"GUNICORN_SECURE_SCHEME_HEADERS": "https"}, ["GUNICORN_SECURE_SCHEME_HEADERS", "JSON"]),
-        ({"GUNICORN_CHDIR": "/no/such/folder"}, ["GUNICORN_CHDIR=/no/such/folder"]),
-        ({"GUNICORN_CONFIG": "other.py"}, ["GUNICORN_CONFIG", "--config"]),
-        ({"GUNICORN_WORKERS": "0"}, ["workers=0", "1 or more"]),
-        ({"WEB_CONCURRENCY": "0"}, ["WEB_CONCURRENCY=0", "1 or more"]),
+        ({"GUNICORN_CMD_ARGS": "--workers 0"}, ["workers=0", "1 or more"]),
+        ({"WEB_CONCURRENCY": "0"}, ["workers=0", "WEB_CONCURRENCY"]),
         ({"LOG_FORMAT": "xml"}, ["LOG_FORMAT=xml", "auto, json or text"]),
-        ({"GUNICORN_WORKER_CLASS": "eventlet"}, ["eventlet", "removed it in 26.0", "gthread, sync, gevent, tornado"]),
-        ({"GUNICORN_WORKER_CLASS": "gevnt"}, ["gevnt", "nearest is gevent"]),
-        ({"GUNICORN_WORKER_CLASS": "gevent_pywsgi"}, ["gevent_pywsgi", "smuggled"]),
-        ({"GUNICORN_WORKER_CLASS": "asgi"}, ["asgi", "WSGI"]),
-        ({"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_THREADS": "2"}, ["threads=2", "silently run gthread"]),
+        ({"GUNICORN_WORKER_CLASS": "eventlet"}, ["eventlet", "gthread, sync, gevent, tornado"]),
+        ({"GUNICORN_WORKER_CLASS": "gevent_pywsgi"}, ["gevent_pywsgi", "gthread, sync, gevent, tornado"]),
+        ({"GUNICORN_WORKER_CLASS": "asgi"}, ["asgi", "gthread, sync, gevent, tornado"]),
+        ({"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_THREADS": "2"}, ["threads=2", "gunicorn would run gthread"]),
+        ({"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_CMD_ARGS": "--threads 2"}, ["threads=2", "gunicorn would run gthread"]),
+        ({"GUNICORN_CMD_ARGS": "--worker-class gevent_pywsgi"}, ["gevent_pywsgi", "gthread, sync, gevent, tornado"]),
+        ({"GUNICORN_CMD_ARGS": "--worker-class gevent --preload"}, ["--worker-class gevent", "GUNICORN_WORKER_CLASS=gevent"]),
+        ({"FORWARDED_ALLOW_IPS": "*"}, ["any client could claim any address"]),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(refusal: Refusal, settings: Mapping[str, str], words: list[str]) -> None:
+def test_a_wrong_setting_is_refused(refusal: Refusal, settings: Mapping[str, str], words: list[str]) -> None:
     line = refusal(settings)
 
     assert [word for word in words if word not in line] == []
 
 
-def test_the_command_line_is_held_to_the_same_rules(refusal: Refusal) -> None:
-    assert "silently run gthread" in refusal({}, "--worker-class", "sync", "--threads", "2")
-    assert "eventlet" in refusal({"GUNICORN_CMD_ARGS": "--worker-class eventlet"})
+def test_a_class_whose_package_is_missing_is_refused(refusal: Refusal) -> None:
+    absent = "import sys\nsys.modules['tornado'] = None\n"
 
-
-def test_all_wrong_settings_are_named_at_once() -> None:
-    ended = run([str(CONF)], {"GUNICORN_TIMOUT": "1", "GUNICORN_KEEPALIVE": "long"})
-
-    assert ended.returncode == 2
-    assert [line.split()[1] for line in ended.stderr.splitlines()] == ["GUNICORN_KEEPALIVE=long:", "GUNICORN_TIMOUT:"]
-
-
-@pytest.mark.parametrize("value", ["many", "", "1.5"])
-def test_run_as_a_script_it_refuses_what_gunicorn_would_die_of(value: str) -> None:
-    """It reads WEB_CONCURRENCY while it is imported, before any configuration."""
-    checked = run([str(CONF)], {"WEB_CONCURRENCY": value})
-    unchecked = run(["-m", "gunicorn", "--config", str(CONF)], {"WEB_CONCURRENCY": value})
-
-    assert (checked.returncode, len(checked.stderr.splitlines())) == (2, 1)
-    assert f"WEB_CONCURRENCY={value}: right is" in checked.stderr
-    assert "Traceback" in unchecked.stderr
-
-
-def test_threads_that_have_no_effect_are_mentioned() -> None:
-    ended = run([str(CONF)], {"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_THREADS": "4"})
-
-    assert ended.returncode == 0
-    assert "threads=4 has no effect with worker class gevent" in ended.stderr
+    assert "pip install 'gunicorn[tornado]'" in refusal({"GUNICORN_WORKER_CLASS": "tornado"}, absent=absent)
 
 
 @pytest.mark.parametrize(
-    ("settings", "name", "value"),
+    ("settings", "says"),
     [
-        ({"GUNICORN_TIMEOUT": "61"}, "timeout", "61"),
-        ({"GUNICORN_TIMEOUT": ""}, "timeout", "30"),  # Compose passes ${NAME:-} that way
-        ({"GUNICORN_RELOAD": "true"}, "reload", "True"),
-        ({"GUNICORN_UMASK": "0x17"}, "umask", "23"),
-        ({"GUNICORN_RAW_ENV": "A=1 'B=two words'"}, "raw_env", "['A=1', 'B=two words']"),
-        ({"GUNICORN_SECURE_SCHEME_HEADERS": '{"X-TLS": "1"}'}, "secure_scheme_headers", "{'X-TLS': '1'}"),
-        ({"GUNICORN_FORWARDER_HEADERS": "SCRIPT_NAME"}, "forwarder_headers", "['SCRIPT_NAME']"),
-        ({"GUNICORN_STATSD_HOST": "127.0.0.1:8125"}, "statsd_host", "('127.0.0.1', 8125)"),
-        ({"GUNICORN_WSGI_APP": "other:app"}, "wsgi_app", "other:app"),
-        ({"GUNICORN_WORKERS": "3", "WEB_CONCURRENCY": "2"}, "workers", "3"),
-        ({"WEB_CONCURRENCY": "2"}, "workers", "2"),
+        ({"GUNICORN_CMD_ARGS": "--timeot 3"}, "gunicorn: error: unrecognized arguments: --timeot"),
+        ({"GUNICORN_CMD_ARGS": "--timeout soon"}, "gunicorn: error: argument -t/--timeout: invalid int value: 'soon'"),
+        ({"GUNICORN_TIMEOUT": "soon"}, "Invalid value for timeout: soon"),
+        ({"GUNICORN_TIMEOUT": "-1"}, "Invalid value for timeout: -1"),
+        ({"GUNICORN_THREADS": "many"}, "Invalid value for threads: many"),
     ],
 )
-def test_a_setting_is_typed_by_gunicorns_own_table(effective: Effective, settings: Mapping[str, str], name: str, value: str) -> None:
-    assert effective(settings)[name] == value
+def test_gunicorn_itself_names_these(settings: Mapping[str, str], says: str) -> None:
+    ended = run(["-m", "gunicorn", "--config", str(CONF)], settings)
+
+    assert ended.returncode in {1, 2}
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
-def test_the_command_line_beats_the_environment_which_beats_the_file(effective: Effective) -> None:
-    given = {"GUNICORN_TIMEOUT": "61", "GUNICORN_CMD_ARGS": "--timeout 62"}
+# --- The preflight ----------------------------------------------------------------------------------------------------
 
-    assert effective()["timeout"] == "30"
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"WEB_CONCURRENCY": "many"}, ["WEB_CONCURRENCY=many", "such as 2"]),
+        ({"WEB_CONCURRENCY": ""}, ["WEB_CONCURRENCY=", "such as 2"]),
+        ({"WEB_CONCURRENCY": "1.5"}, ["WEB_CONCURRENCY=1.5", "such as 2"]),
+        ({"GUNICORN_TIMEOUT": "soon"}, ["GUNICORN_TIMEOUT=soon", "such as 30"]),
+        ({"GUNICORN_TIMOUT": "30"}, ["GUNICORN_TIMOUT", "right is GUNICORN_TIMEOUT"]),
+        ({"GUNICORN_KEEPALIVE": "70"}, ["GUNICORN_KEEPALIVE", "GUNICORN_CMD_ARGS"]),
+        ({"FORWARDED_ALLOW_IPS": "nginx"}, ["FORWARDED_ALLOW_IPS", "172.18.0.0/16"]),
+        ({"FORWARDED_ALLOW_IPS": "*"}, ["FORWARDED_ALLOW_IPS", "any client could claim any address"]),
+        ({"GUNICORN_CMD_ARGS": "--timeot 3"}, ["unrecognized arguments: --timeot"]),
+        ({"GUNICORN_CMD_ARGS": "--timeout soon"}, ["--timeout", "invalid int value: 'soon'"]),
+        ({"GUNICORN_CMD_ARGS": "--worker-class eventlet"}, ["eventlet", "gthread, sync, gevent, tornado"]),
+        ({"LOG_FORMAT": "xml"}, ["LOG_FORMAT=xml", "auto, json or text"]),
+    ],
+)
+def test_the_preflight_says_it_in_one_line(settings: Mapping[str, str], words: list[str]) -> None:
+    ended = run(PREFLIGHT, settings)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert [word for word in words if word not in line] == []
+
+
+@pytest.mark.parametrize("value", ["many", "", "1.5"])
+def test_without_the_preflight_gunicorn_dies_of_it(value: str) -> None:
+    """The twin: it reads WEB_CONCURRENCY while it is imported, before any configuration."""
+    assert "Traceback" in run(["-m", "gunicorn", "--config", str(CONF)], {"WEB_CONCURRENCY": value}).stderr
+
+
+def test_the_preflight_names_all_wrong_variables_at_once() -> None:
+    ended = run(PREFLIGHT, {"GUNICORN_TIMOUT": "1", "GUNICORN_THREADS": "many"})
+
+    assert [line.split()[0] for line in ended.stderr.splitlines()] == ["GUNICORN_THREADS=many:", "GUNICORN_TIMOUT"]
+
+
+def test_the_preflight_prints_what_would_run() -> None:
+    ended = run(PREFLIGHT, {"WEB_CONCURRENCY": "2", "GUNICORN_WORKER_CLASS": "sync"})
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "2 workers of class sync (WEB_CONCURRENCY), 1 requests in flight in each" in ended.stdout
+    assert "X-Forwarded-* from 127.0.0.1,::1" in ended.stdout
+
+
+def test_threads_that_have_no_effect_are_mentioned() -> None:
+    ended = run(PREFLIGHT, {"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_THREADS": "4"})
+
+    assert ended.returncode == 0
+    assert "threads=4 has no effect with worker class gevent" in ended.stdout
+
+
+# --- What holds -------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_variable_is_not_set(effective: Effective) -> None:
+    """Compose passes ${NAME:-} that way."""
+    empty = dict.fromkeys(["GUNICORN_TIMEOUT", "GUNICORN_THREADS", "GUNICORN_WORKER_CLASS", "LOG_FORMAT", "FORWARDED_ALLOW_IPS"], "")
+
+    assert effective(empty) == effective()
+
+
+def test_the_command_line_wins_over_gunicorn_cmd_args_and_that_over_the_file(effective: Effective) -> None:
+    given = {"GUNICORN_TIMEOUT": "61", "GUNICORN_CMD_ARGS": "--timeout 62 --keep-alive 70"}
+
     assert effective({"GUNICORN_TIMEOUT": "61"})["timeout"] == "61"
-    assert effective(given)["timeout"] == "62"
+    assert (effective(given)["timeout"], effective(given)["keepalive"]) == ("62", "70")
     assert effective(given, "--timeout", "63")["timeout"] == "63"
 
 
@@ -111,3 +146,13 @@ def test_the_values_that_the_other_layers_are_sized_by(effective: Effective) -> 
     settings = effective()
 
     assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_a_start_with_another_version_says_so(start: Start, edited: Edited) -> None:
+    log = start(conf=edited('gunicorn_hooks.TRIED = ("26.0.0",)\n')).log()
+
+    assert "gunicorn_hooks was tried with gunicorn 26.0.0, not with 27.0.1" in log
+
+
+def test_with_the_version_that_was_tried_it_says_nothing(start: Start) -> None:
+    assert "was tried with" not in start().log()

@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gunicorn_hooks import sizing
 from tests.clients import wait_until
-from tests.gunicorn_conf.process import PATIENCE_S, LoadConf, Start
-
-V2_MOUNT = "30 23 0:26 {root} /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n"
-V1_MOUNT = "33 32 0:28 {root} /sys/fs/cgroup/cpu,cpuacct ro,nosuid master:11 - cgroup cgroup rw,cpu,cpuacct\n"
-V1_OTHER = "34 32 0:29 / /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
+from tests.gunicorn_conf.process import PATIENCE_S, Start
 
 
 class Tree:
@@ -19,12 +16,10 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "proc/self").mkdir(parents=True)
-        self.describe("0::/\n", "")
 
-    def describe(self, cgroup: str, mounts: str) -> None:
-        """Write /proc/self/cgroup and /proc/self/mountinfo."""
-        (self.root / "proc/self/cgroup").write_text(cgroup)
-        (self.root / "proc/self/mountinfo").write_text("22 1 254:0 / / rw - ext4 /dev/root rw\n" + mounts)
+    def own(self, *cgroups: str) -> None:
+        """Write /proc/self/cgroup."""
+        (self.root / "proc/self/cgroup").write_text("\n".join(cgroups) + "\n")
 
     def v2(self, folder: str, limit: str) -> None:
         """Set cpu.max of a cgroup."""
@@ -34,7 +29,7 @@ class Tree:
 
     def v1(self, folder: str, quota: int, period: int = 100000) -> None:
         """Set quota and period of a cgroup."""
-        path = self.root / "sys/fs/cgroup/cpu,cpuacct" / folder
+        path = self.root / "sys/fs/cgroup/cpu" / folder
         path.mkdir(parents=True, exist_ok=True)
         (path / "cpu.cfs_quota_us").write_text(f"{quota}\n")
         (path / "cpu.cfs_period_us").write_text(f"{period}\n")
@@ -45,71 +40,64 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-def test_v2_in_a_container_of_its_own(conf: LoadConf, tree: Tree) -> None:
-    tree.describe("0::/\n", V2_MOUNT.format(root="/"))
+def test_v2_in_a_container_of_its_own(tree: Tree) -> None:
+    tree.own("0::/")
     tree.v2("", "150000 100000")
 
-    assert conf().cpu_quota(tree.root) == 1.5
+    assert sizing.cpu_quota(tree.root) == 1.5
 
 
-def test_v2_without_a_limit(conf: LoadConf, tree: Tree) -> None:
-    tree.describe("0::/\n", V2_MOUNT.format(root="/"))
+def test_v2_without_a_limit(tree: Tree) -> None:
+    tree.own("0::/")
     tree.v2("", "max 100000")
 
-    assert conf().cpu_quota(tree.root) is None
+    assert sizing.cpu_quota(tree.root) is None
 
 
-def test_v2_takes_the_smallest_limit_up_the_tree(conf: LoadConf, tree: Tree) -> None:
+def test_v2_takes_the_smallest_limit_up_the_tree(tree: Tree) -> None:
     """Slices of systemd and Kubernetes pods limit a parent; the folder of the process itself says max."""
-    tree.describe("0::/kube.slice/pod/app\n", V2_MOUNT.format(root="/"))
+    tree.own("0::/kube.slice/pod/app")
     tree.v2("kube.slice", "400000 100000")
     tree.v2("kube.slice/pod", "50000 100000")
     tree.v2("kube.slice/pod/app", "max 100000")
     tree.v2("kube.slice/pod/neighbour", "10000 100000")
 
-    assert conf().cpu_quota(tree.root) == 0.5
+    assert sizing.cpu_quota(tree.root) == 0.5
 
 
-def test_v2_with_the_hosts_namespace_is_read_at_the_mount(conf: LoadConf, tree: Tree) -> None:
-    tree.describe("0::/docker/4f2a\n", V2_MOUNT.format(root="/docker/4f2a"))
+@pytest.mark.parametrize("path", ["/docker/4f2a", "/../other"])
+def test_v2_with_a_path_of_the_host_is_read_at_the_mount(tree: Tree, path: str) -> None:
+    tree.own(f"0::{path}")
     tree.v2("", "200000 100000")
 
-    assert conf().cpu_quota(tree.root) == 2
+    assert sizing.cpu_quota(tree.root) == 2
 
 
-def test_v2_outside_of_the_own_namespace_is_read_at_the_mount(conf: LoadConf, tree: Tree) -> None:
-    tree.describe("0::/../other\n", V2_MOUNT.format(root="/"))
-    tree.v2("", "200000 100000")
-
-    assert conf().cpu_quota(tree.root) == 2
-
-
-def test_v1_in_a_container(conf: LoadConf, tree: Tree) -> None:
+def test_v1_in_a_container(tree: Tree) -> None:
     """/proc/self/cgroup names the host's path, the mount shows the container's own folder."""
-    tree.describe("4:memory:/docker/4f2a\n2:cpu,cpuacct:/docker/4f2a\n", V1_OTHER + V1_MOUNT.format(root="/docker/4f2a"))
+    tree.own("4:memory:/docker/4f2a", "2:cpu,cpuacct:/docker/4f2a")
     tree.v1("", 25000, 50000)
 
-    assert conf().cpu_quota(tree.root) == 0.5
+    assert sizing.cpu_quota(tree.root) == 0.5
 
 
-def test_v1_without_a_limit(conf: LoadConf, tree: Tree) -> None:
-    tree.describe("2:cpu,cpuacct:/\n", V1_MOUNT.format(root="/"))
+def test_v1_without_a_limit(tree: Tree) -> None:
+    tree.own("2:cpu,cpuacct:/")
     tree.v1("", -1)
 
-    assert conf().cpu_quota(tree.root) is None
+    assert sizing.cpu_quota(tree.root) is None
 
 
-def test_v1_takes_the_smallest_limit_up_the_tree(conf: LoadConf, tree: Tree) -> None:
-    hybrid = V2_MOUNT.format(root="/").replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-    tree.describe("2:cpu,cpuacct:/batch/app\n0::/\n", V1_MOUNT.format(root="/") + hybrid)
+def test_v1_takes_the_smallest_limit_up_the_tree(tree: Tree) -> None:
+    tree.own("2:cpu,cpuacct:/batch/app", "0::/")
     tree.v1("batch", 300000)
     tree.v1("batch/app", -1)
 
-    assert conf().cpu_quota(tree.root) == 3
+    assert sizing.cpu_quota(tree.root) == 3
 
 
-def test_a_machine_without_cgroups_has_no_quota(conf: LoadConf, tmp_path: Path) -> None:
-    assert conf().cpu_quota(tmp_path) is None
+def test_a_machine_without_cgroups_has_no_quota(tmp_path: Path) -> None:
+    assert sizing.cpu_quota(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -123,15 +111,14 @@ def test_a_machine_without_cgroups_has_no_quota(conf: LoadConf, tmp_path: Path) 
     ],
 )
 def test_the_smaller_of_quota_and_cpuset_counts(
-    conf: LoadConf, monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: tuple[int, int], counted: tuple[float, str]
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: tuple[int, int], counted: tuple[float, str]
 ) -> None:
     usable, on_host = cores
-    module = conf()
-    monkeypatch.setattr(module, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(sizing, "cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(usable)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: on_host)
 
-    assert module.usable_cpus() == counted
+    assert sizing.usable_cpus() == counted
 
 
 @pytest.mark.parametrize(
@@ -147,33 +134,37 @@ def test_the_smaller_of_quota_and_cpuset_counts(
         ("sync", 2, 5),
     ],
 )
-def test_the_number_of_workers(conf: LoadConf, monkeypatch: pytest.MonkeyPatch, worker_class: str, cpus: float, workers: int) -> None:
-    module = conf()
-    monkeypatch.setattr(module, "worker_class", worker_class)
-    monkeypatch.setattr(module, "usable_cpus", lambda: (cpus, "so we say"))
+def test_the_number_of_workers(monkeypatch: pytest.MonkeyPatch, worker_class: str, cpus: float, workers: int) -> None:
+    monkeypatch.setattr(sizing, "usable_cpus", lambda: (cpus, "as measured"))
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
 
-    assert module.default_workers()[0] == workers
+    assert sizing.workers(worker_class) == workers
 
 
 def test_the_start_says_what_runs_and_why(start: Start) -> None:
-    assert "1 workers of class gthread (WEB_CONCURRENCY), 8 requests at once in each" in start({"WEB_CONCURRENCY": "1"}).log()
+    assert "1 workers of class gthread (WEB_CONCURRENCY), 8 requests in flight in each" in start({"WEB_CONCURRENCY": "1"}).log()
 
-    gunicorn = start({"GUNICORN_WORKERS": "3"})
-    assert "3 workers of class gthread (GUNICORN_WORKERS or the command line)" in gunicorn.log()
+    gunicorn = start({"WEB_CONCURRENCY": "3"})
     wait_until(lambda: gunicorn.log().count("Booting worker") == 3, "three workers", timeout_s=PATIENCE_S)
 
 
+@pytest.mark.parametrize("preload", ["", " --preload"])
 @pytest.mark.parametrize(
     ("settings", "concurrency"),
     [
         ({}, "8"),
         ({"GUNICORN_THREADS": "3"}, "3"),
+        ({"GUNICORN_CMD_ARGS": "--threads 4"}, "4"),
         ({"GUNICORN_WORKER_CLASS": "sync"}, "1"),
-        ({"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_WORKER_CONNECTIONS": "50"}, "50"),
+        ({"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_CMD_ARGS": "--worker-connections 50"}, "50"),
         ({"GUNICORN_WORKER_CLASS": "tornado"}, "1"),
     ],
 )
-def test_the_application_is_told_how_many_requests_come_at_once(start: Start, settings: dict[str, str], concurrency: str) -> None:
-    _, facts = start(settings).get("/")
+def test_the_application_is_told_how_many_requests_come_at_once(
+    start: Start, settings: dict[str, str], concurrency: str, preload: str
+) -> None:
+    """Also when it is imported before there is a worker: it sizes its pool then."""
+    gunicorn = start({**settings, "GUNICORN_CMD_ARGS": settings.get("GUNICORN_CMD_ARGS", "") + preload})
+    _, facts = gunicorn.get("/")
 
-    assert facts["environment"]["WORKER_CONCURRENCY"] == concurrency
+    assert (facts["environment"]["WORKER_CONCURRENCY"], facts["at_import"]) == (concurrency, concurrency)

@@ -1,12 +1,12 @@
 """Forwarded headers count from the gateway alone."""
 
-import json
 import socket
 from pathlib import Path
 
 import pytest
 
-from tests.gunicorn_conf.process import LoadConf, Refusal, Start
+from gunicorn_hooks import trust
+from tests.gunicorn_conf.process import Edited, Refusal, Start
 
 STRANGER = "127.0.0.9"  # also loopback, but not an address that anybody named
 HTTPS = {"X-Forwarded-Proto": "https"}
@@ -39,6 +39,10 @@ def test_the_application_is_told_whom_the_command_line_trusts(start: Start) -> N
     assert gunicorn.get("/")[1]["environment"]["FORWARDED_ALLOW_IPS"] == "10.9.8.7"
 
 
+def test_the_command_line_cannot_trust_everybody(refusal: Refusal) -> None:
+    assert "any client could claim any address" in refusal({}, "--forwarded-allow-ips", "*")
+
+
 @pytest.mark.parametrize("everybody", ["*", "0.0.0.0/0", "::/0", "127.0.0.1,0.0.0.0/0"])
 def test_the_whole_internet_is_refused(refusal: Refusal, everybody: str) -> None:
     assert "any client could claim any address" in refusal({"FORWARDED_ALLOW_IPS": everybody})
@@ -51,9 +55,8 @@ def test_a_header_that_nginx_does_not_overwrite_has_no_effect(start: Start) -> N
     assert gunicorn.get("/", {**HTTPS, "X-Forwarded-Ssl": "off", "X-Forwarded-Protocol": "http"})[0] == 200
 
 
-def test_with_gunicorns_own_table_that_header_breaks_the_request(start: Start) -> None:
-    table = {"X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"}
-    gunicorn = start({"GUNICORN_SECURE_SCHEME_HEADERS": json.dumps(table)})
+def test_with_gunicorns_own_table_that_header_breaks_the_request(start: Start, edited: Edited) -> None:
+    gunicorn = start(conf=edited("del secure_scheme_headers\n"))
 
     assert gunicorn.get("/", {**HTTPS, "X-Forwarded-Ssl": "off"})[0] == 400
 
@@ -64,8 +67,8 @@ def test_nobody_chooses_the_path_by_header(start: Start) -> None:
     assert (facts["path"], facts["script"]) == ("/real", "")
 
 
-def test_with_gunicorns_own_list_a_header_chooses_the_path(start: Start) -> None:
-    gunicorn = start({"GUNICORN_FORWARDER_HEADERS": "SCRIPT_NAME,PATH_INFO"})
+def test_with_gunicorns_own_list_a_header_chooses_the_path(start: Start, edited: Edited) -> None:
+    gunicorn = start(conf=edited("del forwarder_headers\n"))
 
     assert gunicorn.get("/real", {"SCRIPT_NAME": "/real"})[1]["script"] == "/real"
 
@@ -88,18 +91,18 @@ def routes(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("address", "network"), [("172.20.0.5", "172.20.0.0/20"), ("172.19.200.1", "172.19.0.0/16")])
-def test_the_network_that_holds_our_name(conf: LoadConf, monkeypatch: pytest.MonkeyPatch, routes: Path, address: str, network: str) -> None:
+def test_the_network_that_holds_our_name(monkeypatch: pytest.MonkeyPatch, routes: Path, address: str, network: str) -> None:
     monkeypatch.setattr(socket, "gethostbyname", {"kit-web-app": address}.__getitem__)
 
-    assert conf().gateway_network("kit-web-app", routes) == network
+    assert trust.gateway_network("kit-web-app", routes) == network
 
 
-def test_an_address_of_a_network_that_is_only_routed_to_is_nobody(conf: LoadConf, monkeypatch: pytest.MonkeyPatch, routes: Path) -> None:
+def test_an_address_of_a_network_that_is_only_routed_to_is_nobody(monkeypatch: pytest.MonkeyPatch, routes: Path) -> None:
     """The default route must not make the whole Internet the gateway."""
     monkeypatch.setattr(socket, "gethostbyname", lambda _name: "203.0.113.7")
 
     with pytest.raises(LookupError, match=r"203\.0\.113\.7 is on no network"):
-        conf().gateway_network("kit-web-app", routes)
+        trust.gateway_network("kit-web-app", routes)
 
 
 def test_a_name_that_nobody_has_is_refused(refusal: Refusal) -> None:

@@ -14,6 +14,7 @@ EXPORTED = ("WORKER_CONCURRENCY", "FORWARDED_ALLOW_IPS", "ADDED")
 TURN_S = 0.05
 TURNS = 400  # 20 s: below gunicorn's timeout, above what a busy machine takes to hear a signal or to connect
 arrived: list[str] = []
+AT_IMPORT = os.environ.get("WORKER_CONCURRENCY")
 
 
 def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -26,6 +27,7 @@ def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable
         "scheme": environ["wsgi.url_scheme"],
         "peer": environ["REMOTE_ADDR"],
         "environment": {name: os.environ.get(name) for name in EXPORTED},
+        "at_import": AT_IMPORT,
     }
     if path == "/meet":
         arrived.append(path)

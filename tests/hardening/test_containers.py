@@ -10,9 +10,9 @@ from tools.stack import Stack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LAB_ENABLED="1")]
 
-# All services that go on running. `secrets` and `migrate` run once; what the engine says of them is enough.
+# All services that go on running. `preflight` and `migrate` run once; what the engine says of them is enough.
 SERVICES = ("gateway", "app", "database", "downstream")
-ONE_SHOT = ("secrets", "migrate")
+ONE_SHOT = ("preflight", "migrate")
 
 
 @pytest.mark.parametrize("service", SERVICES)

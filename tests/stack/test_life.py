@@ -111,12 +111,12 @@ def test_up_again_and_impossible_scales_change_nothing_and_say_so(local: LocalSt
 
 
 def test_an_app_that_cannot_start_is_reported_with_its_last_words(run: Command, name: str, free_port: int) -> None:
-    answer = run("up", GUNICORN_WSGI_APP="kit_app:no_such_thing")
+    answer = run("up", GUNICORN_CMD_ARGS="--pid /no/such/folder/pid")
 
     assert answer.returncode == 1
     assert "stack: app-" in answer.stderr.splitlines()[-1]
     assert "ended while it was starting" in answer.stderr.splitlines()[-1]
-    assert "no_such_thing" in answer.stderr
+    assert "/no/such/folder" in answer.stderr
     nothing_is_left(name, [], free_port)
 
 

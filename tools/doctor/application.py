@@ -132,8 +132,10 @@ class Sources:
 
     def origin(self, name: str, entry: Mapping[str, Any]) -> tuple[Origin, bool]:
         """The origin of a setting, and whether somebody wrote it there."""
-        for alias in (f"GUNICORN_{name.upper()}", *(["WEB_CONCURRENCY"] if name == "workers" else [])):
-            if alias in self.environment and self.environment[alias].value:
+        option = {"keepalive": "--keep-alive"}.get(name, f"--{name.replace('_', '-')}")
+        for alias in (f"GUNICORN_{name.upper()}", *(["WEB_CONCURRENCY"] if name == "workers" else []), "GUNICORN_CMD_ARGS"):
+            given = self.environment[alias].value if alias in self.environment else ""
+            if given and (alias != "GUNICORN_CMD_ARGS" or option in given.split()):
                 found = self.environment[alias].origin
                 return Origin(found.place, found.line, alias), True
         if name in self.lines:

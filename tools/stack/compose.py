@@ -33,7 +33,7 @@ def docker(*arguments: str) -> str:
 
 
 # How a service that refuses wrong settings is asked about them.
-CHECKS = {"app": ("gunicorn", "--config", "/srv/gunicorn.conf.py", "--check-config"), "gateway": ("nginx", "-t")}
+CHECKS = {"app": ("sh", "-ec", "cd /srv; python -m gunicorn_hooks --check-config"), "gateway": ("nginx", "-t")}
 
 
 def trial(service: str) -> tuple[str, ...]:
@@ -180,13 +180,9 @@ class ComposeStack:
                 raise StackError(f"{service} does not accept its settings", hint="what runs is as it was", details=details, exit_code=2)
 
     def _warn(self) -> None:
-        """Say which gunicorn settings stay here: Compose passes on what its file names, and all of .env."""
-        named = (self._root / "docker-compose.yml").read_text().partition("\nservices:")[0]
-        env_file = dotenv_values(self._root / ".env")
-        for name in sorted(self._settings):
-            ours = name.startswith("GUNICORN_") or name == "PRELOAD_LIBRARIES"
-            if ours and name not in env_file and f"    {name}:" not in named:
-                click.echo(f"{name} does not reach the containers: write it into .env, or name it in docker-compose.yml", err=True)
+        """Say so when a setting of the shell stays here: Compose passes on what its file names, and all of .env."""
+        if "PRELOAD_LIBRARIES" in self._settings and "PRELOAD_LIBRARIES" not in dotenv_values(self._root / ".env"):
+            click.echo("PRELOAD_LIBRARIES does not reach the containers: write it into .env", err=True)
 
     def _all(self) -> list[dict[str, Any]]:
         """Every container of the project but those of `docker compose run`, in the order of ORDER, as `docker compose ps` has it."""

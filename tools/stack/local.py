@@ -257,14 +257,15 @@ class LocalStack:
 
     def _check_gunicorn(self) -> None:
         answer = subprocess.run(
-            [sys.executable, str(self._root / "gunicorn.conf.py")],
+            [sys.executable, "-m", "gunicorn_hooks"],
+            cwd=self._root,
             env=self._settings,
             capture_output=True,
             text=True,
             check=False,
         )
         if answer.returncode:
-            raise StackError((answer.stderr.strip().splitlines() or ["gunicorn.conf.py failed"])[-1], exit_code=2)
+            raise StackError((answer.stderr.strip().splitlines() or ["gunicorn_hooks failed"])[-1], exit_code=2)
 
     def _hand_over(self, account: Account) -> None:
         """Make the secret once, and give the folders to the user of the processes."""
@@ -343,9 +344,9 @@ class LocalStack:
         apps = [
             Program(
                 f"app-{number}",
-                gunicorn,
+                [*gunicorn, "--bind", f"{HOST}:{port}"],
                 self._root / "app",
-                {**record.app_env, "GUNICORN_BIND": f"{HOST}:{port}"},
+                dict(record.app_env),
                 stop_wait_s=GUNICORN_STOP_S,
             )
             for number, port in enumerate(record.app_ports, 1)

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import _socket
 import builtins
+import contextlib
 import io
 import json
+import logging
 import os
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -156,6 +159,8 @@ def main() -> None:
         pretend(**order["pretend"])
     sys.argv = ["gunicorn", *order["argv"]]
     cfg = load_gunicorn()
+    with contextlib.suppress(SystemExit):  # what it refuses, a rule names
+        cfg.nworkers_changed(SimpleNamespace(cfg=cfg, log=logging.getLogger("probe")), cfg.workers, None)  # exports WORKER_CONCURRENCY
     say({"settings": gunicorn_settings(cfg), "environment": dict(os.environ)})
     say({"app": flask_settings(cfg, ask=order["ask"])})
     os._exit(0)  # threads that the application started must not keep this process
