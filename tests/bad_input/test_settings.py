@@ -73,7 +73,7 @@ def test_a_wrong_setting_leaves_what_runs(stack: Stack, name: str, value: str) -
 @pytest.mark.runtimes("compose")
 def test_compose_itself_takes_away_first(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """The twin: nothing is asked before."""
-    monkeypatch.setattr("stack.compose.CHECKS", {})
+    monkeypatch.setattr("tools.stack.compose.CHECKS", {})
     before = [unit.id for unit in stack.processes() if unit.service == "app"]
     try:
         with pytest.raises(StackError, match="docker compose up failed"):

@@ -1,7 +1,7 @@
 """Replace the app's containers by those of another image, one after the other, without a gap.
 
 For each step: new containers beside the old ones, until they are healthy and nginx has sent requests to them; only then is an
-old one stopped, and it drains (gunicorn.conf.py, section 8). A release that does not get that far is taken back: what
+old one stopped, and it drains (gunicorn_hooks/drain.py). A release that does not get that far is taken back: what
 was not replaced yet never stopped serving.
 """
 
