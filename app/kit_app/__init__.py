@@ -1,59 +1,51 @@
-"""A guestbook, and a laboratory: the sample site of the kit."""
+"""A guestbook: the sample site of the kit."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from flask import Flask
+from flask_static_digest import FlaskStaticDigest
+from kit_flask import logs, record, visits
+from kit_flask.proxy import TrustedProxy
+
+from kit_app import api, database, entries, health, pages, problems, security
+from kit_app.settings import SettingsError, load_settings
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
     """Make the WSGI application.
 
-    Settings come from the environment, and from `config`, which wins; what settings.py does not know in `config`
-    goes to Flask. Raises SettingsError when a setting is missing or wrong.
+    Settings come from the environment, and from `config`, which wins; what settings.py does not know in `config` goes to Flask.
+    Raises SettingsError when a setting is missing or wrong.
     """
-    # Here, not above: `python -m kit_app.staticfiles` and the downstream service need no application, and under
-    # gevent the libraries must not be imported before it has patched the sockets.
-    from kit_app import (
-        api,
-        database,
-        health,
-        lab,
-        logs,
-        pages,
-        problems,
-        proxy,
-        record,
-        routing,
-        security,
-        staticfiles,
-    )
-    from kit_app.settings import load_settings
-
     config = config or {}
-    settings = load_settings({**os.environ, **config})
-    app = Flask(__name__, static_folder=settings.static_root or staticfiles.SOURCES)
+    settings = load_settings(config)
+    app = Flask(__name__, static_folder=settings.static_root or "static", static_url_path="/static")
     app.config.update(config)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
-    app.config["MAX_FORM_MEMORY_SIZE"] = 100_000  # bytes of one field of a multipart form: ten times the longest message
-    app.config["MAX_FORM_PARTS"] = 20  # our form has three
-
-    # First, so that all that follows can be logged.
-    logs.init_app(settings.log_format)
-    routing.init_app(app)
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_content_length,
+        MAX_FORM_MEMORY_SIZE=100_000,  # bytes of one field of a multipart form: ten times the longest message
+        MAX_FORM_PARTS=20,  # our form has three
+        FLASK_STATIC_DIGEST_COMPRESSION=["gzip", "brotli"],  # what `flask digest compile` puts beside each file, for nginx
+    )
+    logs.init_app(settings.log_format)  # first, so that all that follows can be logged
     problems.init_app(app)
-    security.init_app(app, settings.secret(Path(app.instance_path)))
+    security.init_app(app, settings.secret)
     database.init_app(app, settings)
-    staticfiles.init_app(app)
+    visits.init_app(app)
+    entries.init_app(app)
+    if not FlaskStaticDigest(app).manifests and settings.static_root:
+        app.logger.warning("STATIC_ROOT has no cache_manifest.json: `flask digest compile` makes it")
 
-    app.register_blueprint(health.bp)
-    app.register_blueprint(pages.bp)
-    app.register_blueprint(api.bp)
+    for module in (health, pages, api):
+        app.register_blueprint(module.bp)
     if settings.lab_enabled:
-        lab.init_app(app, settings)
+        try:
+            import kit_lab  # only then: the site runs without that folder
+        except ModuleNotFoundError:
+            raise SettingsError("LAB_ENABLED: there is no kit_lab here") from None
+        kit_lab.init_app(app, settings)
 
     # Middlewares wrap what is there: the recorder is last, so that it is outermost and sees every answer.
-    proxy.init_app(app, settings.forwarded_allow_ips)
+    app.wsgi_app = TrustedProxy(app.wsgi_app, settings.forwarded_allow_ips)  # type: ignore[method-assign]
     record.init_app(app)
     return app

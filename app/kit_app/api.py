@@ -5,20 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import click
 from flask import Blueprint, Response, abort, request, url_for
-from pydantic import BaseModel
 from pydantic_core import from_json
 
 from kit_app import entries, openapi
 from kit_app.models import Entry
-from kit_app.schemas import EntryList, ListQuery, NewEntry, StoredEntry
+from kit_app.schemas import EntryList, ListQuery, NewEntry, StoredEntry, validate
 from kit_app.security import csrf
-from kit_app.validation import validate
 
 bp = Blueprint("api", __name__, url_prefix="/api")
 # A form of another site cannot send JSON, and no cookie gives this API any right.
 csrf.exempt(bp)
-
-_KEY = re.compile(openapi.KEY_PATTERN)
 
 
 @bp.get("/entries")
@@ -26,20 +22,22 @@ def list_entries() -> Response:
     """Some entries, newest first."""
     query = validate(ListQuery, request.args.to_dict())
     page = entries.latest(query.limit, query.cursor)
-    following = page.next_cursor and url_for(".list_entries", limit=query.limit, cursor=page.next_cursor)
-    return _json(EntryList(entries=[StoredEntry.of(entry) for entry in page.entries], next=following))
+    following = page.older and url_for(".list_entries", limit=query.limit, cursor=page.older)
+    return _json(EntryList(entries=[StoredEntry.of(entry) for entry in page.entries], next=following).model_dump_json())
 
 
 @bp.get("/entries/<entry_id:entry_id>")
 def get_entry(entry_id: int) -> Response:
     """One entry."""
-    return _json(StoredEntry.of(entries.find(entry_id) or abort(404, "There is no such entry.")))
+    return _json(_show(entries.find(entry_id) or abort(404, "There is no such entry.")))
 
 
 @bp.post("/entries")
 def create_entry() -> Response:
     """Store an entry, once for each Idempotency-Key."""
-    key = _idempotency_key()
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not re.fullmatch(openapi.KEY_PATTERN, key):
+        abort(400, "Idempotency-Key must be 8 to 128 letters, digits, or any of . _ : -")
     new = validate(NewEntry, _sent_json())
     if key is None:
         entry = entries.sign(new)
@@ -68,13 +66,6 @@ def forget_keys(hours: int) -> None:
     click.echo(f"{count} keys deleted")
 
 
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
-        abort(400, "Idempotency-Key must be 8 to 128 letters, digits, or any of . _ : -")
-    return key
-
-
 def _sent_json() -> object:
     if not request.is_json:
         abort(415, "Send JSON, with Content-Type: application/json.")
@@ -88,10 +79,11 @@ def _show(entry: Entry) -> str:
     return StoredEntry.of(entry).model_dump_json()
 
 
-def _json(shown: BaseModel) -> Response:
-    return Response(shown.model_dump_json(), content_type="application/json")
+def _json(body: str) -> Response:
+    return Response(body, content_type="application/json")
 
 
 def _created(body: str, entry_id: int) -> Response:
-    location = url_for(".get_entry", entry_id=entry_id)
-    return Response(body, 201, {"Location": location}, content_type="application/json")
+    response = _json(body)
+    response.status_code, response.location = 201, url_for(".get_entry", entry_id=entry_id)
+    return response

@@ -5,34 +5,43 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from flask import Flask
+from kit_flask.visits import visit
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from werkzeug.routing import BaseConverter, ValidationError
 
-from kit_app import cursor
-from kit_app.database import visit
 from kit_app.models import Entry, IdempotencyKey
-from kit_app.schemas import NewEntry
+from kit_app.schemas import MAX_ID, NewEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some entries, newest first, and the cursor of those that follow (None: there are no more)."""
+    """Some entries, newest first, and the cursors of what lies on both sides (None: nothing)."""
 
     entries: Sequence[Entry]
-    next_cursor: str | None
+    older: str | None = None
+    newer: str | None = None
 
 
-def latest(limit: int, after: str | None = None) -> Page:
-    """Return up to `limit` entries, newest first, or those that follow the cursor `after`; ValueError if it is none."""
+def latest(limit: int, after: str | None = None, before: str | None = None) -> Page:
+    """Return up to `limit` entries: the newest, those after (older than) a cursor, or those just before (newer than) one."""
     # One more than asked for tells whether there are more.
-    query = select(Entry).order_by(Entry.id.desc()).limit(limit + 1)
-    if after is not None:
-        query = query.where(Entry.id < cursor.decode(after))
+    query = select(Entry).order_by(Entry.id if before else Entry.id.desc()).limit(limit + 1)
+    if after:
+        query = query.where(Entry.id < int(after, 16))
+    if before:
+        query = query.where(Entry.id > int(before, 16))
     with visit() as session:
         found = session.scalars(query).all()
-    entries = found[:limit]
-    return Page(entries, cursor.encode(entries[-1].id) if len(found) > limit else None)
+    entries, more = found[:limit], len(found) > limit
+    if before:
+        entries = entries[::-1]
+    if not entries:
+        return Page(entries)
+    first, last = (f"{entry.id:016x}" for entry in (entries[0], entries[-1]))
+    return Page(entries, older=last if more or before else None, newer=first if after or (before and more) else None)
 
 
 def find(entry_id: int) -> Entry | None:
@@ -105,3 +114,19 @@ def forget_keys(before: datetime) -> int:
         count = len(session.scalars(old).all())
         session.commit()
     return count
+
+
+class _EntryId(BaseConverter):
+    """An id that an entry can have. Any other is a 404, where the database could not even be asked for it."""
+
+    regex = r"[0-9]{1,19}"
+
+    def to_python(self, value: str) -> int:
+        if (entry_id := int(value)) > MAX_ID:
+            raise ValidationError
+        return entry_id
+
+
+def init_app(app: Flask) -> None:
+    """Let the routes of `app` say <entry_id:name>."""
+    app.url_map.converters["entry_id"] = _EntryId

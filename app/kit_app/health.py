@@ -1,8 +1,7 @@
 """Whether this process is alive, and whether it can do its work."""
 
 from flask import Blueprint
-
-from kit_app import database
+from kit_flask.visits import ping
 
 bp = Blueprint("health", __name__)
 
@@ -16,5 +15,5 @@ def healthz() -> dict[str, str]:
 @bp.get("/readyz")
 def readyz() -> dict[str, str]:
     """This process and its database answer; 503 with Retry-After when the database does not."""
-    database.ping()
+    ping()
     return {"status": "ok", "database": "ok"}

@@ -6,61 +6,20 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from kit_app.cursor import MAX_ID
-from kit_app.schemas import EntryList, ListQuery, NewEntry, Problem, StoredEntry
+from kit_app.schemas import MAX_ID, EntryList, ListQuery, NewEntry, Problem, StoredEntry
 
 KEY_PATTERN = r"[A-Za-z0-9._:-]{8,128}"
 
 _Json = dict[str, Any]
-_MODELS = (NewEntry, StoredEntry, EntryList, Problem)
-_TEXT: _Json = {"type": "string"}
+# Any operation may be answered so, mostly by nginx and its firewall: 421 for a host that is not ours, 429 for too many requests.
+_ALWAYS = (403, 405, 421, 429, 503)
 
 
 @cache
 def document() -> _Json:
     """Return the OpenAPI document."""
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Guestbook",
-            "version": "1",
-            "description": "Errors are problem+json (RFC 9457); invalid input names its fields in `errors`.",
-        },
-        "paths": {
-            "/api/entries": {"get": _list_entries(), "post": _create_entry()},
-            "/api/entries/{entry_id}": {"get": _get_entry()},
-        },
-        "components": {"schemas": _schemas()},
-    }
-
-
-def _schemas() -> _Json:
-    # What is validated on its way in, or serialised on its way out, has the same shape in all four.
-    _, schemas = models_json_schema([(model, "validation") for model in _MODELS], ref_template="#/components/schemas/{model}")
-    return dict(schemas["$defs"])
-
-
-def _list_entries() -> _Json:
-    query = ListQuery.model_json_schema()["properties"]
-    return {
-        "operationId": "listEntries",
-        "summary": "List entries, newest first",
-        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()],
-        "responses": {"200": _answer("Some entries", "EntryList"), **_problems(422)},
-    }
-
-
-def _get_entry() -> _Json:
-    entry_id = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
-    return {
-        "operationId": "getEntry",
-        "summary": "Get one entry",
-        "parameters": [{"name": "entry_id", "in": "path", "required": True, "schema": entry_id}],
-        "responses": {"200": _answer("The entry", "StoredEntry"), **_problems(404)},
-    }
-
-
-def _create_entry() -> _Json:
+    entry_id = {"name": "entry_id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1, "maximum": MAX_ID}}
+    query = ListQuery.model_json_schema()["properties"].items()
     key = {
         "name": "Idempotency-Key",
         "in": "header",
@@ -69,32 +28,67 @@ def _create_entry() -> _Json:
     }
     created = _answer("The entry was stored", "StoredEntry") | {
         "headers": {
-            "Location": {"description": "Address of the entry", "required": True, "schema": _TEXT},
+            "Location": {"description": "Address of the entry", "required": True, "schema": {"type": "string"}},
             "Idempotency-Replayed": {"description": "An earlier request stored it", "schema": {"const": "true"}},
         },
         "links": {"getEntry": {"operationId": "getEntry", "parameters": {"entry_id": "$response.body#/id"}}},
     }
     return {
-        "operationId": "createEntry",
-        "summary": "Sign the guestbook",
-        "parameters": [key],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("NewEntry")}}},
-        "responses": {"201": created, **_problems(400, 413, 415, 422)},
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Guestbook",
+            "version": "1",
+            "description": "Errors are problem+json (RFC 9457); invalid input names its fields in `errors`.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [],
+        "paths": {
+            "/api/entries": {
+                "get": {
+                    "operationId": "listEntries",
+                    "summary": "List entries, newest first",
+                    "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in query],
+                    "responses": {"200": _answer("Some entries", "EntryList"), **_problems(422)},
+                },
+                "post": {
+                    "operationId": "createEntry",
+                    "summary": "Sign the guestbook",
+                    "parameters": [key],
+                    "requestBody": {"required": True, "content": _content("application/json", "NewEntry")},
+                    "responses": {"201": created, **_problems(400, 413, 415, 422)},
+                },
+            },
+            "/api/entries/{entry_id}": {
+                "get": {
+                    "operationId": "getEntry",
+                    "summary": "Get one entry",
+                    "parameters": [entry_id],
+                    "responses": {"200": _answer("The entry", "StoredEntry"), **_problems(404)},
+                },
+            },
+        },
+        "components": {"schemas": _schemas()},
     }
 
 
+def _schemas() -> _Json:
+    # What is validated on its way in, or serialised on its way out, has the same shape in all four.
+    models = [(model, "validation") for model in (NewEntry, StoredEntry, EntryList, Problem)]
+    _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    return dict(schemas["$defs"])
+
+
 def _problems(*statuses: int) -> _Json:
-    """Return the errors of an operation; 503 can always happen, as each needs the database."""
-    return {str(status): _problem(status) for status in (*statuses, HTTPStatus.SERVICE_UNAVAILABLE.value)}
-
-
-def _problem(status: int) -> _Json:
-    return {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+    return {
+        str(status): {"description": HTTPStatus(status).phrase, "content": _content("application/problem+json", "Problem")}
+        for status in sorted({*statuses, *_ALWAYS})
+    }
 
 
 def _answer(description: str, schema: str) -> _Json:
-    return {"description": description, "content": {"application/json": {"schema": _ref(schema)}}}
+    return {"description": description, "content": _content("application/json", schema)}
 
 
-def _ref(schema: str) -> _Json:
-    return {"$ref": f"#/components/schemas/{schema}"}
+def _content(media_type: str, schema: str) -> _Json:
+    return {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}

@@ -5,12 +5,11 @@ from http import HTTPStatus
 
 from flask import Flask, Response, render_template, request
 from flask.typing import ResponseReturnValue
+from kit_flask.record import current_record
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError as PoolTimeoutError
-from werkzeug.exceptions import HTTPException, ServiceUnavailable
+from werkzeug.exceptions import HTTPException, NotFound, ServiceUnavailable
 
-from kit_app.record import current_record
-from kit_app.schemas import Problem
-from kit_app.validation import InvalidInputError
+from kit_app.schemas import InvalidInputError, Problem
 
 _logger = logging.getLogger(__name__)
 
@@ -19,6 +18,8 @@ PROBLEM_JSON = "application/problem+json"
 _FOR_PROGRAMS = ("/api/", "/lab/", "/healthz", "/readyz")
 # Seconds after which a client may try again. A database restart takes a few.
 RETRY_AFTER_S = 5
+# Werkzeug's own text speaks of an address that somebody typed.
+NotFound.description = "There is nothing at this address: the link may be old, or it was cut off."
 
 
 def _wants_page() -> bool:
@@ -31,18 +32,16 @@ def _wants_page() -> bool:
 def _answer(error: HTTPException) -> ResponseReturnValue:
     status = HTTPStatus(error.code or 500)
     record = current_record()
-    request_id = record.request_id if record else ""
-    headers = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
-    if _wants_page():
-        page = render_template("error.html", status=status, detail=error.description, request_id=request_id)
-        return page, status, headers
     problem = Problem(
         title=status.phrase,
         status=status,
         detail=error.description or status.description,
-        request_id=request_id,
+        request_id=record.request_id if record else "",
         errors=error.errors if isinstance(error, InvalidInputError) else None,
     )
+    headers = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
+    if _wants_page():
+        return render_template("error.html", problem=problem), status, headers
     return Response(problem.model_dump_json(exclude_none=True), status, headers, content_type=PROBLEM_JSON)
 
 

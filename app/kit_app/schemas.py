@@ -1,36 +1,30 @@
-"""What goes in and out of the API. The models validate it, and the OpenAPI document is made of them."""
+"""What goes in and out of the API and the form. The models validate it, and the OpenAPI document is made of them."""
 
-import unicodedata
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from werkzeug.exceptions import UnprocessableEntity
 
-from kit_app.cursor import PATTERN
 from kit_app.models import Entry
 
 NAME_LENGTH = 80
 MESSAGE_LENGTH = 2000
-_LINE_BREAKS = "\t\n\r"
+# Largest id that the column can hold, and its digits in a cursor: opaque for clients, so that what is inside can change.
+MAX_ID = 2**63 - 1
+CURSOR_PATTERN = "^[0-7][0-9a-f]{15}$"
+# Something to read, and no control characters: PostgreSQL cannot store NUL, and no reader should meet any other.
+_ONE_LINE = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$"
+_LINES = _ONE_LINE.replace(r"\u0000-\u001f", r"\u0000-\u0008\u000b\u000c\u000e-\u001f")
 
-
-def _without_control_characters(text: str, allowed: str = "") -> str:
-    """Return `text` as it is. PostgreSQL cannot store NUL, and no reader should meet any other control character."""
-    for character in text:
-        if unicodedata.category(character) == "Cc" and character not in allowed:
-            raise ValueError(f"must not contain control characters (found U+{ord(character):04X})")
-    return text
-
-
-def _visible(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
-
-
-def _text_pattern(control: str) -> dict[str, str]:
-    """Say the two rules above in the language of JSON Schema."""
-    return {"pattern": rf"^[^{control}]*[^\s{control}][^{control}]*$"}
+_Model = TypeVar("_Model", bound=BaseModel)
+# What a visitor reads who fills in the form, where pydantic's own words are a programmer's.
+_MESSAGES = {
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must not be blank, and hold no control characters",
+}
 
 
 class NewEntry(BaseModel):
@@ -38,22 +32,8 @@ class NewEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[
-        str,
-        Field(min_length=1, max_length=NAME_LENGTH, json_schema_extra=_text_pattern(r"\u0000-\u001f\u007f-\u009f")),
-        AfterValidator(_without_control_characters),
-        AfterValidator(_visible),
-    ]
-    message: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=MESSAGE_LENGTH,
-            json_schema_extra=_text_pattern(r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"),
-        ),
-        AfterValidator(lambda text: _without_control_characters(text, allowed=_LINE_BREAKS)),
-        AfterValidator(_visible),
-    ]
+    name: Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, pattern=_ONE_LINE)]
+    message: Annotated[str, Field(min_length=1, max_length=MESSAGE_LENGTH, pattern=_LINES)]
 
 
 class StoredEntry(BaseModel):
@@ -83,7 +63,7 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    cursor: Annotated[str, Field(pattern=PATTERN)] | None = None
+    cursor: Annotated[str, Field(pattern=CURSOR_PATTERN)] | None = None
 
 
 class FieldError(BaseModel):
@@ -102,3 +82,26 @@ class Problem(BaseModel):
     detail: str
     request_id: str
     errors: list[FieldError] | None = None
+
+
+class InvalidInputError(UnprocessableEntity):
+    """422: the input was understood, and some of its fields are wrong."""
+
+    description = "Some fields are not valid."
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+def validate(model: type[_Model], data: object) -> _Model:
+    """Make a `model` of `data`; raises InvalidInputError, which names every wrong field."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInputError([_field_error(found, model) for found in error.errors()]) from None
+
+
+def _field_error(error: ErrorDetails, model: type[BaseModel]) -> FieldError:
+    words = _MESSAGES.get(error["type"]) if model is NewEntry else None
+    return FieldError(field=".".join(map(str, error["loc"])), detail=words.format(**error["ctx"]) if words else error["msg"])

@@ -5,18 +5,8 @@ from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 
 csrf = CSRFProtect()
-
 # No script at all, nothing inline, nothing from elsewhere: text that a visitor wrote cannot become code.
-_CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
+_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 
 class _Sessions(SecureCookieSessionInterface):
@@ -33,8 +23,11 @@ class _Sessions(SecureCookieSessionInterface):
         return request.is_secure
 
 
-def _add_policy(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
+def _protect(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", _POLICY)
+    if response.mimetype == "text/html":
+        # A page has a visitor's token in it. Without a word of ours caches choose a lifetime of their own.
+        response.headers.setdefault("Cache-Control", "private, no-cache")
     return response
 
 
@@ -43,11 +36,9 @@ def init_app(app: Flask, secret: str) -> None:
     app.config.update(
         SECRET_KEY=secret,
         SESSION_COOKIE_SAMESITE="Lax",  # not sent with a form that another site posts
-        # The token is valid as long as its session: a page left open over lunch can still be sent.
-        WTF_CSRF_TIME_LIMIT=None,
-        # The token is the proof. Comparing the Referer too would lock out browsers that withhold it.
-        WTF_CSRF_SSL_STRICT=False,
+        WTF_CSRF_TIME_LIMIT=None,  # the token is valid as long as its session: a page left open over lunch can still be sent
+        WTF_CSRF_SSL_STRICT=False,  # the token is the proof; comparing the Referer too locks out browsers that withhold it
     )
     app.session_interface = _Sessions()
     csrf.init_app(app)
-    app.after_request(_add_policy)
+    app.after_request(_protect)

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from tests.app.conftest import MakeApp
 
 GOOD = {"name": "Ada", "message": "hello"}
+BLANK = "must not be blank, and hold no control characters"
 
 
 def fields(client: FlaskClient, entry: object) -> dict[str, str]:
@@ -37,16 +38,16 @@ def test_text_is_kept_exactly(client: FlaskClient, text: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "detail"),
     [
-        ("name", "", "String should have at least 1 character"),
-        ("name", "\u2003", "must not be blank"),
-        ("name", "x" * 81, "String should have at most 80 characters"),
-        ("name", "a\nb", "must not contain control characters (found U+000A)"),
-        ("name", "a\x00b", "must not contain control characters (found U+0000)"),
-        ("name", "a\x85b", "must not contain control characters (found U+0085)"),
+        ("name", "", "must not be empty"),
+        ("name", "\u2003", BLANK),
+        ("name", "x" * 81, "must have at most 80 characters"),
+        ("name", "a\nb", BLANK),
+        ("name", "a\x00b", BLANK),
+        ("name", "a\x85b", BLANK),
         ("name", 7, "Input should be a valid string"),
         ("name", None, "Input should be a valid string"),
-        ("message", "x" * 2001, "String should have at most 2000 characters"),
-        ("message", "a\x7fb", "must not contain control characters (found U+007F)"),
+        ("message", "x" * 2001, "must have at most 2000 characters"),
+        ("message", "a\x7fb", BLANK),
         ("message", ["a"], "Input should be a valid string"),
         ("colour", "red", "Extra inputs are not permitted"),
     ],

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from kit_app.breaker import QUIET_S, Breaker
+from kit_flask.breaker import QUIET_S, Breaker
 
 
 class Watched:

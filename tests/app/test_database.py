@@ -11,9 +11,11 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from kit_app import database
-from kit_app.breaker import Breaker
-from kit_app.database import BREAKER, NOT_ASKED, SILENCE_S, db, visit
+from kit_app.database import db
+from kit_flask import visits
+from kit_flask.breaker import Breaker
+from kit_flask.deadline import NOT_ASKED, SILENCE_S
+from kit_flask.visits import BREAKER, visit
 from sqlalchemy import inspect, text
 
 from tests.app.conftest import MakeApp, site
@@ -112,7 +114,7 @@ def test_an_answer_does_not_wait_for_the_end_of_its_transaction(freezes_after_th
 @pytest.fixture
 def ended_by_flask_sqlalchemy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apps that are made from now on leave the end of a transaction to the library."""
-    monkeypatch.setattr(database, "end_transaction", lambda _error: None)
+    monkeypatch.setattr(visits, "end_transaction", lambda _error: None)
 
 
 @pytest.mark.usefixtures("ended_by_flask_sqlalchemy")

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from flask.testing import FlaskClient
-from kit_app.lab import wait
+from kit_lab import wait
 
 from tests.app.conftest import MakeApp, Serve
 from tests.app.server import ROOT, environment
@@ -38,7 +38,7 @@ WAITS = 200
 def downstream() -> Iterator[str]:
     """Address of the slow service, running."""
     settings = environment(HOST="127.0.0.1", PORT="0", PYTHONPATH=str(ROOT / "app"))
-    process = subprocess.Popen([sys.executable, "-m", "kit_app.lab.downstream"], env=settings, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "kit_lab.downstream"], env=settings, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     with process.stdout:
         yield process.stdout.readline().split()[-1]
@@ -195,7 +195,7 @@ def test_downstream_has_a_cap(downstream: str, query: str) -> None:
 def test_downstream_refuses_a_wrong_port(port: str) -> None:
     settings = environment(PORT=port, PYTHONPATH=str(ROOT / "app"))
 
-    done = subprocess.run([sys.executable, "-m", "kit_app.lab.downstream"], env=settings, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "kit_lab.downstream"], env=settings, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert done.stderr.startswith("PORT: must be a number")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import json
 from flask.testing import FlaskClient
-from kit_app.logs import init_app
+from kit_flask.logs import init_app
 
 FORGED = '{"level": "INFO", "message": "request", "path": "/forged"}'
 
@@ -50,7 +50,7 @@ def test_a_request_writes_one_line(lab: FlaskClient, log: Log) -> None:
     [line] = log.lines()
     expected = {
         "level": "INFO",
-        "logger": "kit_app.request",
+        "logger": "request",
         "message": "request",
         "request_id": "request-12345678",
         "method": "POST",

@@ -25,6 +25,7 @@ WRONG = [
     ("DATABASE_PASSWORD_FILE", "/does/not/exist"),
     ("SECRET_KEY", "short"),
     ("SECRET_KEY_FILE", "/does/not/exist"),
+    ("SECRET_KEY_FILE", "/dev/null"),  # shorter than 16 characters
     ("MAX_CONTENT_LENGTH", "-1"),
     ("MAX_CONTENT_LENGTH", "10M"),
     ("FORWARDED_ALLOW_IPS", "*"),
@@ -39,31 +40,26 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_a_wrong_setting_is_refused_by_its_name(tmp_path: Path, name: str, value: str) -> None:
-    given = {"SECRET_KEY": SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/db", name: value}
-    if name == "SECRET_KEY_FILE":
-        del given["SECRET_KEY"]
-    if name == "DATABASE_PASSWORD_FILE":
-        given["DATABASE_URL"] = "postgresql://user@host/name"
-
+    given = {"SECRET_KEY": SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/db", "LAB_ENABLED": "1", name: value}
     with pytest.raises(SettingsError) as refusal:
         create_app(given)
 
-    assert refusal.value.message.startswith(f"{name}: ") or refusal.value.message.startswith(f"{name} must")
-    assert "\n" not in refusal.value.message
+    assert str(refusal.value).startswith(f"{name}: ")
+    assert "\n" not in str(refusal.value)
 
 
 def test_several_wrong_settings_are_all_named() -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings({"LOG_FORMAT": "xml", "APP_ENV": "prod"})
 
-    assert [line.partition(":")[0] for line in refusal.value.message.splitlines()] == ["APP_ENV", "LOG_FORMAT"]
+    assert [line.partition(":")[0] for line in str(refusal.value).splitlines()] == ["APP_ENV", "LOG_FORMAT"]
 
 
 def test_a_refusal_does_not_tell_the_password() -> None:
     with pytest.raises(SettingsError) as refusal:
         load_settings({"DATABASE_URL": "mysql://user:hunter2@host/name"})
 
-    assert "hunter2" not in refusal.value.message
+    assert "hunter2" not in str(refusal.value)
 
 
 def test_an_empty_value_counts_as_not_set() -> None:
@@ -77,16 +73,6 @@ def test_production_without_a_secret_is_refused(tmp_path: Path) -> None:
         create_app({"SECRET_KEY": "", "DATABASE_URL": f"sqlite:///{tmp_path}/db"})
 
 
-def test_development_makes_a_secret_and_keeps_it(tmp_path: Path) -> None:
-    settings = load_settings({"APP_ENV": "development"})
-
-    first = settings.secret(tmp_path)
-
-    assert settings.secret(tmp_path) == first
-    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
-
-
 def test_secret_and_password_are_read_from_files(tmp_path: Path) -> None:
     secret, password_file = tmp_path / "secret", tmp_path / "password"
     secret.write_text(f"{SECRET}\n")
@@ -95,8 +81,8 @@ def test_secret_and_password_are_read_from_files(tmp_path: Path) -> None:
         {"SECRET_KEY_FILE": str(secret), "DATABASE_PASSWORD_FILE": str(password_file), "DATABASE_URL": "postgresql://user@host/name"}
     )
 
-    assert settings.secret(tmp_path) == SECRET
-    assert settings.database(tmp_path).render_as_string(hide_password=False).startswith("postgresql+psycopg://user:p%40ss%2Fword@")
+    assert settings.secret == SECRET
+    assert settings.database.render_as_string(hide_password=False).startswith("postgresql+psycopg://user:p%40ss%2Fword@")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--preload",), ("--worker-class", "gevent")])
@@ -128,8 +114,8 @@ def test_flask_stops_with_the_line_and_no_traceback(tmp_path: Path) -> None:
 
     done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=150, check=False)
 
-    assert done.returncode == 1
-    assert done.stderr == "Error: LOG_FORMAT: Input should be 'auto', 'json' or 'text'\n"
+    assert done.returncode == 4
+    assert done.stderr == "LOG_FORMAT: Input should be 'auto', 'json' or 'text'\n"
 
 
 def test_migrations_without_a_database_end_with_a_line_and_no_traceback(free_port: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from kit_app.database import NOT_ASKED
+from kit_flask.deadline import NOT_ASKED
 
 from tests.app.conftest import Serve, new_database, site
 from tests.app.postgres import Cluster

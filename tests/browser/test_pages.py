@@ -98,7 +98,7 @@ def test_paging_leads_on_and_back(visit: Visit, stack: Stack) -> None:
     newest = page.get_by_role("article").first.inner_text()
     page.get_by_role("link", name="Older entries").click()
     expect(page.get_by_role("article").first).not_to_have_text(newest)
-    page.get_by_role("link", name="Newest entries").click()
+    page.get_by_role("link", name="Newer entries").click()
     assert page.get_by_role("article").first.inner_text() == newest
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from kit_app.database import NOT_ASKED
+from kit_flask.deadline import NOT_ASKED
 
 from tests.conftest import StackFactory
 from tools.reliability.faults import FAULTS

@@ -281,7 +281,8 @@ class LocalStack:
 
         The database of another application than the sample site is that application's own business.
         """
-        steps = [("compiling the static files", ["-m", "kit_app.staticfiles", str(self._run / "static")])]
+        shutil.copytree(self._root / "app/kit_app/static", self._run / "static", dirs_exist_ok=True)
+        steps = [("compiling the static files", ["-m", "flask", "--app", "kit_app", "digest", "compile"])]
         if self._app_module().startswith("kit_app:"):
             steps.append(("the migrations", ["-m", "flask", "--app", self._app_module(), "db", "upgrade"]))
         for what, arguments in steps:
@@ -354,7 +355,7 @@ class LocalStack:
         return [*apps, *([self._downstream(record)] if record.downstream_port else [])]
 
     def _downstream(self, record: Record) -> Program:
-        argv = [sys.executable, "-m", "kit_app.lab.downstream"]
+        argv = [sys.executable, "-m", "kit_lab.downstream"]
         env = {"HOST": HOST, "PORT": str(record.downstream_port)}
         return Program("downstream", argv, self._root / "app", env, stop_wait_s=DOWNSTREAM_STOP_S)
 

@@ -9,14 +9,13 @@ from typing import Annotated
 
 import urllib3
 from flask import Blueprint, Flask, abort, current_app, request
-from pydantic import BaseModel, Field
+from kit_app.problems import RETRY_AFTER_S
+from kit_app.schemas import validate
+from kit_app.settings import Settings, SettingsError
+from kit_flask.breaker import Breaker
+from pydantic import BaseModel, Field, HttpUrl, TypeAdapter, ValidationError
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from werkzeug.exceptions import ServiceUnavailable
-
-from kit_app.breaker import Breaker
-from kit_app.problems import RETRY_AFTER_S
-from kit_app.settings import Settings
-from kit_app.validation import validate
 
 bp = Blueprint("lab_wait", __name__)
 
@@ -121,8 +120,15 @@ def has_downstream(app: Flask) -> bool:
     return _downstream(app).url is not None
 
 
+def _url(app: Flask) -> str | None:
+    given = app.config.get("LAB_DOWNSTREAM_URL") or os.environ.get("LAB_DOWNSTREAM_URL")
+    try:
+        return str(TypeAdapter(HttpUrl).validate_python(given)).rstrip("/") if given else None
+    except ValidationError as error:
+        raise SettingsError(f"LAB_DOWNSTREAM_URL: {error.errors()[0]['msg']}") from None
+
+
 def init_app(app: Flask, settings: Settings) -> None:
     """Give `app` its connections to the downstream service; none is opened yet."""
     pool = urllib3.PoolManager(maxsize=min(settings.worker_concurrency, _MOST_KEPT))
-    url = settings.lab_downstream_url
-    app.extensions[DOWNSTREAM] = _Downstream(pool, str(url).rstrip("/") if url else None)
+    app.extensions[DOWNSTREAM] = _Downstream(pool, _url(app))

@@ -1,6 +1,6 @@
 """A slow HTTP service: it answers after the time it is asked to take.
 
-    python -m kit_app.lab.downstream        (HOST, default 0.0.0.0; PORT, default 8001)
+    python -m kit_lab.downstream        (HOST, default 0.0.0.0; PORT, default 8001)
 
 GET /wait?ms=50 waits, GET /healthz does not. One thread holds thousands of waits.
 """

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from flask import Blueprint, Response, render_template, request
+from kit_app import entries
+from kit_app.schemas import validate
 from pydantic import BaseModel, Field
 
-from kit_app import entries
-from kit_app.validation import validate
-
-bp = Blueprint("lab_work", __name__)
+bp = Blueprint("lab_work", __name__, template_folder="templates")
 
 _KIB = bytes(range(32, 96)) * 16
 _READ_BYTES = 64 * 1024

@@ -5,33 +5,29 @@ import sys
 
 from pythonjsonlogger.json import JsonFormatter
 
-from kit_app.record import current_record
+from kit_flask.record import current_record
 
 _HANDLER = "kit_app"
-# Everything a terminal or a log reader could take for the end of a line, or for a command.
+# Everything that a terminal or a log reader could take for the end of a line, or for a command.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 # What every record has; the rest came by extra=.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
 
 
-class _RequestId(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        request = current_record()
-        record.request_id = request.request_id if request else None
-        return True
+def _add_request_id(record: logging.LogRecord) -> bool:
+    request = current_record()
+    record.request_id = request.request_id if request else None
+    return True
 
 
 class _TextFormatter(logging.Formatter):
-    """`time LEVEL logger message key=value …`; a control character is shown, never sent to the terminal."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - named by logging
-        extra = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
-        return " ".join([super().formatMessage(record), *extra]).translate(_CONTROL)
+    """`time LEVEL logger [request] message key=value …`. All but the first line is indented, so no text can be taken for a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        # What follows the first line is a traceback. Indented, it cannot be taken for lines of the log.
-        first, *traceback = super().format(record).split("\n")
-        return "\n".join([first, *(f"    {line.translate(_CONTROL)}" for line in traceback)])
+        message, _, traceback = super().format(record).partition("\nTraceback")
+        extra = [f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD]
+        lines = [" ".join([message, *extra]), *(f"Traceback{traceback}".split("\n") if traceback else [])]
+        return "\n    ".join(line.translate(_CONTROL) for line in lines)
 
 
 def _formatter(log_format: str) -> logging.Formatter:
@@ -46,7 +42,7 @@ def init_app(log_format: str) -> None:
     """Send all log lines of this process to stdout as `log_format` (auto, json or text) says."""
     handler = logging.StreamHandler(sys.stdout)
     handler.set_name(_HANDLER)
-    handler.addFilter(_RequestId())
+    handler.addFilter(_add_request_id)
     handler.setFormatter(_formatter(log_format))
     root = logging.getLogger()
     # A second app in one process (tests do that) replaces the handler; two would write each line twice.

@@ -1,0 +1,9 @@
+"""What a Flask application behind the kit's gateway needs and any other can take: copy this folder, or one file of it.
+
+proxy     whose X-Forwarded-* header fields are believed
+record    one record for each request: id, times, log line
+logs      JSON lines with that id
+breaker   one thread asks a silent service on behalf of all
+deadline  PostgreSQL has to answer in time, also when it is frozen
+visits    both of these around a Flask-SQLAlchemy session
+"""

@@ -1,0 +1,33 @@
+"""Believe X-Forwarded-* from the gateway, and from nobody else."""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING
+
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Network = IPv4Network | IPv6Network
+
+
+class TrustedProxy(ProxyFix):
+    """ProxyFix for one hop, where the peer is in `trusted`; by itself it lets whoever reaches gunicorn choose an address."""
+
+    def __init__(self, app: "WSGIApplication", trusted: Sequence[Network]) -> None:
+        super().__init__(app, x_for=1, x_proto=1, x_host=1)
+        self._trusted = trusted
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        trusts = self._trusts(environ.get("REMOTE_ADDR", ""))
+        return super().__call__(environ, start_response) if trusts else self.app(environ, start_response)
+
+    def _trusts(self, peer: str) -> bool:
+        try:
+            address = ip_address(peer)
+        except ValueError:  # a unix socket has no address
+            return False
+        if isinstance(address, IPv6Address):
+            address = address.ipv4_mapped or address  # a listener on [::] sees IPv4 peers as ::ffff:10.0.0.1
+        return any(address in network for network in self._trusted)

@@ -1,0 +1,157 @@
+"""One record for each request: its id, its times, its log line, and the header fields that tell them to the client."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, got_request_exception
+from werkzeug.wsgi import ClosingIterator
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_logger = logging.getLogger("request")
+_record: ContextVar["RequestRecord | None"] = ContextVar("request_record", default=None)
+
+# What nginx passes on too. Anything else is replaced: the id is written to logs and pages.
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
+# A longer wait than this in front of the app is a clock that is off, not a queue.
+_LONGEST_QUEUE_S = 3600.0
+
+
+def current_record() -> "RequestRecord | None":
+    """The record of the request that is being answered; None outside of requests."""
+    return _record.get()
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What is known of one request. All times are in seconds, None where nobody in front of the app said them."""
+
+    request_id: str
+    gateway_s: float | None = None
+    waf_s: float | None = None
+    queue_s: float | None = None
+    database_s: float = 0.0
+    database_after_s: float = 0.0  # when it was asked first
+    started: float = field(default_factory=time.perf_counter)
+    status: int = 500
+    bytes: int = 0
+    complete: bool = False
+    error: str | None = None
+
+    @classmethod
+    def begin(cls, environ: "WSGIEnvironment") -> "RequestRecord":
+        """Start the clock, and take over what nginx said."""
+        given_id = environ.get("HTTP_X_REQUEST_ID", "")
+        record = cls(given_id if _WELL_FORMED_ID.fullmatch(given_id) else uuid.uuid4().hex)
+        record.gateway_s = _seconds(environ.get("HTTP_X_GATEWAY_TIME", ""))
+        record.waf_s = _seconds(environ.get("HTTP_X_WAF_TIME", ""))
+        left_gateway = _seconds(environ.get("HTTP_X_REQUEST_START", "").removeprefix("t="))
+        if left_gateway is not None and (on_the_way_s := time.time() - left_gateway) < _LONGEST_QUEUE_S:
+            record.queue_s = max(0.0, on_the_way_s - (record.waf_s or 0.0))
+        return record
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time since the app got the request."""
+        return time.perf_counter() - self.started
+
+    def add_database_visit(self, seconds: float) -> None:
+        """Count a visit that has just ended."""
+        self.database_after_s = self.database_after_s or self.elapsed_s - seconds
+        self.database_s += seconds
+
+    def stages(self) -> dict[str, float]:
+        """Milliseconds by stage, in the order in which the request met them; a stage that nobody reported is left out."""
+        own_s = self.elapsed_s - self.database_s
+        times = {"nginx": self.gateway_s, "waf": self.waf_s, "queue": self.queue_s, "app": own_s, "db": self.database_s}
+        return {name: round(seconds * 1000, 1) for name, seconds in times.items() if seconds is not None}
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if _SECONDS.fullmatch(text) else None
+
+
+class Recorder:
+    """WSGI middleware, outermost: the record lives from the first byte in to the last byte out.
+
+    A hook would be too early: a streamed answer ends long after the last one, and tornado's worker writes no access log.
+    """
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        record = RequestRecord.begin(environ)
+        _record.set(record)
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: object) -> Callable[[bytes], object]:
+            record.status = int(status[:3])
+            return start_response(status, headers, *rest)  # type: ignore[arg-type]
+
+        ends = [lambda: _end(record, environ)]
+        try:
+            body = self._app(environ, start)
+            if close := getattr(body, "close", None):
+                ends.insert(0, close)
+            # The server closes it at the end, also when the client went away.
+            return ClosingIterator(_follow(record, body), ends)
+        except BaseException:
+            _end(record, environ)
+            raise
+
+
+def _follow(record: RequestRecord, body: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        for chunk in body:
+            record.bytes += len(chunk)
+            yield chunk
+        record.complete = True
+    except Exception as error:
+        record.error = repr(error)
+        raise
+
+
+def _end(record: RequestRecord, environ: "WSGIEnvironment") -> None:
+    fields = {
+        "method": environ["REQUEST_METHOD"],
+        # Without the query string, which may hold what people typed.
+        "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
+        "status": record.status,
+        "duration_ms": round(record.elapsed_s * 1000, 1),
+        "db_ms": round(record.database_s * 1000, 1),
+        "bytes": record.bytes,
+        "client": environ.get("REMOTE_ADDR", ""),  # after ProxyFix, which changes the environment in place
+    }
+    fields |= {"error": record.error} if record.error else {}
+    fields |= {} if record.complete else {"complete": False}
+    _logger.info("request", extra=fields)
+    # A thread serves the next request too; lines written in between belong to no request.
+    _record.set(None)
+
+
+def _tell_client(response: Response) -> Response:
+    if record := current_record():
+        response.headers["X-Request-ID"] = record.request_id
+        response.headers["Server-Timing"] = ", ".join(f"{name};dur={ms}" for name, ms in record.stages().items())
+    return response
+
+
+def _remember_error(_app: Flask, exception: BaseException, **_: object) -> None:
+    # The traceback is logged by Flask; this makes the request's own line say what it died of.
+    if record := current_record():
+        record.error = repr(exception)
+
+
+def init_app(app: Flask) -> None:
+    """Record every request of `app`."""
+    app.wsgi_app = Recorder(app.wsgi_app)  # type: ignore[method-assign]
+    app.after_request(_tell_client)
+    got_request_exception.connect(_remember_error, app)

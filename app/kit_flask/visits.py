@@ -1,0 +1,86 @@
+"""How requests use the database: timed, with a deadline, and refused at once while it is silent."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Flask, current_app
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session, scoped_session
+
+from kit_flask.breaker import Breaker
+from kit_flask.deadline import NotAskedError, SilenceError, deadline
+from kit_flask.record import current_record
+
+_logger = logging.getLogger(__name__)
+# Name of the app's breaker among its extensions, and of the thread that asks a silent database on behalf of all.
+BREAKER = "database_breaker"
+PROBE = "database-probe"
+
+
+def _session() -> scoped_session[Session]:
+    session: scoped_session[Session] = current_app.extensions["sqlalchemy"].session
+    return session
+
+
+@contextmanager
+def visit(*, probes: bool = False) -> Iterator[Session]:
+    """Use the database; rolled back when it fails. sqlalchemy.exc.OperationalError when it does not answer in time, or is not asked."""
+    started = time.perf_counter()
+    try:
+        with deadline(current_app.extensions[BREAKER], probes=probes):
+            try:
+                yield _session()()
+            except BaseException:
+                _session().rollback()
+                raise
+    except NotAskedError as refused:
+        raise OperationalError(None, None, refused) from None
+    finally:
+        if record := current_record():
+            record.add_database_visit(time.perf_counter() - started)
+
+
+def ping(*, probes: bool = False) -> None:
+    """Ask the database for an answer; raises sqlalchemy.exc.SQLAlchemyError when it gives none."""
+    with visit(probes=probes) as session:
+        session.execute(text("SELECT 1"))
+
+
+def end_transaction(_error: BaseException | None = None) -> None:
+    """Roll back what a visit has read, with a deadline of its own.
+
+    Flask-SQLAlchemy does this at the end of a request, outside of all visits: a database that froze after the last answer would be
+    waited for as long as it is frozen, with an answer in hand.
+    """
+    try:
+        with deadline(current_app.extensions[BREAKER], probes=True):
+            _session().remove()
+    except SQLAlchemyError as error:
+        # The answer is there and stays right; the connection is closed, so Flask-SQLAlchemy's own attempt has nothing to wait for.
+        _logger.warning("a transaction could not be ended: %s", error)
+
+
+def _answers(app: Flask) -> bool:
+    """Say whether anything comes from the database; that it refuses us is an answer too."""
+    try:
+        with app.app_context():
+            ping(probes=True)
+    except SQLAlchemyError as error:
+        return not isinstance(getattr(error, "orig", None), SilenceError)
+    return True
+
+
+def _probe(app: Flask) -> None:
+    _logger.warning("the database is silent: requests that need it are answered with 503 at once until it is heard")
+    app.extensions[BREAKER].probe(lambda: _answers(app))
+    _logger.warning("the database was heard: requests ask it again")
+
+
+def init_app(app: Flask) -> None:
+    """Give `app` its breaker. After the database: of what is registered for the end of a request, the last runs first."""
+    app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), name=PROBE, daemon=True).start())
+    app.teardown_appcontext(end_transaction)
