@@ -124,7 +124,7 @@ def test_what_starts_comes_after_what_serves(site: Site) -> None:
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("GUNICORN_CMD_ARGS=--no-such-setting", "unrecognized arguments: --no-such-setting"),
+        ("PRELOAD_LIBRARIES=no_such_library", "PRELOAD_LIBRARIES: no_such_library"),
         ("PROBE_TIMEOUT=soon", "could not convert string to float"),
     ],
     ids=["does not start", "fails its health check"],
