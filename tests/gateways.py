@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.nginx.gateway import ROOT, Edit, Gateway
+from tests.nginx.gateway import ROOT, Gateway
+from tools.local.nginx import Edit
 
 # One for each test run: another one at the same time must not take it away.
 IMAGE = f"kitn-gateway-{os.getpid()}"
@@ -76,11 +77,13 @@ class Gateways:
         self._box, self._folders, self._exits = box, folders, exits
         self._started: list[Gateway] = []
 
-    def __call__(self, upstreams: str | Sequence[str], env: Mapping[str, str] | None = None, edits: Sequence[Edit] = ()) -> Gateway:
-        """Start one in front of these addresses, with LIMITS=off unless `env` says otherwise."""
-        servers = upstreams if isinstance(upstreams, str) else " ".join(upstreams)
+    def __call__(
+        self, upstreams: str | Sequence[str], env: Mapping[str, str] | None = None, edits: Sequence[Edit] = (), *, tls: Path | None = None
+    ) -> Gateway:
+        """Start one in front of these addresses, with LIMITS=off unless `env` says otherwise; `tls`: the folder of its certificate."""
+        servers = [upstreams] if isinstance(upstreams, str) else upstreams
         folder = self._folders.mktemp("gateway")
-        gateway = Gateway(folder, self.runtime, self._box, {"LIMITS": "off", "UPSTREAM_SERVERS": servers, **(env or {})}, edits)
+        gateway = Gateway(folder, self._box, upstreams=servers, env={"LIMITS": "off", **(env or {})}, edits=edits, tls=tls)
         self._exits.callback(gateway.stop)
         gateway.start()
         self._started.append(gateway)

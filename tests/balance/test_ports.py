@@ -14,7 +14,7 @@ pytestmark = pytest.mark.runtimes("compose")  # the local runtime is on loopback
 # What takes more than 28,000 requests in a minute with the kernel's range takes more than 200 here.
 PORTS, REQUESTS = 200, 150
 # Without health checks, so that no connections are made but those of the requests.
-SYNC = {"GUNICORN_WORKER_CLASS": "sync", "APP_REPLICAS": "1", "LIMITS": "off", "HEALTH_CHECKS": "off"}
+SYNC = {"GUNICORN_WORKER_CLASS": "sync", "APP_REPLICAS": "1", "LIMITS": "off"}
 FEW_PORTS = """services:
   gateway:
     sysctls:

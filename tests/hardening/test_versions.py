@@ -10,14 +10,19 @@ import pytest
 from tests.gateways import Gateways
 from tests.hardening.versions import tells_version
 from tests.nginx.backends import RawBackend, Seen, hang_up
-from tests.nginx.gateway import Answer, Edit, Gateway
+from tests.nginx.gateway import Answer, Gateway
+from tools.local.nginx import Edit
 
 # So that every answer is met within seconds: the budget is not refilled, and nobody waits for the app for 35 s.
 EDITS = [
-    Edit("conf.d/30-limits.conf", r"rate=\d+r/s", "rate=1r/m"),
-    Edit("snippets/proxy-to-app.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;"),
-    # A site that is closed for a while: nothing in the kit makes nginx itself answer 503.
-    Edit("conf.d/60-site.conf", r"^( +)include snippets/site\.conf;", r"\1location = /closed { return 503; }\n\g<0>"),
+    Edit("templates/30-limits.conf.template", r"rate=\d+r/s", "rate=1r/m"),
+    Edit("snippets/app-timeouts.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;"),
+    # What nothing in the kit makes nginx itself answer.
+    Edit(
+        "templates/60-site.conf.template",
+        r"^    location / \{",
+        r"    location = /closed { return 503; }\n    location = /forbidden { deny all; }\n\g<0>",
+    ),
 ]
 BURST = 40
 # Of a request whose body does not fit into memory and has no folder to go to.
@@ -27,7 +32,7 @@ CAUSES = {
     200: "GET / HTTP/1.1",
     206: "GET /static/app.css HTTP/1.1\r\nRange: bytes=0-1",
     400: "GET /a%00b HTTP/1.1",
-    403: "GET /?q=%3Cscript%3Ealert(1)%3C/script%3E HTTP/1.1",
+    403: "GET /forbidden HTTP/1.1",
     404: "GET /.kit-error/page.html HTTP/1.1",
     405: "TRACE / HTTP/1.1",
     413: "POST / HTTP/1.1\r\nContent-Length: 10485761",

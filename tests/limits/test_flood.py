@@ -15,10 +15,11 @@ import pytest
 from tests.clients import Background, Reply, Session, wait_until
 from tests.gateways import Gateways
 from tests.nginx.backends import RawBackend, answer
-from tests.nginx.gateway import Edit, Gateway
+from tests.nginx.gateway import Gateway
+from tools.local.nginx import Edit
 
 # So slow that what passes is the burst and one, and one more for each minute that the test takes.
-ONE_A_MINUTE = Edit("conf.d/30-limits.conf", r"rate=\d+r/s", "rate=1r/m")
+ONE_A_MINUTE = Edit("templates/30-limits.conf.template", r"rate=\d+r/s", "rate=1r/m")
 # The test's own address is the load balancer, so that each client can be given one.
 SETTINGS = {"TRUSTED_PROXIES": "127.0.0.1"}
 BURST = 40

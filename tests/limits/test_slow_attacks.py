@@ -118,7 +118,7 @@ def siege(command: Callable[[str], str], tmp_path: Path, note: Callable[[str], N
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", MAX_IN_WORK="off", TRUSTED_PROXIES=PROXIES)
+@pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", MAX_IN_FLIGHT="0", TRUSTED_PROXIES=PROXIES)
 def test_without_limits_a_visitor_is_served_throughout(stack: Stack, siege: Siege, mode: str) -> None:
     # Whoever reads slowly has made the application work first: without limits that is what a visitor waits for.
     siege(stack, mode, PATIENCE_S if mode == "read" else BOUND_S)

@@ -44,12 +44,6 @@ def gateway(shared_gateways: Gateways, echo_backend: str) -> Gateway:
     return shared_gateways(echo_backend)
 
 
-@pytest.fixture(scope="session")
-def gateway_without_waf(shared_gateways: Gateways, echo_backend: str) -> Gateway:
-    """The same for requests that the firewall would refuse, for their odd looks or their size."""
-    return shared_gateways(echo_backend, {"WAF_MODE": "Off"})
-
-
 @pytest.fixture
 def site(gateway_image: str) -> Iterator[Site]:
     network = f"kitn-{uuid.uuid4().hex[:12]}"

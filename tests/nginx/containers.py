@@ -51,7 +51,7 @@ class Site:
         mounts = {"": "4m", "/body": body, "/proxy": proxy}
         tmpfs = [word for path, size in mounts.items() for word in ("--tmpfs", f"/run/nginx{path}:size={size},{OWNED}")]
         health = ["--health-interval", "1s", "--health-start-period", "20s"]
-        # What the container does is the subject here; the firewall, which would refuse these bare requests, has tests/waf.
+        # Without the WAF, which is another image.
         health += ["--env", "WAF_MODE=Off"]
         container = Container(
             self._run(["--network", self.network, "--publish", "127.0.0.1::8080", *HARDENED, *tmpfs, *health, *options], [])

@@ -1,42 +1,68 @@
-"""The kit's nginx alone, in front of backends of the test's own: rendered by nginx/render, with the nginx of this machine or of the image.
+"""The kit's nginx alone, in front of backends of the test's own, with the nginx of this machine or of the image.
 
-A negative twin is the same rendered configuration with one `Edit`.
+The files are those of nginx/, on ports of loopback (tools/local/nginx.py). A negative twin is the same with one `Edit`.
 """
 
 import json
 import os
-import re
 import socket
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import httpx
 
 from tests.clients import wait_until
-from tools.stack.machine import MORE_FOLDERS, free_ports
+from tools.local import nginx
+from tools.local.nginx import Edit, Nginx
+from tools.stack.machine import MORE_FOLDERS, find_command, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
-RENDER = ROOT / "nginx" / "render"
 PATH = f"{os.environ['PATH']}:{MORE_FOLDERS}"
 HOST = "127.0.0.1"
+# At the certificate's files, in seconds; what looks ends at its next look after nginx has.
+LOOK_OFTEN = {"TLS_CHECK_SECONDS": "1", "TLS_RELOAD_SECONDS": "1"}
 
 
-class Edit(NamedTuple):
-    """Replace every match of `pattern` in one file of the rendered tree."""
+def check(
+    folder: Path, env: Mapping[str, str], *, edits: Sequence[Edit] = (), tls: Path | None = None, before: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the container's entrypoint with these settings and nothing else from the environment, and `nginx -t`, on this machine.
 
-    file: str
-    pattern: str
-    replacement: str
+    One server of the app, WAF_MODE=Off. `before` is a shell command that precedes it.
+    """
+    edits = [*nginx.servers("app", [f"{HOST}:8000"]), *edits]
+    write(folder, ask(), edits, tls=tls)
+    command = ["/bin/sh", "-c", f'{before}{" && " if before else ""}exec "$@"', "sh", *nginx.command(folder / "conf", "-t", "-q")]
+    settings = {"PATH": PATH, "WAF_MODE": "Off", **LOOK_OFTEN, **env}
+    # Files: what looks at the certificate holds a pipe open for as long as its nginx is not reaped.
+    with (folder / "stdout").open("w+") as stdout, (folder / "stderr").open("w+") as stderr:
+        done = subprocess.run(command, env=settings, stdout=stdout, stderr=stderr, timeout=60, check=False)
+    texts = [(folder / name).read_text() for name in ("stdout", "stderr")]
+    return subprocess.CompletedProcess(done.args, done.returncode, *texts)
 
 
-def render(dest: Path, env: Mapping[str, str], *, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run nginx/render with these settings and nothing else from the environment; `before` is a shell command that precedes it."""
-    command = ["/bin/sh", "-c", f'{before}{" && " if before else ""}exec /bin/sh "$@"', "sh", str(RENDER), str(dest)]
-    return subprocess.run(command, env={"PATH": PATH, **env}, capture_output=True, text=True, timeout=60, check=False)
+@cache
+def ask(*command: str) -> Nginx:
+    """This machine's nginx, or with a command before it the one of a container."""
+    return Nginx.ask(*command, "nginx") if command else Nginx.ask(find_command("nginx", os.environ) or "nginx")
+
+
+def write(folder: Path, program: Nginx, edits: Sequence[Edit], *, tls: Path | None = None) -> list[str]:
+    """Write the configuration to folder/conf, for temp files and static files beside it."""
+    for name in ("run", "static", "acme"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    places = {
+        "/run/nginx": folder / "run",
+        "/srv/static": folder / "static",
+        "/run/acme": folder / "acme",
+        "/run/tls": tls or folder / "tls",
+    }
+    return nginx.write(nginx.GATEWAY, folder / "conf", nginx=program, places=places, edits=edits, as_root=os.geteuid() == 0)
 
 
 class Answer(NamedTuple):
@@ -55,34 +81,37 @@ class Answer(NamedTuple):
 
 
 class Gateway:
-    """One running nginx. `runtime` "local": this machine's; "compose": the gateway image's, in the running container `box`."""
+    """One running nginx: the gateway image's, in the running container `box`, or this machine's ("")."""
 
-    def __init__(self, folder: Path, runtime: str, box: str, env: Mapping[str, str], edits: Sequence[Edit] = ()) -> None:
-        self.folder, self.runtime = folder, runtime
-        self._box = box
+    def __init__(
+        self,
+        folder: Path,
+        box: str,
+        *,
+        upstreams: Sequence[str],
+        env: Mapping[str, str],
+        edits: Sequence[Edit] = (),
+        tls: Path | None = None,
+    ) -> None:
+        self.folder, self._box = folder, box
+        self.runtime = "compose" if box else "local"
         self.name = f"kitn-{uuid.uuid4().hex[:12]}"
-        self.port, self.status_port = free_ports(2)
+        self.port, self.status_port, self.tls_port = free_ports(3)
         self.url = f"http://{HOST}:{self.port}"
-        self._env = {
-            "NGINX_RUNTIME": "local",
-            "LISTEN": f"{HOST}:{self.port}",
-            "STATUS_LISTEN": f"{HOST}:{self.status_port}",
-            "NGINX_PREFIX": str(folder / "run"),
-            "STATIC_ROOT": str(folder / "static"),
-            **env,
-        }
+        self._env = {"WAF_MODE": "Off", "GATEWAY_TLS_PORT": str(self.tls_port), **LOOK_OFTEN, **env}
+        self._env.setdefault("APP_MAX_CONNS", str(nginx.share(int(env.get("MAX_IN_FLIGHT", "128")), len(upstreams))))
         self._process: subprocess.Popen[bytes] | None = None
-        (folder / "static").mkdir(exist_ok=True)
-        self._render()
-        for edit in edits:
-            self._edit(edit)
+        listeners = nginx.listen({8080: self.port, 8081: self.status_port, 8443: self.tls_port})
+        program = ask("docker", "exec", box) if box else ask()
+        write(folder, program, [*listeners, *nginx.servers("app", upstreams), *edits], tls=tls)
 
     # --- its life
 
     def start(self) -> None:
         """Start nginx and wait until it listens."""
         with (self.folder / "access.log").open("ab") as access, (self.folder / "error.log").open("ab") as errors:
-            self._process = subprocess.Popen(self._command("nginx", "-e", "stderr", "-c", self._conf), stdout=access, stderr=errors)
+            command = nginx.command(self.folder / "conf", "-g", "daemon off;")
+            self._process = subprocess.Popen(self._command(*command), stdout=access, stderr=errors)
         wait_until(self._listens, f"nginx listens\n{self.logs()}")
 
     def stop(self) -> None:
@@ -104,24 +133,11 @@ class Gateway:
         return str(self.folder / "conf" / "nginx.conf")
 
     def _command(self, *command: str) -> list[str]:
+        variables = {"PATH": PATH, **self._env} if self.runtime == "local" else self._env
+        words = [f"{key}={value}" for key, value in variables.items()]
         if self.runtime == "local":
-            return ["env", f"PATH={PATH}", *command]
-        variables = [word for key, value in self._env.items() for word in ("--env", f"{key}={value}")]
-        return ["docker", "exec", *variables, self._box, *command]
-
-    def _render(self) -> None:
-        if self.runtime == "local":
-            done = render(self.folder / "conf", self._env)
-        else:
-            command = self._command("/opt/gateway/render", str(self.folder / "conf"))
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-    def _edit(self, edit: Edit) -> None:
-        path = self.folder / "conf" / edit.file
-        text, count = re.subn(edit.pattern, edit.replacement, path.read_text(), flags=re.MULTILINE)
-        assert count, f"nothing in {edit.file} matches {edit.pattern!r}"
-        path.write_text(text)
+            return ["env", "-i", *words, *command]
+        return ["docker", "exec", *(word for pair in words for word in ("--env", pair)), self._box, *command]
 
     # --- what it shows (the names are those of a Stack: tests/conftest.py attaches them to a failure)
 

@@ -7,8 +7,9 @@ from contextlib import closing
 import pytest
 
 from tests.nginx.conftest import Gateways
-from tests.nginx.gateway import Answer, Edit, Gateway
+from tests.nginx.gateway import Answer, Gateway
 from tests.nginx.wsgi_echo import CHUNK
+from tools.local.nginx import Edit
 
 SECURITY = {
     "X-Content-Type-Options": "nosniff",

@@ -13,7 +13,8 @@ import pytest
 from tests.clients import wait_until
 from tests.nginx.backends import RawBackend, Refusing, answer_after, hang_up
 from tests.nginx.conftest import Gateways
-from tests.nginx.gateway import ROOT, Answer, Edit, Gateway
+from tests.nginx.gateway import ROOT, Answer, Gateway
+from tools.local.nginx import Edit
 
 TOO_LARGE = 10485761  # one byte over MAX_CONTENT_LENGTH
 
@@ -166,7 +167,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def test_body_of_exactly_the_limit_reaches_the_app(start_gateway: Gateways, echo_backend: str) -> None:
-    gateway = start_gateway(echo_backend, {"MAX_CONTENT_LENGTH": "200000", "WAF_MODE": "Off"})
+    gateway = start_gateway(echo_backend, {"MAX_CONTENT_LENGTH": "200000"})
 
     assert len(gateway.request("POST", "/", body=b"x" * 200000).json()["body"]) == 200000
     assert gateway.request("POST", "/", body=b"x" * 200001).status == 413
@@ -194,7 +195,7 @@ def test_app_hangs_up(start_gateway: Gateways) -> None:
 def test_app_takes_too_long(start_gateway: Gateways) -> None:
     """With proxy_read_timeout shortened: 35 s are too long for a test. No Retry-After: the work may still be going on."""
     done = threading.Event()
-    edit = Edit("snippets/proxy-to-app.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;")
+    edit = Edit("snippets/app-timeouts.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;")
     with RawBackend(answer_after(done)) as backend, ExitStack() as exits:
         exits.callback(done.set)
         reply = start_gateway(backend.address, edits=[edit]).request("POST", "/", JSON, body=b"x")
@@ -217,7 +218,7 @@ def test_error_of_the_app_passes_untouched(gateway: Gateway, status: int) -> Non
 
 def test_they_would_not_with_intercepted_errors(start_gateway: Gateways, echo_backend: str) -> None:
     """The twin: what proxy_intercept_errors would do."""
-    edit = Edit("snippets/proxy-to-app.conf", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_intercept_errors on;")
+    edit = Edit("snippets/proxy-headers.conf", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_intercept_errors on;")
     gateway = start_gateway(echo_backend, edits=[edit])
 
     assert is_page(gateway.get("/status/404", HTML), 404)
@@ -246,7 +247,7 @@ def test_nothing_that_the_client_sent_stands_on_a_page(gateway: Gateway) -> None
 
 def test_style_sheet_of_the_page_is_allowed_by_its_hash() -> None:
     style = re.search(r"<style>(.*?)</style>", (ROOT / "nginx/errors/page.html").read_text(), re.DOTALL)
-    policy = re.search(r"'sha256-([^']+)'", (ROOT / "nginx/snippets/errors.conf.template").read_text())
+    policy = re.search(r"'sha256-([^']+)'", (ROOT / "nginx/snippets/errors.conf").read_text())
     assert style
     assert policy
 
@@ -255,7 +256,10 @@ def test_style_sheet_of_the_page_is_allowed_by_its_hash() -> None:
 
 def test_every_status_with_a_page_has_its_words() -> None:
     """Whatever error_page names stands in both maps."""
-    text = "".join((ROOT / "nginx" / name).read_text() for name in ("conf.d/45-error-pages.conf", "snippets/error-statuses.conf"))
+    text = "".join(
+        (ROOT / "nginx" / name).read_text()
+        for name in ("conf.d/45-error-pages.conf", "conf.d/46-error-texts.conf", "snippets/error-statuses.conf")
+    )
     named = set(re.findall(r"\d{3}", " ".join(re.findall(r"(?m)^error_page (.*);$", text)))) - {"494"}
     title, detail = (set(re.findall(r"(?m)^ +(\d{3}) ", block)) for block in re.findall(r"map \$status \$kit_error_\w+ \{([^}]*)\}", text))
 
@@ -264,7 +268,7 @@ def test_every_status_with_a_page_has_its_words() -> None:
 
 def test_problem_is_json_whatever_is_filled_in() -> None:
     """The words go into JSON as they are, so none may need escaping, there or in HTML."""
-    text = (ROOT / "nginx/conf.d/45-error-pages.conf").read_text()
+    text = (ROOT / "nginx/conf.d/46-error-texts.conf").read_text()
     for words in re.findall(r'"([A-Z][^"]*)"', text):
         assert json.loads(f'"{words}"') == words
         assert not set(words) & set("<>&'\\")

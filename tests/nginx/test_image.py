@@ -1,5 +1,6 @@
 """The gateway as a container: hardened, refusing wrong settings, following the app's containers, and what happens when a tmpfs is full."""
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -19,7 +20,8 @@ def run_once(gateway_image: str) -> Callable[..., subprocess.CompletedProcess[st
 
     def run(*command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         variables = [word for key, value in (env or {}).items() for word in ("--env", f"{key}={value}")]
-        return docker("run", "--rm", *HARDENED, "--tmpfs", f"/run/nginx:{OWNED}", *variables, gateway_image, *command, check=False)
+        tmpfs = [word for folder in ("nginx", "tls") for word in ("--tmpfs", f"/run/{folder}:{OWNED}")]
+        return docker("run", "--rm", *HARDENED, *tmpfs, *variables, gateway_image, *command, check=False)
 
     return run
 
@@ -39,7 +41,7 @@ def test_container_has_no_privileges(site: Site) -> None:
 def test_container_writes_nothing_but_its_tmpfs(site: Site) -> None:
     gateway = site.gateway()
     written = gateway.run(
-        "find / -xdev -newer /proc/1/exe -type f 2>/dev/null; touch /srv/x /etc/nginx/x /opt/gateway/x 2>/dev/null; echo $?"
+        "find / -xdev -newer /proc/1/exe -type f 2>/dev/null; touch /srv/x /etc/nginx/x /docker-entrypoint.d/x 2>/dev/null; echo $?"
     )
 
     assert written.split()[-1] == "1"
@@ -58,8 +60,31 @@ def test_workers_follow_the_cpu_quota_of_the_container(site: Site) -> None:
     assert "worker_processes 1;" in site.gateway("--cpus", "0.5").nginx_config()
 
 
-def test_plain_nginx_t_reads_the_rendered_configuration(site: Site) -> None:
+def test_plain_nginx_t_reads_what_runs(site: Site) -> None:
     assert "server app:8000 resolve max_fails=3" in site.gateway().nginx_config()
+
+
+def test_the_folder_as_it_lies_passes_nginx_t(run_once: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """No variable set: `docker compose run --rm --no-deps gateway nginx -t` (docs/design.md)."""
+    done = run_once("nginx", "-t")
+
+    assert (done.returncode, "syntax is ok" in done.stderr) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("listeners", ["tls", "http3"])
+def test_so_it_does_with_tls(run_once: Callable[..., subprocess.CompletedProcess[str]], listeners: str) -> None:
+    command = "certificate make /run/tls localhost && exec /docker-entrypoint.sh nginx -t"
+    done = run_once("sh", "-c", command, env={"LISTENERS": listeners})
+
+    assert (done.returncode, "syntax is ok" in done.stderr) == (0, True), done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(gateway_image: str) -> None:
+    """Of the official image it is a message, and nginx starts without the configuration."""
+    done = docker("run", "--rm", *HARDENED, gateway_image, "nginx", "-t", check=False)
+
+    assert done.returncode == 2
+    assert "mount a tmpfs on /run/nginx/conf" in done.stderr
 
 
 def test_stop_is_graceful(site: Site) -> None:
@@ -94,16 +119,24 @@ def test_another_command_is_run_as_it_is(run_once: Callable[..., subprocess.Comp
     assert run_once("bash", "-c", "echo $UID").stdout == "10101\n"
 
 
-def test_health_check_fails_without_nginx(run_once: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    assert run_once("/opt/gateway/healthcheck").returncode != 0
+def test_health_check_fails_without_nginx(run_once: Callable[..., subprocess.CompletedProcess[str]], gateway_image: str) -> None:
+    assert run_once(*health_check(gateway_image)).returncode != 0
 
 
-def test_health_check_fails_on_another_answer(site: Site) -> None:
+def test_health_check_fails_on_another_answer(site: Site, gateway_image: str) -> None:
     """Asked on the public listener, nginx answers too: 421 is not healthy."""
-    gateway = site.gateway()
+    gateway, check = site.gateway(), health_check(gateway_image)
+    public = [word.replace(":8081", ":8080") for word in check]
 
-    assert docker("exec", gateway.name, "/opt/gateway/healthcheck").returncode == 0
-    assert docker("exec", "--env", "STATUS_LISTEN=8080", gateway.name, "/opt/gateway/healthcheck", check=False).returncode == 1
+    assert docker("exec", gateway.name, *check).returncode == 0
+    assert docker("exec", gateway.name, *public, check=False).returncode != 0
+
+
+def health_check(image: str) -> list[str]:
+    """The command that the image says."""
+    words: list[str] = json.loads(docker("image", "inspect", "--format", "{{json .Config.Healthcheck.Test}}", image).stdout)
+    assert words[0] == "CMD"
+    return words[1:]
 
 
 def test_static_files_come_out_of_the_app_image(site: Site) -> None:

@@ -14,9 +14,10 @@ import pytest
 from tests.clients import wait_until
 from tests.nginx.backends import RawBackend, answer_after
 from tests.nginx.conftest import Gateways
-from tests.nginx.gateway import Edit, Gateway
+from tests.nginx.gateway import Gateway
+from tools.local.nginx import Edit
 
-ONE_A_MINUTE = Edit("conf.d/30-limits.conf", r"rate=\d+r/s", "rate=1r/m")
+ONE_A_MINUTE = Edit("templates/30-limits.conf.template", r"rate=\d+r/s", "rate=1r/m")
 BURST, WRITE_BURST, CONNECTIONS = 40, 20, 50
 SETTINGS = {"LIMITS": "on", "TRUSTED_PROXIES": "127.0.0.1"}
 
@@ -46,7 +47,7 @@ def test_429_says_when_to_come_back(limited: Gateway) -> None:
     assert (limited.logged("too-many-1")["limit_requests"], limited.logged("too-many-1")["upstream"]) == ("REJECTED", "")
 
 
-@pytest.mark.parametrize(("edits", "more"), [([], 0), ([Edit("conf.d/30-limits.conf", r"limit_req_log_level .*", "")], 3)])
+@pytest.mark.parametrize(("edits", "more"), [([], 0), ([Edit("templates/30-limits.conf.template", r"limit_req_log_level .*", "")], 3)])
 def test_a_refusal_is_one_line_of_the_log(start_gateway: Gateways, echo_backend: str, edits: list[Edit], more: int) -> None:
     """By default nginx writes a second one, as an error (the twin)."""
     gateway = start_gateway(echo_backend, SETTINGS, [ONE_A_MINUTE, *edits])
@@ -125,7 +126,7 @@ def answered_now(gateway: Gateway, backend: RawBackend, total: int, refused: int
 
 
 def test_client_has_50_requests_in_flight_at_most(start_gateway: Gateways, patient_backend: RawBackend) -> None:
-    all_at_once = Edit("snippets/limits.conf", r"burst=40", "burst=9999")  # nginx takes them all in within one millisecond
+    all_at_once = Edit("snippets/rate-limits.conf", r"burst=40", "burst=9999")  # nginx takes them all in within one millisecond
     gateway = start_gateway(patient_backend.address, {"LIMITS": "on"}, [all_at_once])
 
     assert answered_now(gateway, patient_backend, CONNECTIONS + 5, refused=5) == 5

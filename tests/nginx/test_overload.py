@@ -1,4 +1,4 @@
-"""More requests than may be in work: what comes on top is refused at once, and of nobody."""
+"""More requests than may be in flight: what comes on top is refused at once, and of nobody."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +12,10 @@ import pytest
 from tests.clients import wait_until
 from tests.nginx.backends import RawBackend, Seen, answer
 from tests.nginx.conftest import Gateways
-from tests.nginx.gateway import Answer, Edit, Gateway
+from tests.nginx.gateway import Answer, Gateway
+from tools.local.nginx import Edit
 
 BOUND = 6
-WITH_AND_WITHOUT_FIREWALL = pytest.mark.parametrize("waf", ["On", "Off"])
 JSON = "Accept: application/json"
 
 
@@ -44,29 +44,28 @@ def backend(busy: Busy) -> Iterator[RawBackend]:
         yield backend
 
 
-def bounded(start_gateway: Gateways, backends: list[RawBackend], waf: str, *edits: Edit, bound: str = str(BOUND)) -> Gateway:
+def bounded(start_gateway: Gateways, backends: list[RawBackend], *edits: Edit, bound: str = str(BOUND)) -> Gateway:
     """Start a gateway that lets so many in, with two processes that must count together."""
-    env = {"MAX_IN_WORK": bound, "WAF_MODE": waf, "NGINX_WORKER_PROCESSES": "2"}
+    env = {"MAX_IN_FLIGHT": bound, "NGINX_WORKER_PROCESSES": "2"}
     return start_gateway([backend.address for backend in backends], env, edits)
 
 
 @contextmanager
 def held(gateway: Gateway, busy: Busy, backends: list[RawBackend], count: int = BOUND) -> Iterator[list[Answer]]:
-    """Have `count` requests in work while the block runs; afterwards the list holds their answers."""
+    """Have `count` requests in flight while the block runs; afterwards the list holds their answers."""
     answers: list[Answer] = []
     with ThreadPoolExecutor(count) as pool:
         asked = [pool.submit(gateway.get, f"/held/{number}") for number in range(count)]
         try:
-            wait_until(lambda: sum(len(backend.seen) for backend in backends) >= count, f"{count} requests are in work")
+            wait_until(lambda: sum(len(backend.seen) for backend in backends) >= count, f"{count} requests are in flight")
             yield answers
         finally:
             busy.over.set()
         answers += [one.result() for one in asked]
 
 
-@WITH_AND_WITHOUT_FIREWALL
-def test_what_comes_on_top_is_refused_without_asking_anybody(start_gateway: Gateways, busy: Busy, backend: RawBackend, waf: str) -> None:
-    gateway = bounded(start_gateway, [backend], waf)
+def test_what_comes_on_top_is_refused_without_asking_anybody(start_gateway: Gateways, busy: Busy, backend: RawBackend) -> None:
+    gateway = bounded(start_gateway, [backend])
     with held(gateway, busy, [backend]) as answers:
         refused = [gateway.request(method, "/refused", JSON) for method in ("GET", "POST", "PATCH", "PUT", "DELETE") for _ in range(2)]
 
@@ -79,18 +78,16 @@ def test_what_comes_on_top_is_refused_without_asking_anybody(start_gateway: Gate
     assert "/refused" not in {seen.target for seen in backend.seen}
 
 
-@WITH_AND_WITHOUT_FIREWALL
-def test_without_the_bound_nobody_is_refused_and_all_wait(start_gateway: Gateways, busy: Busy, backend: RawBackend, waf: str) -> None:
+def test_without_the_bound_nobody_is_refused_and_all_wait(start_gateway: Gateways, busy: Busy, backend: RawBackend) -> None:
     """The twin."""
-    with held(bounded(start_gateway, [backend], waf, bound="off"), busy, [backend], 3 * BOUND) as answers:
+    with held(bounded(start_gateway, [backend], bound="0"), busy, [backend], 3 * BOUND) as answers:
         assert len(backend.seen) == 3 * BOUND
 
     assert {reply.status for reply in answers} == {200}
 
 
-@WITH_AND_WITHOUT_FIREWALL
-def test_a_slow_sender_takes_no_place(start_gateway: Gateways, backend: RawBackend, waf: str) -> None:
-    gateway = bounded(start_gateway, [backend], waf)
+def test_a_slow_sender_takes_no_place(start_gateway: Gateways, backend: RawBackend) -> None:
+    gateway = bounded(start_gateway, [backend])
     with ExitStack() as exits:
         for _ in range(3 * BOUND):
             slow = exits.enter_context(closing(gateway.connect()))
@@ -100,18 +97,17 @@ def test_a_slow_sender_takes_no_place(start_gateway: Gateways, backend: RawBacke
 
 
 def held_by_who_has_gone(gateway: Gateway, backend: RawBackend) -> None:
-    """Send as many requests as may be in work, and hang up before the answer."""
+    """Send as many requests as may be in flight, and hang up before the answer."""
     with ExitStack() as exits:
         for number in range(BOUND):
             client = exits.enter_context(closing(gateway.connect()))
             client.sendall(f"GET /held/{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        wait_until(lambda: len(backend.seen) >= BOUND, "all are in work")
+        wait_until(lambda: len(backend.seen) >= BOUND, "all are in flight")
         assert gateway.get("/refused").status == 503
 
 
-@WITH_AND_WITHOUT_FIREWALL
-def test_who_has_gone_gives_the_place_back(start_gateway: Gateways, backend: RawBackend, waf: str) -> None:
-    gateway = bounded(start_gateway, [backend], waf)
+def test_who_has_gone_gives_the_place_back(start_gateway: Gateways, backend: RawBackend) -> None:
+    gateway = bounded(start_gateway, [backend])
     held_by_who_has_gone(gateway, backend)
 
     wait_until(lambda: gateway.get("/next").status == 200, "there is a place again")
@@ -119,8 +115,8 @@ def test_who_has_gone_gives_the_place_back(start_gateway: Gateways, backend: Raw
 
 def test_who_has_gone_would_keep_it_if_nginx_did_not_look(start_gateway: Gateways, backend: RawBackend) -> None:
     """The twin."""
-    ignored = Edit("snippets/proxy-to-app.conf", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_ignore_client_abort on;")
-    gateway = bounded(start_gateway, [backend], "Off", ignored)
+    ignored = Edit("snippets/proxy-headers.conf", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_ignore_client_abort on;")
+    gateway = bounded(start_gateway, [backend], ignored)
     held_by_who_has_gone(gateway, backend)
 
     assert {gateway.get("/next").status for _ in range(20)} == {503}
@@ -129,11 +125,11 @@ def test_who_has_gone_would_keep_it_if_nginx_did_not_look(start_gateway: Gateway
 def test_a_refusal_is_no_failure_of_a_server(start_gateway: Gateways, busy: Busy) -> None:
     """With one set of servers and a long fail_timeout, so that a server that was taken out would stay out."""
     edits = [
-        Edit("conf.d/40-upstream.conf", r"^ *server .* backup;$", ""),
-        Edit("conf.d/40-upstream.conf", r"fail_timeout=5s", "fail_timeout=60s"),
+        Edit("templates/upstream/app.conf.template", r"^ *server .* backup;$", ""),
+        Edit("templates/upstream/app.conf.template", r"fail_timeout=5s", "fail_timeout=60s"),
     ]
     with RawBackend(busy.behave) as one, RawBackend(busy.behave) as other:
-        gateway = bounded(start_gateway, [one, other], "Off", *edits)
+        gateway = bounded(start_gateway, [one, other], *edits)
         with held(gateway, busy, [one, other], count=4):
             assert {gateway.get("/refused").status for _ in range(20)} == {503}
         before = len(one.seen), len(other.seen)

@@ -6,7 +6,8 @@ import pytest
 
 from tests.nginx.backends import RawBackend, answer
 from tests.nginx.conftest import Gateways
-from tests.nginx.gateway import Edit, Gateway
+from tests.nginx.gateway import Gateway
+from tools.local.nginx import Edit
 
 STALLED = {
     "client_header_timeout": b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Requ",

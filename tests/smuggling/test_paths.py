@@ -3,16 +3,15 @@
 import pytest
 
 from tests.gateways import Gateways
-from tests.nginx.gateway import Edit, Gateway
+from tests.nginx.gateway import Gateway
 from tests.smuggling.wire import Line, Recorder
+from tools.local.nginx import Edit
 
-TELL_URI = Edit(
-    "snippets/proxy-to-app.conf", r"^proxy_http_version 1\.1;", 'proxy_http_version 1.1; proxy_set_header X-Matched-Path "[$uri]";'
-)
+TELL_URI = Edit("snippets/proxy-headers.conf", r"^proxy_redirect off;", 'proxy_redirect off; proxy_set_header X-Matched-Path "[$uri]";')
 # The gateway as nginx is by default: slashes merged, dot segments resolved for its own decisions and passed on as they came.
 CARELESS = (
     Edit("conf.d/17-paths.conf", r"^merge_slashes off;", ""),
-    Edit("conf.d/60-site.conf", r"if \(\$kit_ambiguous_path\) \{\s*return 400;\s*\}", ""),
+    Edit("templates/60-site.conf.template", r"if \(\$kit_ambiguous_path\) \{\s*return 400;\s*\}", ""),
 )
 
 AGREED = [

@@ -5,11 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.gateways import Gateways
-from tests.nginx.gateway import HOST
 from tests.smuggling.wire import Recorder
 from tests.tls.pairs import Pair, make_pair
 from tests.tls.tls import TlsGateway
-from tools.stack.machine import free_ports
 
 StartTls = Callable[..., TlsGateway]
 
@@ -32,10 +30,8 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
 
 
 def start(gateways: Gateways, upstream: str, pair: Pair, env: Mapping[str, str]) -> TlsGateway:
-    (port,) = free_ports(1)
-    settings = {"TLS": "on", "TLS_LISTEN": f"{HOST}:{port}", "GATEWAY_TLS_PORT": str(port)}
-    files = {"TLS_CERTIFICATE": str(pair.certificate), "TLS_KEY": str(pair.key)}
-    return TlsGateway(gateways(upstream, {**settings, **files, **env}), port, pair.certificate)
+    gateway = gateways(upstream, {"LISTENERS": "tls", **env}, tls=pair.certificate.parent)
+    return TlsGateway(gateway, gateway.tls_port, pair.certificate)
 
 
 @pytest.fixture
@@ -47,4 +43,4 @@ def start_tls(start_gateway: Gateways, recorder: Recorder, pair: Pair) -> StartT
 @pytest.fixture(scope="session")
 def gateway(shared_gateways: Gateways, recorder: Recorder, pair: Pair) -> TlsGateway:
     """A gateway with TLS and otherwise default settings."""
-    return start(shared_gateways, recorder.address, pair, {"SERVER_NAMES": "localhost 127.0.0.1 www.example.org", "WAF_MODE": "Off"})
+    return start(shared_gateways, recorder.address, pair, {"SERVER_NAMES": "localhost 127.0.0.1 www.example.org"})

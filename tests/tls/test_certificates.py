@@ -1,13 +1,15 @@
 """nginx/certificate: a pair that cannot be used is named in one line, and what is being served goes on."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.clients import wait_until
-from tests.nginx.gateway import PATH, ROOT, render
+from tests.nginx.gateway import PATH, ROOT, check
 from tests.tls.conftest import StartTls
 from tests.tls.pairs import Pair, make_pair
 from tests.tls.tls import TlsGateway
@@ -16,17 +18,9 @@ TOOL = ROOT / "nginx" / "certificate"
 Break = Callable[[Pair], object]
 
 
-def settings(folder: Path, pair: Pair, **more: str) -> dict[str, str]:
-    """What nginx/render is given for a gateway with TLS on this machine."""
-    return {
-        "TLS": "on",
-        "TLS_CERTIFICATE": str(pair.certificate),
-        "TLS_KEY": str(pair.key),
-        "UPSTREAM_SERVERS": "127.0.0.1:8000",
-        "STATIC_ROOT": "/srv/static",
-        "NGINX_PREFIX": str(folder / "run"),
-        **more,
-    }
+def start_with(folder: Path, pair: Pair, **more: str) -> subprocess.CompletedProcess[str]:
+    """Start the gateway with TLS as far as `nginx -t`, on this machine."""
+    return check(folder / "gateway", {"LISTENERS": "tls", **more}, tls=pair.certificate.parent)
 
 
 def foreign_key(pair: Pair) -> None:
@@ -48,12 +42,11 @@ def foreign_key(pair: Pair) -> None:
 def test_a_pair_that_cannot_be_used_stops_the_start(tmp_path: Path, spoil: Break, says: str) -> None:
     pair = make_pair(tmp_path / "pair")
     spoil(pair)
-    done = render(tmp_path / "conf", settings(tmp_path, pair))
+    done = start_with(tmp_path, pair)
 
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("certificate: ")]
     assert done.returncode == 2
     assert says in line
-    assert not (tmp_path / "conf").exists()
 
 
 @pytest.mark.parametrize("which", ["certificate", "key"])
@@ -82,7 +75,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_right_mode(tmp_path: Path,
 def test_an_expired_one_is_served_and_named(start_tls: StartTls, tmp_path: Path) -> None:
     """Without nginx the way to a new one by HTTP-01 would be closed too."""
     pair = make_pair(tmp_path / "pair", days=-1)
-    done = render(tmp_path / "conf", settings(tmp_path, pair))
+    done = start_with(tmp_path, pair)
 
     assert done.returncode == 0
     assert "fullchain.pem has expired on 20" in done.stderr
@@ -91,94 +84,23 @@ def test_an_expired_one_is_served_and_named(start_tls: StartTls, tmp_path: Path)
 
 
 def test_a_name_that_the_certificate_lacks_is_named(tmp_path: Path) -> None:
-    done = render(tmp_path / "conf", settings(tmp_path, make_pair(tmp_path / "pair"), SERVER_NAMES="localhost shop.example.org 10.0.0.1"))
+    done = start_with(tmp_path, make_pair(tmp_path / "pair"), SERVER_NAMES="localhost shop.example.org 10.0.0.1")
 
     assert done.returncode == 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("certificate: ")]
     assert ["shop.example.org" in lines[0], "10.0.0.1" in lines[1], len(lines)] == [True, True, 2]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("TLS", "yes"),
-        ("TLS_HTTP3", "1"),
-        ("TLS_HSTS", "on"),
-        ("TLS_HSTS", "-1"),
-        ("TLS_HSTS", "600; preload"),
-        ("TLS_HSTS", "600 everything"),
-        ("TLS_HSTS", "600 preload"),
-        ("TLS_LISTEN", "8080"),
-        ("TLS_LISTEN", "8081"),
-        ("TLS_LISTEN", "unix:/x"),
-        ("TLS_CERTIFICATE", "fullchain.pem"),
-        ("TLS_KEY", '/x"; y'),
-        ("ACME_ROOT", "acme"),
-        ("GATEWAY_TLS_PORT", "https"),
-        ("GATEWAY_TLS_PORT", "8443\n"),
-    ],
-)
-def test_wrong_setting_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
-    environment = {"NGINX_RUNTIME": "compose", "NGINX_VERSION": "1.30.6", "RESOLVER": "127.0.0.11", "TLS": "on"}
-    done = render(tmp_path / "conf", {**environment, "NGINX_PREFIX": str(tmp_path / "run"), name: value})
-
-    assert done.returncode == 2
-    assert name in done.stderr
-    assert not (tmp_path / "conf").exists()
-
-
-def test_http3_without_tls_is_refused(tmp_path: Path) -> None:
-    done = render(tmp_path / "conf", settings(tmp_path, make_pair(tmp_path / "pair"), TLS="off", TLS_HTTP3="on"))
-
-    assert done.returncode == 2
-    assert "TLS_HTTP3=on needs TLS" in done.stderr
-
-
-def test_http3_with_an_nginx_that_has_known_holes_is_refused(tmp_path: Path) -> None:
-    given = settings(tmp_path, make_pair(tmp_path / "pair"), TLS_HTTP3="on", NGINX_VERSION="1.28.0", NGINX_MODULES_DIR="/none")
-    done = render(tmp_path / "conf", given)
-
-    assert done.returncode == 2
-    assert "nginx 1.28.0 is too old" in done.stderr
-
-
 # --- While nginx runs
 
 
-class Watched:
-    """A gateway whose certificate is watched as the container's entrypoint does, every second."""
-
-    def __init__(self, gateway: TlsGateway, pair: Pair, log: Path) -> None:
-        self.gateway, self.pair, self._log = gateway, pair, log
-        prefix = gateway.plain.folder / "run"
-        command = [str(TOOL), "watch", str(pair.certificate), str(pair.key), str(prefix / "tls"), str(prefix / "nginx.pid")]
-        environment = {"PATH": PATH, "TLS_CHECK_SECONDS": "1", "TLS_RELOAD_SECONDS": "1"}
-        with log.open("wb") as file:
-            self._process = subprocess.Popen(command, env=environment, stderr=file)
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-    def wait_for(self, words: str) -> None:
-        wait_until(lambda: words in self.said(), words)
-
-    def said(self) -> str:
-        return self._log.read_text()
+def has_said(gateway: TlsGateway, words: str) -> bool:
+    return words in gateway.plain.error_log()
 
 
-@pytest.fixture
-def watched(start_tls: StartTls, tmp_path: Path) -> Iterator[Watched]:
+def test_bad_renewals_change_nothing_and_a_good_one_is_taken_once(start_tls: StartTls, tmp_path: Path) -> None:
     pair = make_pair(tmp_path / "pair")
-    watched = Watched(start_tls(pair), pair, tmp_path / "watch.log")
-    yield watched
-    watched.stop()
-
-
-# nginx of the other runtime lies in a container, where this machine's processes cannot signal it; test_compose.py tries it there.
-@pytest.mark.runtimes("local")
-def test_bad_renewals_change_nothing_and_a_good_one_is_taken_once(watched: Watched, tmp_path: Path) -> None:
-    served = watched.pair.serial
+    served, gateway = pair.serial, start_tls(pair)
     bad: list[tuple[Break, str]] = [
         (lambda pair: pair.certificate.unlink(), "is missing"),
         (lambda pair: pair.replace_by(make_pair(tmp_path / "expired", days=-1)), "has expired on"),
@@ -186,18 +108,35 @@ def test_bad_renewals_change_nothing_and_a_good_one_is_taken_once(watched: Watch
         (lambda pair: pair.certificate.write_text("half"), "is no certificate"),
     ]
     for spoil, says in bad:
-        spoil(watched.pair)
-        watched.wait_for(says)
-        assert watched.gateway.serial() == served
+        spoil(pair)
+        wait_until(partial(has_said, gateway, says), says)
+        assert gateway.serial() == served
 
     good = make_pair(tmp_path / "good")
-    watched.pair.replace_by(good)
-    wait_until(lambda: watched.gateway.serial() == good.serial, "the new certificate is shown")
-    watched.pair.certificate.unlink()
-    wait_until(lambda: watched.said().count("is missing") == 2, "it says so again")
-    lines = watched.said().splitlines()
+    pair.replace_by(good)
+    wait_until(lambda: gateway.serial() == good.serial, "the new certificate is shown")
+    pair.certificate.unlink()
+    wait_until(lambda: gateway.plain.error_log().count("is missing") == 2, "it says so again")
+    lines = [line for line in gateway.plain.error_log().splitlines() if line.startswith("certificate: ") and "does not hold" not in line]
     assert sum("a new one is in use" in line for line in lines) == 1
     assert len(lines) == len(bad) + 2, lines
+
+
+def test_what_looks_at_the_files_ends_with_nginx(start_tls: StartTls, tmp_path: Path) -> None:
+    pair = make_pair(tmp_path / "pair")
+    gateway = start_tls(pair)
+    gateway.plain.stop()
+    said = gateway.plain.error_log()
+    pair.certificate.unlink()
+    wait_until(lambda: not watchers(pair), "it has ended")
+
+    assert gateway.plain.error_log() == said
+
+
+def watchers(pair: Pair) -> list[int]:
+    """The processes, in whichever container, that look at these files."""
+    lines = (process.info for process in psutil.process_iter(["pid", "cmdline"]))
+    return [line["pid"] for line in lines if str(pair.certificate) in (line["cmdline"] or [])]
 
 
 @pytest.mark.runtimes("local")
@@ -205,16 +144,16 @@ def test_without_the_copies_a_lost_file_stops_the_next_reload(start_tls: StartTl
     """The negative twin: nginx given the user's own files, as in most configurations."""
     pair = make_pair(tmp_path / "pair")
     gateway = start_tls(pair)
-    conf = gateway.plain.folder / "conf" / "conf.d" / "52-tls.conf"
+    conf = gateway.plain.folder / "conf" / "listeners" / "tls" / "settings.conf"
     text = conf.read_text()
     copies = gateway.plain.folder / "run" / "tls"
     conf.write_text(text.replace(str(copies / "certificate.pem"), str(pair.certificate)).replace(str(copies / "key.pem"), str(pair.key)))
-    check = ["nginx", "-e", "stderr", "-t", "-c", str(gateway.plain.folder / "conf" / "nginx.conf")]
+    test = ["nginx", "-e", "stderr", "-t", "-c", str(gateway.plain.folder / "conf" / "nginx.conf")]
     environment = {"PATH": PATH}
 
-    assert subprocess.run(check, env=environment, capture_output=True, check=False).returncode == 0
+    assert subprocess.run(test, env=environment, capture_output=True, check=False).returncode == 0
     away = pair.certificate.rename(tmp_path / "away.pem")
-    assert subprocess.run(check, env=environment, capture_output=True, check=False).returncode == 1
+    assert subprocess.run(test, env=environment, capture_output=True, check=False).returncode == 1
     away.rename(pair.certificate)  # or this very gateway could not be told to stop
 
 

@@ -52,7 +52,7 @@ def stack(stack_factory: Callable[..., Stack], authority: Path, tls_port: int) -
         "PEBBLE_CONTEXT": str(HERE / "pebble"),
         "PEBBLE_FOLDER": str(authority),
         "SERVER_NAMES": f"localhost 127.0.0.1 {NAME}",
-        "TLS_HSTS": "600",
+        "TLS_HSTS": "max-age=600",
     }
     root = HERE.parents[1]
     return stack_factory(env, [root / "compose/tls.yaml", HERE / "compose.pebble.yaml"])

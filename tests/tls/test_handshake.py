@@ -144,7 +144,7 @@ def test_the_application_learns_of_tls(gateway: TlsGateway) -> None:
 
 
 def test_hsts_is_a_decision(gateway: TlsGateway, start_tls: StartTls) -> None:
-    strict = start_tls(TLS_HSTS="63072000 includeSubDomains preload")
+    strict = start_tls(TLS_HSTS="max-age=63072000; includeSubDomains; preload")
 
     assert gateway.get("/").values("strict-transport-security") == []
     assert strict.get("/").values("strict-transport-security") == ["max-age=63072000; includeSubDomains; preload"]

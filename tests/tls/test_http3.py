@@ -1,4 +1,4 @@
-"""HTTP/3, as an opt-in: a real client gets the same site over QUIC, and nobody does without TLS_HTTP3=on."""
+"""HTTP/3, as an opt-in: a real client gets the same site over QUIC, and nobody does without LISTENERS=http3."""
 
 import asyncio
 import json
@@ -67,7 +67,7 @@ def ask(
 
 @pytest.fixture
 def http3(start_tls: StartTls) -> TlsGateway:
-    return start_tls(TLS_HTTP3="on", WAF_MODE="Off")
+    return start_tls(LISTENERS="http3")
 
 
 def test_the_site_is_there_over_http3(http3: TlsGateway) -> None:

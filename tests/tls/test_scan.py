@@ -47,7 +47,7 @@ def gateway(start_gateway: Gateways, recorder: Recorder, tmp_path: Path) -> TlsG
     folder = tmp_path / "pair"
     folder.mkdir()
     subprocess.run([ROOT / "nginx/certificate", "make", folder, "localhost", "127.0.0.1"], check=True, capture_output=True)
-    return start(start_gateway, recorder.address, Pair(folder / "fullchain.pem", folder / "privkey.pem"), {"WAF_MODE": "Off"})
+    return start(start_gateway, recorder.address, Pair(folder / "fullchain.pem", folder / "privkey.pem"), {})
 
 
 @pytest.fixture

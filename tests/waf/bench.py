@@ -44,9 +44,9 @@ def workloads() -> dict[str, tuple[Request, int]]:
 
 def start(exits: ExitStack, backend: RawBackend, mode: str, image: str) -> tuple[HTTPConnection, psutil.Process]:
     folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
-    env = {"LIMITS": "off", "UPSTREAM_SERVERS": backend.address, "WAF_MODE": mode, **ONE_WORKER}
+    env = {"LIMITS": "off", "WAF_MODE": mode, **ONE_WORKER}
     box = exits.enter_context(box_of(image, folder)) if image else ""
-    gateway = Gateway(folder, "compose" if image else "local", box, env)
+    gateway = Gateway(folder, box, upstreams=[backend.address], env=env)
     exits.callback(gateway.stop)
     gateway.start()
     connection = HTTPConnection(HOST, gateway.port, timeout=60)

@@ -11,9 +11,10 @@ import pytest
 
 from tests.gateways import Gateways
 from tests.nginx.backends import RawBackend
-from tests.nginx.gateway import Edit, Gateway
+from tests.nginx.gateway import Gateway
 from tests.waf.corpus import JSON, Request
 from tests.waf.cost import ONE_WORKER, cost_ms, plain, worker_of, worst
+from tools.local.nginx import Edit
 
 # The costliest that is known costs two to three times as much as plain text of the same size; what was found without bounds cost a
 # hundred times as much, and grew with its square or cube.

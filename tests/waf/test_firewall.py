@@ -13,9 +13,10 @@ import pytest
 from tests.clients import wait_until
 from tests.gateways import Gateways
 from tests.nginx.backends import RawBackend
-from tests.nginx.gateway import ROOT, Edit, Gateway, render
+from tests.nginx.gateway import ROOT, Gateway, check as render
 from tests.waf.conftest import audited
 from tests.waf.corpus import BOUNDARY, multipart
+from tools.local.nginx import Edit
 
 ATTACK = "/?q=%3Cscript%3Ealert(1)%3C/script%3E"
 FORM_DATA = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"

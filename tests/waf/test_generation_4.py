@@ -9,9 +9,10 @@ import pytest
 
 from tests.gateways import Gateways
 from tests.nginx.backends import RawBackend
-from tests.nginx.gateway import Edit, Gateway
+from tests.nginx.gateway import Gateway
 from tests.waf.generation_4 import unpack
 from tests.waf.test_merged import named_rules
+from tools.local.nginx import Edit
 
 ATTACK = "/?q=require+(1)"
 SECOND_LEVEL = "/?q=a;;b"

@@ -13,12 +13,13 @@ import pytest
 from tests.clients import wait_until
 from tests.gateways import Gateways
 from tests.nginx.backends import RawBackend
-from tests.nginx.gateway import ROOT, Edit, Gateway
+from tests.nginx.gateway import ROOT, Gateway
 from tests.waf.conftest import audited, rules_of
 from tests.waf.corpus import JSON, Request, attacks, benign
 from tests.waf.cost import ONE_WORKER, cost_ms, worker_of, worst
 from tests.waf.test_detection import BROWSER
 from tests.waf.test_firewall import printed
+from tools.local.nginx import Edit
 
 ONE_BY_ONE = Edit("waf/main.conf", r'^Include ".*/merged\.conf"$', "")
 # Above this many values the merged expression's own match counts (waf_most_values in nginx/render).

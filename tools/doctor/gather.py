@@ -68,7 +68,7 @@ class Kit:
         if not root.is_dir():
             raise CannotRead(f"{root}: no such folder")
         chosen = tuple(path.resolve() for path in files) or compose.find_files(root)
-        missing = [name for name in ("nginx/render", CONF) if not (root / name).is_file()]
+        missing = [name for name in ("nginx/nginx.conf", CONF) if not (root / name).is_file()]
         if not chosen:
             missing.insert(0, compose.NAMES[0])
         if missing:

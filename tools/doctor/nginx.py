@@ -3,9 +3,7 @@
 import csv
 import difflib
 import glob
-import os
 import re
-import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,13 +15,13 @@ from tools.doctor.facts import TempFiles
 from tools.doctor.tree import Node
 from tools.doctor.units import show_bytes
 from tools.doctor.values import CannotRead, Origin, Setting
+from tools.local import nginx as gateway
 
 # crossplane 0.5.8 knows nginx up to 1.23. Directives it does not know pass; these it knows with fewer arguments
 # than nginx takes now (`keepalive 32 local`), so its word on their count is not taken.
 GREW_ARGUMENTS = frozenset({"keepalive", "resolver", "server", "proxy_bind", "sticky"})
 # What `render` writes beside the configuration.
 TEMP_FILES = "temp-files.tsv"
-RENDER_TIMEOUT_S = 60
 _DUMPED_FILE = re.compile(r"^# configuration file (.+):$", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)\}")
 
@@ -31,13 +29,10 @@ Locate = Callable[[Path, int], Origin]
 
 
 def render(folder: Path, destination: Path, environment: Mapping[str, str]) -> None:
-    """Let the kit's own script write the configuration; CannotRead with its words when it refuses a setting."""
-    argv = ["sh", str(folder / "render"), str(destination)]
-    base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    answer = subprocess.run(argv, env={**base, **environment}, capture_output=True, text=True, timeout=RENDER_TIMEOUT_S, check=False)
+    """Let the image's own entrypoint fill the templates in; CannotRead with its words when it refuses a setting."""
+    answer = gateway.fill([gateway.Part(folder, gateway.GATEWAY[0].names)], destination.parent, environment)
     if answer.returncode:
-        lines = [line for line in answer.stderr.splitlines() if "note:" not in line] or ["it gave no reason"]
-        raise CannotRead(f"nginx/render: {lines[0].removeprefix('render: ')}")
+        raise CannotRead(f"nginx: {(answer.stderr.splitlines() or ['it gave no reason'])[0]}")
 
 
 def read_tree(main: Path, *, root: Path = Path("/"), locate: Locate) -> Node:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 import psutil
 
+from tools.local import nginx
 from tools.stack import machine
 from tools.stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, read_number
 from tools.stack.machine import SERVICE_USERS, Account, choose_account
@@ -198,7 +199,7 @@ class LocalStack:
 
     def _start(self, *, wait: bool) -> None:
         self._supervisor.check()
-        nginx, version = machine.require_nginx(self._settings)
+        binary, version = machine.require_nginx(self._settings)
         gateway_port = read_number(self._settings, "GATEWAY_PORT", DEFAULT_PORT, low=1, high=65535)
         machine.require_port(HOST, gateway_port)
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=MAX_REPLICAS)
@@ -208,7 +209,7 @@ class LocalStack:
         status, *ports = machine.free_ports(replicas + 2, avoid=(gateway_port,))
         draft = Record(
             leader=Leader(0, "", ""),
-            nginx=nginx,
+            nginx=binary,
             user=account.name,
             gateway_port=gateway_port,
             status_port=status,
@@ -291,27 +292,33 @@ class LocalStack:
                 raise StackError(f"{what} failed", details=last_lines(answer.stderr or answer.stdout))
 
     def _render(self, record: Record, *, quiet: bool) -> None:
-        """Write nginx's configuration; what an older nginx cannot do is said by the script on stderr."""
-        inputs = {
-            "NGINX_RUNTIME": "local",
-            "HEALTH_CHECKS": "off",  # the gateway's container has them
-            "LISTEN": f"{HOST}:{record.gateway_port}",
-            "STATUS_LISTEN": f"{HOST}:{record.status_port}",
-            "UPSTREAM_SERVERS": " ".join(f"{HOST}:{port}" for port in record.app_ports),
-            "STATIC_ROOT": str(self._run / "static"),
-            "NGINX_PREFIX": str(self._run / "nginx"),
-            "NGINX_BINARY": record.nginx,
-            "TLS": "off",
-            "TLS_HTTP3": "off",
-            "PATH": f"{self._settings.get('PATH', os.defpath)}:{machine.MORE_FOLDERS}",
-        }
-        argv = ["/bin/sh", str(self._root / "nginx" / "render"), str(self._run / "conf")]
-        answer = Account(record.user).run(argv, cwd=self._root, env={**self._settings, **inputs})
+        """Write nginx's configuration; what an older nginx cannot do is said."""
+        addresses = [f"{HOST}:{port}" for port in record.app_ports]
+        # The WAF is a container of its own; its upstream is not used here.
+        upstreams = [*nginx.servers("app", addresses), *nginx.servers("waf", [])]
+        notes = nginx.write(
+            nginx.GATEWAY,
+            self._run / "conf",
+            nginx=nginx.Nginx.ask(record.nginx),
+            places={"/run/nginx": self._run / "nginx", "/srv/static": self._run / "static"},
+            edits=[*nginx.listen({8080: record.gateway_port, 8081: record.status_port}), *upstreams],
+            as_root=os.geteuid() == 0 and record.user is None,
+        )
+        answer = Account(record.user).run(nginx.command(self._run / "conf", "-t", "-q"), cwd=self._root, env=self._nginx_settings(record))
         if answer.returncode:
-            lines = answer.stderr.strip().splitlines() or ["nginx/render failed"]
+            lines = answer.stderr.strip().splitlines() or ["nginx/docker-entrypoint.sh failed"]
             raise StackError(lines[0], details="\n".join(lines[1:]), exit_code=answer.returncode)
-        if answer.stderr and not quiet:
-            click.echo(answer.stderr.rstrip())
+        if not quiet:
+            if (self._settings.get("WAF_MODE") or "On") != "Off":
+                notes.insert(0, "there is NO web application firewall: it is a container of its own")
+            click.echo("\n".join([*notes, *answer.stderr.splitlines()]))
+
+    def _nginx_settings(self, record: Record) -> dict[str, str]:
+        """What the parts of nginx/docker-entrypoint.d find in their environment."""
+        bound = self._settings.get("MAX_IN_FLIGHT") or "128"
+        share = {"APP_MAX_CONNS": str(nginx.share(int(bound), len(record.app_ports)))} if bound.isdecimal() else {}
+        path = f"{Path(record.nginx).parent}:{self._settings.get('PATH', os.defpath)}:{machine.MORE_FOLDERS}"
+        return {**self._settings, **share, "LISTENERS": "http", "WAF_MODE": "Off", "PATH": path}
 
     # --- what runs
 
@@ -360,7 +367,7 @@ class LocalStack:
         return Program("downstream", argv, self._root / "app", env, stop_wait_s=DOWNSTREAM_STOP_S)
 
     def _gateway(self, record: Record) -> Program:
-        argv = ["/bin/sh", str(self._root / "nginx" / "start"), record.nginx, str(self._run / "conf" / "nginx.conf")]
+        argv = [*self._nginx(record), "-g", "daemon off;"]
         return Program("gateway", argv, self._run, stop_signal="QUIT", stop_wait_s=NGINX_STOP_S)
 
     def _nginx(self, record: Record) -> list[str]:

@@ -34,7 +34,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("nginx",),
     ),
-    "envsubst": (("gettext-base",), ("gettext",)),  # what nginx/render fills its templates with
+    "envsubst": (("gettext-base",), ("gettext",)),  # fills in nginx/templates
     "postgres": (("postgresql",), ("postgresql",)),
     "chromium": (("chromium",), ("chromium",)),
     "shellcheck": (("shellcheck",), ("shellcheck",)),

@@ -1,0 +1,1 @@
+"""Where no container engine runs: the same files as plain processes of this machine."""

@@ -1,0 +1,232 @@
+"""nginx's configuration for plain processes: the container's own files, at other places and on loopback.
+
+What an old nginx lacks is left out here, and said; the container's files and scripts know nothing of it.
+"""
+
+import ipaddress
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = "127.0.0.1"
+
+
+class Part(NamedTuple):
+    """What an image's Dockerfile copies out of one folder."""
+
+    folder: Path
+    names: Sequence[str]
+
+
+GATEWAY = (
+    Part(
+        ROOT / "nginx",
+        (
+            *("nginx.conf", "mime.types", "conf.d", "errors", "listeners", "snippets", "templates"),
+            *("certificate", "docker-entrypoint.d", "docker-entrypoint.sh"),
+        ),
+    ),
+)
+
+
+class Edit(NamedTuple):
+    """Replace each match of `pattern` (^ and $: of a line) in the files that the glob `files` names; no match is an error."""
+
+    files: str
+    pattern: str
+    replacement: str
+
+
+class Nginx(NamedTuple):
+    """One nginx program."""
+
+    version: tuple[int, ...]
+    openssl: tuple[int, ...]
+    modules: frozenset[str]
+    modules_folder: str
+
+    @classmethod
+    def ask(cls, *command: str) -> "Nginx":
+        """Ask a program, such as "nginx", or with more words before it one in a container."""
+        run = subprocess.run([*command, "-V"], capture_output=True, text=True, check=True)
+        folder = _word(r"--modules-path=(\S+)", run.stderr)
+        listed = subprocess.run([*command[:-1], "ls", folder], capture_output=True, text=True, check=False)
+        versions = (_word(rf"{name}([0-9.]+)", run.stderr) for name in ("nginx/", "OpenSSL "))
+        numbers = [tuple(int(number) for number in text.split(".") if number) for text in versions]
+        return cls(numbers[0], numbers[1], frozenset(listed.stdout.split()), folder)
+
+
+def _word(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found[1] if found else ""
+
+
+def write(
+    parts: Sequence[Part], dest: Path, *, nginx: Nginx, places: Mapping[str, Path], edits: Iterable[Edit] = (), as_root: bool = False
+) -> list[str]:
+    """Write the files that the container has, edited; returns a sentence for each thing that this nginx lacks.
+
+    `places` says where each folder of the container is here, such as /run/nginx. The caller then runs `command`.
+    `as_root`: nginx will be started by root; its workers then stay root, as gunicorn does.
+    """
+    shutil.rmtree(dest, ignore_errors=True)
+    for folder, names in parts:
+        for name in names:
+            target = dest / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (folder / name).is_dir():
+                shutil.copytree(folder / name, target, dirs_exist_ok=True)
+            else:
+                shutil.copy(folder / name, target)
+    (dest / "docker-entrypoint.d" / "90-test.sh").unlink()  # `command` names the file to test
+    for edit in edits:
+        _apply(dest, edit)
+    notes = _fit(dest, nginx)
+    if as_root:
+        _apply(dest, Edit("nginx.conf", r"\A", "user root;\n"))
+    fixed = {"/etc/nginx": dest, "/docker-entrypoint.d": dest / "docker-entrypoint.d", "/usr/local/bin/certificate": dest / "certificate"}
+    _move(dest, {**fixed, **places})
+    return notes
+
+
+def command(dest: Path, *arguments: str) -> list[str]:
+    """What fills the templates in, and becomes nginx; with "-t" it only tests. Settings: environment."""
+    return ["/bin/sh", str(dest / "docker-entrypoint.sh"), "nginx", "-e", "stderr", "-c", str(dest / "nginx.conf"), *arguments]
+
+
+def fill(parts: Sequence[Part], folder: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Write folder/conf as the image has it, with the templates filled in to folder/run/conf, and start nothing."""
+    dest = folder / "conf"
+    edits = [Edit("docker-entrypoint.sh", r'^exec "\$@"', "exit")]
+    write(parts, dest, nginx=IMAGE, places={"/run/nginx": folder / "run"}, edits=edits)
+    (dest / "docker-entrypoint.d" / "30-certificate.sh").unlink(missing_ok=True)
+    return subprocess.run(command(dest), env={"PATH": os.defpath, **settings}, capture_output=True, text=True, check=False)
+
+
+def listen(ports: Mapping[int, str | int]) -> list[Edit]:
+    """Listeners on loopback, or at an address: by the port in the container."""
+    given = {port: f"{HOST}:{here}" if isinstance(here, int) else here for port, here in ports.items()}
+    return [Edit("**/*", rf"\blisten {port}\b", f"listen {here}") for port, here in given.items()]
+
+
+def servers(upstream: str, addresses: Sequence[str]) -> list[Edit]:
+    """An upstream's servers, "address:port" each, in place of the name of the service. Names are still resolved."""
+    file = f"templates/upstream/{upstream}.conf.template"
+    named = any(not _is_address(address) for address in addresses)
+    lines = "".join(rf"\1server {address}{' resolve' if named else ''}\2\n" for address in addresses)
+    edits = [Edit(file, rf"^( *)server {upstream}:\d+ resolve(.*;)\n", lines)]
+    return edits if named else [*edits, Edit(file, r"^ *resolver .*\n", "")]
+
+
+def share(max_in_flight: int, containers: int) -> int:
+    """APP_MAX_CONNS for so many servers: each is in two sets, and each counts for itself (17-upstream.envsh has it for three)."""
+    return -(-max_in_flight // (2 * containers))
+
+
+def _is_address(address: str) -> bool:
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(address.rpartition(":")[0].strip("[]")))
+    return False
+
+
+# --- What an old nginx lacks
+
+BROTLI = ("ngx_http_brotli_filter_module.so", "ngx_http_brotli_static_module.so")
+# Nothing is left out for this one.
+IMAGE = Nginx((1, 30, 6), (3, 5), frozenset(BROTLI), "/usr/lib/nginx/modules")
+
+
+class _Since(NamedTuple):
+    version: tuple[int, ...]
+    edit: Edit
+    lost: str = ""  # nothing: the edit says the same in the old words
+
+
+SINCE = (
+    _Since((1, 25, 1), Edit("listeners/*/*.conf", r"^(listen .* ssl)(.*);$", r"\1 http2\2;")),
+    _Since((1, 25, 1), Edit("listeners/*/*.conf", r"^http2 on;$", "")),
+    _Since((1, 27, 3), Edit("templates/upstream/*", r"^ *resolver .*\n", "")),
+    _Since(
+        (1, 27, 3),
+        Edit("templates/upstream/*", r"^( *server .*?) resolve\b", r"\1"),
+        "resolve: a name among the servers is looked up once, at start; when its address changes nginx must be restarted",
+    ),
+    _Since(
+        (1, 27, 4),
+        Edit("**/*.conf", r"^ *keepalive_min_timeout .*", ""),
+        "keepalive_min_timeout: a client whose idle connection closes as it sends sees a reset and must repeat",
+    ),
+    _Since((1, 29, 7), Edit("templates/upstream/*", r"^( *)(keepalive_timeout .*)", r"\1keepalive 32;\n\1\2")),
+    _Since(
+        (1, 29, 7),
+        Edit(
+            "snippets/proxy-headers.conf", r"^(proxy_set_header Host .*)", r'proxy_http_version 1.1;\nproxy_set_header Connection "";\n\1'
+        ),
+    ),
+    _Since(
+        (1, 29, 8),
+        Edit("**/*.template", r"^ *max_headers .*", ""),
+        "max_headers: any number of header lines within 32 KiB passes; only gunicorn (limit_request_fields) refuses too many",
+    ),
+)
+
+
+def _fit(dest: Path, nginx: Nginx) -> list[str]:
+    """Take out what this nginx does not know. In a container the modules are loaded as there, on this machine by their files."""
+    said = ".".join(map(str, nginx.version))
+    notes = []
+    for since, edit, lost in SINCE:
+        if nginx.version < since and _apply(dest, edit, optional=True) and lost:
+            notes.append(f"left out (nginx {said}, needs {'.'.join(map(str, since))}): {lost}")
+    if nginx.openssl < (3, 5):
+        _apply(dest, Edit("listeners/tls/*.conf", r"\?X25519MLKEM768:", ""), optional=True)
+    if not nginx.modules.issuperset(BROTLI) and (dest / "conf.d" / "36-brotli.conf").exists():
+        (dest / "conf.d" / "36-brotli.conf").unlink()
+        notes.append("left out (the brotli modules are missing): brotli: text is compressed with gzip only")
+    loaded = "".join(f'load_module "{nginx.modules_folder}/{name}";\n' for name in BROTLI if name in nginx.modules)
+    _apply(dest, Edit("nginx.conf", r"^include /etc/nginx/modules-enabled/.*\n", loaded), optional=True)
+    return notes
+
+
+# --- Files
+
+
+def _apply(dest: Path, edit: Edit, *, optional: bool = False) -> int:
+    hits = 0
+    for path in (path for path in dest.glob(edit.files) if path.is_file()):
+        text, count = re.subn(edit.pattern, edit.replacement, path.read_text(), flags=re.MULTILINE)
+        if count:
+            path.write_text(text)
+        hits += count
+    if not hits and not optional:
+        raise ValueError(f"nothing in {edit.files} matches {edit.pattern!r}")
+    return hits
+
+
+def _move(dest: Path, places: Mapping[str, Path]) -> None:
+    """Write each path of the container as the one here: in quotes in a configuration; the scripts have theirs in quotes."""
+    if bad := [str(place) for place in places.values() if re.search(r'["\\$`\x00-\x1f]', str(place))]:
+        raise ValueError(f'{bad[0]}: a path without ", \\, $ and ` is needed')
+    known = "|".join(re.escape(path) for path in sorted(places, key=len, reverse=True))
+    for path in (path for path in dest.rglob("*") if path.is_file()):
+        text = path.read_text()
+        if path.suffix in {".conf", ".template"}:
+            moved = re.sub(rf'(?<![\w"/])({known})(?![\w-])([^\s;]*)', lambda match: f'"{places[match[1]]}{match[2]}"', text)
+        else:
+            moved = re.sub(rf"(?<![\w/])({known})(?![\w-])", lambda match: str(places[match[1]]), text)
+        if moved != text:
+            path.write_text(moved)
+
+
+if __name__ == "__main__":
+    # `python -m tools.local.nginx FOLDER`: the gateway's configuration by the settings in the environment, for other programs to read.
+    done = fill(GATEWAY, Path(sys.argv[1]).resolve(), os.environ)
+    sys.stderr.write(done.stderr)
+    sys.exit(done.returncode)
