@@ -1,4 +1,4 @@
 """Compare servers under load, and say how sure the answer is.
 
-Four stages that never mix: run (writes files) -> records (what the files hold) -> judge (pure) -> report (prints).
+Four stages that never mix: measure (writes raw facts) -> records (what the files hold) -> judge (pure) -> report (words and pictures).
 """

@@ -1,4 +1,4 @@
-"""`python -m loadtest run | report | diff`: the command line. It reads wishes and prints; the work is done elsewhere."""
+"""`python -m loadtest run | report | diff`: the command line. It reads options and prints; the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TextColumn
 
-from loadtest.difference import compare, lines, obstacles
-from loadtest.generation import GeneratorError, Generators
-from loadtest.machine import fingerprint, probe_noise
-from loadtest.records import Manifest
-from loadtest.report import make_report
-from loadtest.run.cells import Bench
-from loadtest.run.kit import KitServers, check_app
-from loadtest.run.plan import PROFILES, describe
-from loadtest.run.runner import Progress, calibrate, run as run_plan
-from loadtest.run.servers import ServerError
-from loadtest.store import RunError, Store, require_empty
-from loadtest.verdicts import results
-from loadtest.wishes import RESULTS, manifest_of, question, runtime_of, settings_of
+from loadtest.judge.answers import RunAnswers, answer_run
+from loadtest.judge.difference import difference, obstacles
+from loadtest.judge.steps import JudgedCell
+from loadtest.measure.generation import GeneratorError, Generators
+from loadtest.measure.kit import KitServers, check_app
+from loadtest.measure.machine import fingerprint, probe_noise
+from loadtest.measure.runner import Progress, calibrate, run as run_plan
+from loadtest.measure.servers import ServerError
+from loadtest.measure.trial import Bench
+from loadtest.options import RESULTS, manifest_of, question, runtime_of, settings_of
+from loadtest.plan import PROFILES
+from loadtest.records.model import Manifest
+from loadtest.records.store import RunError, Store, require_empty
+from loadtest.report import make_report, words
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 INTERRUPTED = 130
@@ -70,22 +71,22 @@ def _names(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. Default: a new one under loadtest/results.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder; all else is remembered there.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say how long it will take and what it can see, and stop.")
-def run(**wishes: Any) -> None:
+def run(**options: Any) -> None:
     """Measure, judge and report."""
     signal.signal(signal.SIGTERM, _interrupt)
     with _plainly():
-        if wishes["resume"]:
-            _go_on(Store(wishes["resume"]))
+        if options["resume"]:
+            _go_on(Store(options["resume"]))
             return
-        candidates, workloads = question(wishes)
-        if wishes["app"]:
-            check_app(wishes["app"])
-        servers = KitServers(runtime_of(wishes), settings_of(wishes))
+        candidates, workloads = question(options)
+        if options["app"]:
+            check_app(options["app"])
+        servers = KitServers(runtime_of(options), settings_of(options))
         click.echo(f"Runtime: {servers.runtime}, because {servers.reason}.")
-        manifest = manifest_of(wishes, candidates, workloads, servers)
-        click.echo("\n".join(describe(manifest)))
-        if not wishes["only_plan"]:
-            _begin(wishes["out"] or RESULTS / manifest.run, manifest, servers)
+        manifest = manifest_of(options, candidates, workloads, servers)
+        click.echo("\n".join(words.plan(manifest)))
+        if not options["only_plan"]:
+            _begin(options["out"] or RESULTS / manifest.run, manifest, servers)
 
 
 def _begin(folder: Path, manifest: Manifest, servers: KitServers) -> None:
@@ -112,7 +113,7 @@ def _measure(store: Store, bench: Bench) -> None:
     finished = False
     try:
         with _bar() as show:
-            run_plan(bench, store, show, click.echo)
+            run_plan(bench, store, show, _say_invalid)
         finished = True
     except KeyboardInterrupt:
         click.echo("\nInterrupted.", err=True)
@@ -123,8 +124,16 @@ def _measure(store: Store, bench: Bench) -> None:
                 click.echo(path)
         if not finished:
             click.echo(f"What was measured is kept. To go on: make loadtest RESUME={store.folder}", err=True)
-    for answer in results(store.manifest(), store.cells()).answers:
-        click.echo(f"{answer.workload.name}: {answer.sentence}")
+    click.echo("\n".join(words.answers(_answers(store))))
+
+
+def _answers(store: Store) -> RunAnswers:
+    return answer_run(store.manifest(), store.cells())
+
+
+def _say_invalid(one: JudgedCell, again: bool) -> None:  # noqa: FBT001 - called by the runner
+    place = f"{one.cell.workload}, {one.cell.candidate}, {one.cell.kind}"
+    click.echo(f"INVALID, {'measured again' if again else 'left out'}: {place}: {words.reasons(one.invalid)}")
 
 
 def _interrupt(*_: object) -> None:
@@ -161,27 +170,17 @@ def report(folder: Path) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-def pack(folder: Path) -> None:
-    """Put the cells of a run into one file, for keeping; report and diff read it as before."""
-    with _plainly():
-        store = Store(folder)
-        store.manifest()
-        click.echo(store.pack())
-
-
-@main.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 def diff(first: Path, second: Path) -> None:
     """Compare two runs; exit code 1 when they contradict each other, 2 when they cannot be compared."""
     with _plainly():
-        one, other = (results(store.manifest(), store.cells()) for store in (Store(first), Store(second)))
+        one, other = (_answers(Store(folder)) for folder in (first, second))
         reasons = obstacles(one.manifest, other.manifest)
         if reasons:
             raise RunError(f"these runs cannot be compared: {'; '.join(reasons)}", "measure both on one machine, with the same question", 2)
-        found = compare(one, other)
-    click.echo("\n".join(lines(found)))
+        found = difference(one, other)
+    click.echo("\n".join(words.difference(found)))
     raise SystemExit(1 if found.contradictions else 0)
 
 

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from loadtest.store import RunError
+from loadtest.records.store import RunError
 
 # So many addresses at most: the rest is rare, and each is a task that the generator has to draw from.
 MOST_PATHS = 50

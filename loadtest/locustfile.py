@@ -18,21 +18,10 @@ sys.path[:] = [str(_HERE.parent), *(path for path in sys.path if Path(path or ".
 from locust import events  # noqa: E402 - after the path
 from locust.env import Environment  # noqa: E402
 
-from loadtest.open_model import VISIT, OpenModelUser  # noqa: E402
-from loadtest.scenarios import (  # noqa: E402,F401 - Locust looks for users among the names of this module
-    Cpu,
-    Hello,
-    Journey,
-    Json,
-    Mixed,
-    Page,
-    SlowClient,
-    Stream,
-    Upload,
-    Wait,
-    Write,
-    load_users,
-)
+from loadtest.measure.open_model import VISIT, OpenModelUser  # noqa: E402
+from loadtest.scenarios import SCENARIOS, load_users  # noqa: E402
+
+globals().update({name: cls for name, cls in SCENARIOS.items() if name != "Null"})  # Locust looks for users among the names of this module
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]

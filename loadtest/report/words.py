@@ -1,50 +1,196 @@
-"""Numbers as text: as many digits as the figure deserves, and always its unit."""
+"""What was judged, in words: numbers with as many digits as they deserve and always their unit, reasons, notes, sentences."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from loadtest.inference import Interval
+from loadtest.judge.answers import Answer, CandidateAnswer, Failure, Pair, RunAnswers
+from loadtest.judge.difference import Difference
+from loadtest.judge.gates import Gate, Problem
+from loadtest.judge.inference import FEWEST_BLOCKS, Comparison, Interval, blocks_for, smallest_difference
+from loadtest.judge.plausibility import Note, NoteKind
+from loadtest.plan import minutes, places
+from loadtest.records.model import Manifest
+
+# Spread of a paired log ratio that published set-ups and this kit's own runs show on shared machines; a run measures its own.
+USUAL_SPREAD = 0.06
+DIFFERENCES = (0.05, 0.1, 0.2, 0.3)
+
+COMPARISONS = {
+    Comparison.HIGHER: "more",
+    Comparison.LOWER: "less",
+    Comparison.TIE: "tie",
+    Comparison.UNDECIDED: "no difference shown",
+    None: "cannot tell",
+}
+_PROBLEMS = {
+    Gate.GENERATOR_CPU: "the generator used {0:.0%} of a core (limit {1:.0%})",
+    Gate.GENERATOR_LATE: "the generator sent {0:.1f} ms late (p99, limit {1:g} ms)",
+    Gate.GENERATOR_BEHIND: "the generator got round to {0} of about {1:.0f} visitors",
+    Gate.GENERATOR_FAILED: "the generator failed: {2}",
+    Gate.STEAL: "the host took {0:.1%} of the processors (limit {1:.0%})",
+    Gate.OTHERS: "other programs used {0:.2f} cores (limit {1:g})",
+    Gate.GATEWAY_CPU: "the gateway used {0:.0%} of a core (limit {1:.0%})",
+    Gate.THROTTLED: "a quota stopped the server for {0:.1%} of the time (limit {1:.0%})",
+    Gate.GATEWAY_ERRORS: "the gateway answered in the server's place ({2})",
+}
+_NOTES = {
+    NoteKind.CAPACITY: "gave {} answers in {:.1f} s, but {} slots and {:g} ms each allow {:.0f}: the work was not done, or the number of "
+    "slots is wrong",
+    NoteKind.LITTLE: "at {:.0f}/s ({} visitors without a pause): {:.1f} visitors on their way, Little's law expects {:.1f}; one of the two "
+    "measurements is wrong",
+    NoteKind.LINEAR: "went from {:.0f}/s with {} visitors to {:.0f}/s with {}: more than in proportion, which no queue can do; something "
+    "else changed between the two",
+    NoteKind.BLOCKING_DRIVER: "the database driver {} blocks, so one query stops all greenlets of its process",
+    NoteKind.SMALL_POOL: "{} requests at once in a process share {} database connections; the others wait for one",
+    NoteKind.NO_BUFFER: "nothing buffers in front of it, so each slow client holds a whole process",
+    NoteKind.TIMEOUT: "the p99 of {:.1f} s is above its timeout of {:g} s: it kills what it works on",
+}
 
 
 def count(value: float) -> str:
-    """Return a number with three digits, thousands apart: 0.25, 12.5, 1,250."""
+    """Return a number with three digits, thousands apart: 0.250, 12.5, 1,250; a whole number as it is."""
     if not math.isfinite(value):
         return "-"
-    if value == 0:
-        return "0"
-    digits = max(2 - math.floor(math.log10(abs(value))), 0)
-    text = f"{round(value, digits):,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def rate(value: float) -> str:
-    """Return a rate per second, without its unit."""
-    return count(value)
+    if isinstance(value, int) or value == 0:
+        return f"{value:,.0f}"
+    digits = max(2 - math.floor(math.log10(abs(float(f"{value:.3g}")))), 0)
+    return f"{value:,.{digits}f}"
 
 
 def milliseconds(value: float) -> str:
-    """Return a time: 0.25 ms, 12.5 ms, 2.1 s."""
+    """Return a time: 0.250 ms, 12.5 ms, 2.10 s."""
     if not math.isfinite(value):
         return "no answer"
     return f"{count(value / 1000)} s" if value >= 1000 else f"{count(value)} ms"  # noqa: PLR2004 - a second
 
 
-def ratio(interval: Interval) -> str:
-    """Return "1.90 times [1.70 to 2.10]"."""
-    return f"{interval.ratio:.2f} times [{interval.low:.2f} to {interval.high:.2f}]"
-
-
 def percent(share: float) -> str:
-    """Return a share as per cent: 0 %, 0.02 %, 12 %."""
-    return f"{count(share * 100)} %"
+    """Return a share as per cent, in whole ones from 10 on: 0 %, 0.02 %, 2.3 %, 61 %."""
+    value = share * 100
+    return f"{value:.0f} %" if value >= 9.95 or value == 0 else f"{value:.1f} %" if value >= 0.95 else f"{value:.1g} %"  # noqa: PLR2004
 
 
-def reasons(problems: Iterable[str]) -> str:
-    """Return problems in one line: those that differ in their figures only stand there once, with how many there are."""
-    kinds: dict[str, list[str]] = {}
+def bound(share: float) -> str:
+    """Return a share that was decided, not measured: 5 %, 0.1 %."""
+    return f"{share * 100:g} %"
+
+
+def interval(found: Interval) -> str:
+    """Return "1,250 [1,100 to 1,400]"."""
+    return f"{count(found.ratio)} [{count(found.low)} to {count(found.high)}]"
+
+
+def ratio(found: Interval) -> str:
+    """Return "1.90 times [1.70 to 2.10]"."""
+    return f"{found.ratio:.2f} times [{found.low:.2f} to {found.high:.2f}]"
+
+
+def reasons(problems: Iterable[Problem]) -> str:
+    """Return problems in one line: each gate once, with how many there are."""
+    gates: dict[Gate, list[Problem]] = defaultdict(list)
     for problem in problems:
-        kinds.setdefault(re.sub(r"[0-9.]+", "", problem), []).append(problem)
-    return "; ".join(f"{texts[0]}{f' and {len(texts) - 1} more like this' if len(texts) > 1 else ''}" for texts in kinds.values())
+        gates[problem.gate].append(problem)
+    texts = [(_PROBLEMS[gate].format(*found[0][1:]), len(found) - 1) for gate, found in gates.items()]
+    return "; ".join(f"{text} and {more} more like this" if more else text for text, more in texts)
+
+
+def note(found: Note) -> str:
+    """Say what is odd about a candidate."""
+    return f"{found.candidate}: {_NOTES[found.kind].format(*found.facts)}"
+
+
+def failure(found: Failure, slo_ms: float) -> str:
+    """Say why a candidate has no throughput at the objective."""
+    if found.mostly:
+        return f"{percent(found.error_share)} errors at {found.rate_per_s:.0f}/s, mostly {found.mostly}"
+    return f"p99 {milliseconds(found.p99_ms)} at {found.rate_per_s:.0f}/s, above {slo_ms:g} ms"
+
+
+def resolution(answer: Answer) -> str:
+    """Say what a workload's figures can show."""
+    return f"this run sees {percent(answer.sees)} or more" if answer.sees is not None else "what this run could see is not known"
+
+
+def sentence(manifest: Manifest, answer: Answer) -> str:
+    """Say the answer in one sentence or two, with the interval."""
+    best, margin = answer.recommended, bound(manifest.margin)
+    if not manifest.gives_verdict:
+        return f"No verdict: the profile {manifest.profile} only shows that everything works."
+    short = [seen.candidate.name for seen in answer.candidates if len(seen.knees_per_s) < FEWEST_BLOCKS]
+    if best is None:
+        why = f"fewer than {FEWEST_BLOCKS} valid runs of {_list(short)}" if short else "no candidate held the objective"
+        return f"No verdict: {why}."
+    found: dict[Comparison, list[Pair]] = defaultdict(list)
+    for seen in answer.candidates:
+        if pair := answer.between(seen.candidate.name, best):
+            found[pair.comparison].append(pair)
+    parts = [*_found(found, best, margin, answer)]
+    if failed := [seen.candidate.name for seen in answer.candidates if seen.failure]:
+        parts.append(f"{_list(failed)} did not hold the objective at any rate")
+    if few := [name for name in short if name not in failed]:
+        parts.append(f"too few valid runs of {_list(few)}")
+    return f"{best}: {'; '.join(parts) or 'the only candidate'}."
+
+
+def _found(found: Mapping[Comparison, list[Pair]], best: str, margin: str, answer: Answer) -> Iterator[str]:
+    if more := found[Comparison.HIGHER]:
+        yield f"carries {_times(more)}, with p99 ≤ {answer.workload.slo_ms:g} ms"
+    if less := found[Comparison.LOWER]:
+        yield f"carries {_times(less)}, not shown to be more than {margin} less, and {best} is simpler"
+    if ties := [pair.base for pair in found[Comparison.TIE]]:
+        yield f"{_list(ties)} {'is' if len(ties) == 1 else 'are'} a tie (within ±{margin}), {best} is the simplest"
+    if hidden := [pair.base for pair in found[Comparison.UNDECIDED]]:
+        yield f"no difference shown to {_list(hidden)}; {resolution(answer)}, {best} is the simplest"
+
+
+def _times(pairs: Sequence[Pair]) -> str:
+    return _list([f"{p.interval.ratio:.2f} times as much as {p.base} [{p.interval.low:.2f} to {p.interval.high:.2f}]" for p in pairs])
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def throughput(answer: Answer, seen: CandidateAnswer) -> str:
+    """Say what a candidate carries, or why that is not known."""
+    if seen.failure:
+        return failure(seen.failure, answer.workload.slo_ms)
+    return interval(seen.throughput) if seen.throughput else "no interval from so few runs"
+
+
+def difference(found: Difference) -> Iterator[str]:
+    """Yield the comparison of two runs, line by line."""
+    for change in found.changes:
+        yield f"{change.workload}, {change.candidate}: {COMPARISONS[change.comparison]}, {ratio(change.interval)}"
+    for work, pair, again in found.contradictions:
+        calls = f"{COMPARISONS[pair.comparison]} in one run and {COMPARISONS[again.comparison]} in the other"
+        yield f"CONTRADICTION: {work}: {pair.other} against {pair.base} is {calls}"
+    for name, same in found.same_recommendation.items():
+        yield f"{name}: {'the same' if same else 'NOT the same'} recommendation"
+
+
+def plan(manifest: Manifest) -> Iterator[str]:
+    """Yield the plan of a run, line by line: what, how long, and what difference it can see."""
+    yield f"profile    {manifest.profile}, {manifest.blocks} blocks, seed {manifest.seed}, runtime {manifest.machine.runtime}"
+    yield f"candidates {', '.join(f'{c.name} ({c.slots or chr(8734)} slots)' for c in manifest.candidates)}"
+    yield f"workloads  {', '.join(f'{w.name} (p99 <= {w.slo_ms:g} ms)' for w in manifest.workloads)}"
+    yield f"runs       {len(list(places(manifest)))}, about {math.ceil(minutes(manifest))} minutes"
+    if not manifest.gives_verdict or manifest.blocks < FEWEST_BLOCKS:
+        yield "verdict    none: it only shows that everything works"
+        return
+    comparisons = max(math.comb(len(manifest.candidates), 2), 1)
+    sees = smallest_difference(USUAL_SPREAD, manifest.blocks, comparisons=comparisons, margin=manifest.margin)
+    usual = f"where runs spread by {bound(USUAL_SPREAD)} as they usually do"
+    yield f"sees       differences of {percent(sees)} or more, four times of five, {usual}"
+    for wanted in DIFFERENCES:
+        if manifest.margin < wanted < sees:
+            blocks = blocks_for(wanted, USUAL_SPREAD, comparisons=comparisons, margin=manifest.margin)
+            yield f"           {bound(wanted)} {f'would need {blocks} blocks' if blocks else 'is out of reach'}"
+
+
+def answers(judged: RunAnswers) -> Iterator[str]:
+    """Yield a line for each workload."""
+    yield from (f"{answer.workload.name}: {sentence(judged.manifest, answer)}" for answer in judged.answers)

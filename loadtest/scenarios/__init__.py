@@ -11,34 +11,10 @@ from types import ModuleType
 
 from locust import FastHttpUser, User
 
-from loadtest.scenarios.cpu import Cpu
-from loadtest.scenarios.hello import Hello
 from loadtest.scenarios.journey import Journey
-from loadtest.scenarios.json_answer import Json
-from loadtest.scenarios.mixed import Mixed
-from loadtest.scenarios.null import Null
-from loadtest.scenarios.page import Page
+from loadtest.scenarios.lab import Cpu, Hello, Json, Mixed, Null, Page, Stream, Upload, Wait, Write
 from loadtest.scenarios.slow_client import SlowClient
-from loadtest.scenarios.stream import Stream
-from loadtest.scenarios.upload import Upload
-from loadtest.scenarios.wait import Wait
-from loadtest.scenarios.write import Write
 
-__all__ = [
-    "Cpu",
-    "Hello",
-    "Journey",
-    "Json",
-    "Mixed",
-    "Null",
-    "Page",
-    "SlowClient",
-    "Stream",
-    "Upload",
-    "Wait",
-    "Write",
-    "load_users",
-]
 SCENARIOS: dict[str, type[FastHttpUser]] = {
     cls.__name__: cls for cls in (Hello, Json, Page, Write, Cpu, Wait, Mixed, Upload, Stream, SlowClient, Journey, Null)
 }

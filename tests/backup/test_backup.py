@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.clients import wait_until
-from tools.reliability.ledger import stored_writes
-from tools.reliability.load import Load
+from tools.reliability.measure.load import Load
+from tools.reliability.measure.stacks import stored_writes
 from tools.stack import Stack, StackError
 from tools.stack.backup import backup, restore
 from tools.stack.compose import ComposeStack

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import StackFactory
 from tests.hardening.versions import tells_version
-from tools.reliability.faults import signal_all
+from tools.reliability.measure.faults import signal_all
 from tools.stack import Stack
 from tools.stack.compose import docker
 from tools.stack.waiting import wait_until

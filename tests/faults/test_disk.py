@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tools.reliability.samples import log_files
+from tools.reliability.measure.samples import log_files
 from tools.stack import Stack
 from tools.stack.compose import ComposeStack, docker
 

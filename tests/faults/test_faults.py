@@ -3,41 +3,44 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import StackFactory
-from tools.reliability.faults import FAULTS, MIX
-from tools.reliability.observe import observe
+from tools.reliability.judge.figures import EventFigures, figures
+from tools.reliability.measure.events import observe
+from tools.reliability.measure.faults import FAULTS, MIX
+from tools.reliability.measure.stacks import Options
+from tools.reliability.report.words import said
 from tools.stack.compose import ComposeStack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.xdist_group("faults")]
 
 RATE_PER_S = 5
 AFTER_S = 12.0
-Inject = Callable[[str], dict[str, Any]]
+Inject = Callable[[str], EventFigures]
+OPTIONS = Options("faults", [], MIX, "", "", ["gthread"], RATE_PER_S, 2, "Off", "128", build=False)
 
 
 @pytest.fixture
 def strike(stack_factory: StackFactory, tmp_path: Path) -> Inject:
-    """Return a function that injects one fault and returns its record."""
+    """Return a function that injects one fault and returns its figures."""
 
-    def act(name: str) -> dict[str, Any]:
+    def act(name: str) -> EventFigures:
         stack = stack_factory({"LIMITS": "off", "APP_REPLICAS": "2", "LAB_ENABLED": "0"})
         assert isinstance(stack, ComposeStack)
         fault = FAULTS[name]
-        record = observe(stack, replace(fault, after_s=min(fault.after_s, AFTER_S)), tmp_path, rate_per_s=RATE_PER_S, mix=MIX)
-        assert record["ledger"]["holds"], record["said"]
-        assert record["ledger"]["acknowledged"] > 0
-        return record
+        seen = figures(observe(stack, replace(fault, after_s=min(fault.after_s, AFTER_S)), tmp_path, OPTIONS, "gthread"))
+        assert seen.balance.holds, said(seen)
+        assert seen.balance.acknowledged > 0
+        return seen
 
     return act
 
 
-def harm(record: dict[str, Any]) -> dict[str, int]:
+def harm(seen: EventFigures) -> dict[str, int]:
     """Return the failures by kind, without 503: that is the app's own answer when the database is slow, on a busy machine."""
-    return {kind: count for kind, count in record["effect"]["failed"].items() if not kind.endswith("status 503")}
+    return {kind: count for kind, count in seen.effect.failed.items() if not kind.endswith("status 503")}
 
 
 def test_after_a_power_cut_every_acknowledged_write_is_there(strike: Inject) -> None:
@@ -58,7 +61,7 @@ def test_what_does_not_concern_small_requests_costs_none(strike: Inject, name: s
 
 @pytest.mark.bench
 def test_without_the_database_there_is_503_and_nothing_else(strike: Inject) -> None:
-    record = strike("database-away")
+    seen = strike("database-away")
 
-    assert harm(record) == {}
-    assert {"GET status 503", "POST status 503"} <= set(record["effect"]["failed"])
+    assert harm(seen) == {}
+    assert {"GET status 503", "POST status 503"} <= set(seen.effect.failed)

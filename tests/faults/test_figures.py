@@ -1,20 +1,24 @@
 """What the figures of a fault are worked out from: ledger, timeline and report, without a stack."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import Browser
 
+from tests.charts import unreadable
 from tools.reliability import report
 from tools.reliability.__main__ import main
-from tools.reliability.ledger import reconcile
-from tools.reliability.load import Request
-from tools.reliability.observe import broken, failed_answers, telling
-from tools.reliability.timeline import effect, p99, seconds
+from tools.reliability.judge.figures import EventFigures, figures
+from tools.reliability.judge.ledger import reconcile
+from tools.reliability.judge.timeline import effect, p99, seconds
+from tools.reliability.measure.stacks import failed_answers, notable_lines
+from tools.reliability.records import LoadResult, Observation, Records, Request, Write
+from tools.reliability.report.words import moment, said
 
 WRITES = [("a", 201, ""), ("b", 201, ""), ("c", 502, "status 502"), ("d", 0, "TimeoutError"), ("e", 201, "")]
 
@@ -72,28 +76,26 @@ def test_the_percentile_is_the_nearest_rank() -> None:
     assert p99([1.0]) == 1
 
 
-def record(title: str = "A worker is killed <-9>") -> dict[str, Any]:
-    """One fault as chaos writes it."""
-    return {
+def record(title: str = "A worker is killed <-9>", **changes: Any) -> Observation:
+    """One fault as chaos keeps it."""
+    facts: dict[str, Any] = {
         "worker_class": "gthread",
         "event": "kill-worker",
+        "title": title,
+        "expect": "requests in flight",
         "promised": False,
-        "rate_per_s": 1.5,
         "command": "python -m tools.reliability chaos",
         "machine": "2 cores",
-        "max_in_work": "64",
-        "title": title,
-        "expect": "requests in work",
-        "said": "2 of 5 requests failed",
-        "began_s": 2.0,
-        "ended_s": 3.0,
-        "seconds": [asdict(row) for row in seconds(REQUESTS, 10.0, 14.0)],
-        "effect": asdict(effect(REQUESTS, 12.0)),
-        "ledger": {**asdict(reconcile(WRITES, {"a": 1, "b": 1, "e": 1})), "holds": True},
-        "dropped": 0,
-        "operator": ["gateway-1 | <script>alert(1)</script>"],
+        "rate_per_s": 1.5,
+        "max_in_flight": "64",
+        "began_s": 12.0,
+        "ended_s": 13.0,
+        "loads": [LoadResult(started_s=10.0, stopped_s=14.5, requests=REQUESTS, writes=[Write(*one) for one in WRITES], dropped=0)],
+        "stored": {"a": 1, "b": 1, "e": 1},
+        "notable": ["gateway-1 | <script>alert(1)</script>\n[x](http://elsewhere)"],
         "answers": [{"method": "POST", "uri": "/<b>", "status": 502}],
     }
+    return Observation(**facts | changes)
 
 
 class Page(HTMLParser):
@@ -105,6 +107,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.named: list[str] = []
         self.fetched: list[str] = []
+        self.jumps: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -114,34 +117,73 @@ class Page(HTMLParser):
                 self.ids.append(value or "")
             if name in {"aria-labelledby", "aria-describedby"}:
                 self.named += (value or "").split()
-            if name in {"src", "href"} and not (value or "").startswith(("#", "data:")):
+            if name == "href" and (value or "").startswith("#"):
+                self.jumps.append(value or "")
+            elif name in {"src", "href"} and not (value or "").startswith("data:"):
                 self.fetched.append(value or "")
 
 
+def test_a_record_is_judged_anew_from_its_file(tmp_path: Path) -> None:
+    """The file holds what was seen: a request is a row, and no sentence, ledger or verdict is in it."""
+    Records(tmp_path, "faults").save(record())
+    (read,) = Records(tmp_path, "faults").read()
+
+    assert read == record()
+    assert said(figures(read)) == said(figures(record()))
+    assert figures(read).kept
+    assert not figures(replace(read, promised=True)).kept
+    assert {"said", "effect", "ledger", "verdict", "seconds"}.isdisjoint(asdict(read))
+
+
 def test_the_report_is_one_offline_file_whose_charts_have_words(tmp_path: Path) -> None:
-    html, markdown = report.write("faults", [record()], tmp_path)
+    html, markdown = report.write("faults", [figures(record())], tmp_path)
     page = Page(html.read_text())
 
     assert page.tags.count("svg") == page.tags.count("desc") == 2
+    assert page.tags.count("details") == 2
     assert page.fetched == []
     assert len(set(page.ids)) == len(page.ids)
     assert set(page.named) <= set(page.ids)
+    assert {address.removeprefix("#") for address in page.jumps} <= set(page.ids)
     assert "script" not in page.tags
-    assert "2 of 5 requests failed. Failures: 1 POST status 502, 1 GET timeout." in html.read_text()
-    assert (
-        "| gthread | A worker is killed <-9> | 1.5 | 64 | 1.0 s | 5 | 2 | 1 POST status 502, 1 GET timeout | 0 | 0 | +0.9 s |"
-        in markdown.read_text()
-    )
+    assert "2 of 5 requests failed" in html.read_text()
+    assert "Failures: 1 POST status 502, 1 GET timeout." in html.read_text()
+    assert "| gthread | A worker is killed &lt;-9> | 1.5 | 64 | 1.0 s | 2 of 5 requests failed (the last was sent" in markdown.read_text()
+
+
+@pytest.mark.parametrize(("after_s", "words"), [(-0.04, "at its end"), (1.25, "1.2 s after its end"), (-43.3, "43.3 s before its end")])
+def test_a_moment_is_said_in_words(after_s: float, words: str) -> None:
+    assert moment(after_s, "end") == words
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_text_of_every_chart_can_be_read(browser: Browser, tmp_path: Path, width: int) -> None:
+    """Short events and long ones, that begin at once, or end where the load ends."""
+    times = [(10.0, 10.0, 14.5), (12.0, 12.1, 60.0), (12.0, 189.0, 190.0), (15.0, 60.0, 75.0)]
+    seen = [
+        record(event=f"event{n}", began_s=began_s, ended_s=ended_s, loads=[replace(record().loads[0], stopped_s=stopped_s)])
+        for n, (began_s, ended_s, stopped_s) in enumerate(times)
+    ]
+    html, _ = report.write("faults", [figures(one) for one in seen], tmp_path)
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(html.as_uri())
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert unreadable(page) == []
 
 
 def test_a_promise_is_broken_by_a_failed_request_one_that_was_not_sent_and_a_lost_write() -> None:
-    promised = record() | {"promised": True}
-    harmless = {**promised["effect"], "failed": {}}
-    lost = {**promised["ledger"], "holds": False}
+    load = record().loads[0]
+    harmless = replace(load, requests=[request for request in load.requests if not request.error])
 
-    assert broken([record(), promised | {"effect": harmless}]) == []
-    assert broken([promised]) == ["gthread, A worker is killed <-9>: 2 of 5 requests failed"]
-    assert len(broken([promised | {"effect": harmless, "dropped": 1}, record() | {"ledger": lost}])) == 2
+    def kept(**changes: Any) -> bool:
+        return EventFigures(record(**changes)).kept
+
+    assert kept()
+    assert kept(promised=True, loads=[harmless])
+    assert not kept(promised=True)
+    assert not kept(promised=True, loads=[replace(harmless, dropped=1)])
+    assert not kept(stored={"a": 1, "b": 1})
 
 
 @pytest.mark.parametrize(
@@ -165,7 +207,8 @@ def test_a_wrong_wish_is_refused(arguments: tuple[str, ...], says: str) -> None:
 
 @pytest.mark.parametrize("kind", ["faults", "releases"])
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, kind: str) -> None:
-    (tmp_path / f"{kind}.json").write_text("something else")
+    (tmp_path / kind).mkdir()
+    (tmp_path / kind / "gthread.nothing.json").write_text("something else")
     answer = CliRunner().invoke(main, ["chaos" if kind == "faults" else kind, "--out", str(tmp_path)])
 
     assert answer.exit_code == 2
@@ -185,7 +228,7 @@ def test_more_rounds_take_longer() -> None:
         for rounds in ("1", "20")
     ]
 
-    assert "releases: 1, worker classes: 1, 100 requests/s: about 2 minutes" in said[0]
+    assert "releases: 1, worker classes: 1, 200 requests/s: about 2 minutes" in said[0]
     assert "about 10 minutes" in said[1]
 
 
@@ -213,4 +256,4 @@ def test_a_rare_line_of_the_log_is_not_hidden_by_a_hundred_others() -> None:
     reset = f"gateway-1  | 2026/11/22 06:01:00 [error] 135#135: *77 recv() failed (104: Connection reset by peer){asked}"
     quiet = 'app-1  | {"level": "INFO", "message": "ready"}'
 
-    assert telling([*refused, quiet, reset]) == [refused[0], reset]
+    assert notable_lines([*refused, quiet, reset]) == [refused[0], reset]

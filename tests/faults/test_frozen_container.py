@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients import wait_until
 from tests.conftest import StackFactory
-from tools.reliability.faults import signal_all
+from tools.reliability.measure.faults import signal_all
 from tools.stack.base import Unit
 from tools.stack.compose import ComposeStack
 from tools.stack.rollout import addresses

@@ -7,7 +7,7 @@ import pytest
 from kit_flask.deadline import NOT_ASKED
 
 from tests.conftest import StackFactory
-from tools.reliability.faults import FAULTS
+from tools.reliability.measure.faults import FAULTS
 from tools.stack import Stack
 from tools.stack.compose import ComposeStack
 from tools.stack.waiting import wait_until

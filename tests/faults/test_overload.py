@@ -1,18 +1,21 @@
 """What the figures of an overload are worked out from, without a stack; tests/nginx/test_overload.py shows the refusals themselves."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import Browser
 
+from tests.charts import unreadable
+from tools.reliability import report
 from tools.reliability.__main__ import main
-from tools.reliability.ledger import reconcile
-from tools.reliability.load import Request
-from tools.reliability.overload import broken, goodput, judge, write
-from tools.reliability.timeline import effect, seconds
+from tools.reliability.judge.figures import OverloadFigures
+from tools.reliability.judge.timeline import goodput
+from tools.reliability.records import LoadResult, Overload, Request, Write
+from tools.reliability.report.words import said
 
 # Ten seconds of overload, from 10 to 20: each second 8 answers in time, one late, three refused, the last of them slowly.
 DURING = [
@@ -28,75 +31,78 @@ def test_what_is_late_is_no_goodput() -> None:
     assert goodput(DURING, 10, 15) == pytest.approx(8)
 
 
-def test_the_verdict_on_an_overload() -> None:
-    verdict = judge([*DURING, *AFTER], 9, 10, 20)
-
-    assert verdict.offered_per_s == pytest.approx(12)
-    assert verdict.goodput_per_s == pytest.approx(8)
-    assert verdict.refused == {"status 503": 30}
-    assert verdict.refused_median_s == pytest.approx(0.01)
-    assert verdict.refused_p99_s == pytest.approx(0.5)
-    assert verdict.slowest_right_s == pytest.approx(2.5)
-    assert verdict.recovery_s == pytest.approx(1.5)
-    assert verdict.holds
-    assert "8/s were answered in time, 89% of the peak; refused: 30 status 503" in str(verdict)
+def load(started_s: float, stopped_s: float, requests: list[Request]) -> LoadResult:
+    return LoadResult(started_s=started_s, stopped_s=stopped_s, requests=requests, writes=[], dropped=0)
 
 
-def test_what_breaks_the_promise() -> None:
-    kept = judge([*DURING, *AFTER], 9, 10, 20)
-
-    assert not replace(kept, peak_per_s=11).holds
-    assert not replace(kept, refused={"status 503": 30, "timeout": 1}).holds
-    assert not replace(kept, recovery_s=5.1).holds
-    assert not judge(DURING, 9, 10, 20).holds
-
-
-def test_who_is_never_refused_has_no_time_of_refusal() -> None:
-    assert math.isnan(judge(AFTER, 1, 20, 26).refused_median_s)
-
-
-def record(**verdict: object) -> dict[str, Any]:
-    """One overload as the command writes it."""
-    seen = judge([*DURING, *AFTER], 9, 10, 20)
-    return {
+def overload(peak_per_s: int = 9, during: list[Request] = DURING, after: list[Request] = AFTER, **changes: Any) -> OverloadFigures:
+    """An overload as the command keeps it, after a ladder that came to a peak."""
+    answered = [Request("GET", number / peak_per_s, number / peak_per_s, "") for number in range(peak_per_s)]
+    facts: dict[str, Any] = {
         "worker_class": "gthread",
         "event": "overload",
         "title": "3 times the peak",
         "expect": "what cannot be answered in time",
-        "rate_per_s": 27.0,
-        "max_in_work": "192",
+        "promised": False,
         "command": "python -m tools.reliability overload",
         "machine": "2 cores",
-        "ladder": [{"rate_per_s": 10.0, "goodput_per_s": 9.0}],
-        "said": str(seen),
-        "began_s": 0.0,
-        "ended_s": 10.0,
-        "seconds": [asdict(row) for row in seconds(DURING, 10, 20)],
-        "effect": asdict(effect(DURING, 10)),
-        "verdict": {**asdict(seen), "share": seen.share, "holds": seen.holds, **verdict},
-        "ledger": {**asdict(reconcile([], {})), "holds": True},
-        "memory": {"app": {"peak_bytes": 200 * 2**20, "limit_bytes": 512 * 2**20}},
-        "dropped": 0,
-        "steal_share": 0.04,
-        "operator": [],
+        "rate_per_s": 10.0,
+        "max_in_flight": "192",
+        "began_s": 10.0,
+        "ended_s": 20.0,
+        "loads": [load(10, 26, after), load(10, 20, during)],
+        "stored": {},
+        "notable": [],
         "answers": [],
+        "factor": 3.0,
+        "ladder": [(10.0, load(0, 1, answered))],
+        "memory": {"app": (200 * 2**20, 512 * 2**20)},
+        "steal_share": 0.04,
     }
+    return OverloadFigures(Overload(**facts | changes))
 
 
-def test_the_report_has_the_figures(tmp_path: Path) -> None:
-    html, markdown = write([record()], tmp_path)
+def test_the_figures_of_an_overload() -> None:
+    seen = overload()
 
-    assert "<svg" in html.read_text()
+    assert seen.offered_per_s == pytest.approx(12)
+    assert seen.goodput_per_s == pytest.approx(8)
+    assert seen.refused == {"status 503": 30}
+    assert seen.refused_after_s == pytest.approx((0.01, 0.5))
+    assert seen.slowest_right_s == pytest.approx(2.5)
+    assert seen.recovery_s == pytest.approx(1.5)
+    assert seen.kept
+    assert "8/s were answered in time; 89% of the peak; refused: 30 status 503" in said(seen)
+
+
+def test_what_breaks_the_promise() -> None:
+    late = [*AFTER, Request("GET", 25.1, 28.0, "")]
+    lost = [replace(load(10, 20, DURING), writes=[Write("a", 201, "")])]
+
+    assert not overload(peak_per_s=11).kept
+    assert not overload(during=[*DURING, Request("GET", 15.0, 15.1, "timeout")]).kept
+    assert not overload(after=late).kept
+    assert not overload(after=[]).kept
+    assert not overload(loads=[load(10, 26, AFTER), *lost]).kept
+
+
+def test_who_is_never_refused_has_no_time_of_refusal() -> None:
+    assert math.isnan(overload(during=AFTER, began_s=20.0, ended_s=26.0).refused_after_s[0])
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_has_the_figures(browser: Browser, tmp_path: Path, width: int) -> None:
+    html, markdown = report.write("overload", [overload()], tmp_path)
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(html.as_uri())
     text = markdown.read_text()
-    assert "| gthread | 192 | 9/s | 12/s for 10 s | 8/s | 89 % | 30 status 503 | 10 ms, 500 ms | 2500 ms | 1.5 s | 0 |" in text
+
+    assert page.locator("svg").count() == 2
+    assert unreadable(page) == []
+    assert "| gthread | 192 | 9/s | 12/s for 10 s | 8/s | 89 % | 30 status 503 | 10.0 ms, 500 ms | 2.50 s | 1.5 s | 0 |" in text
     assert "0 acknowledged, 0 lost, 0 doubled | 4 % |" in text
     assert "| gthread | 10 → 9 |" in text
     assert "| gthread | app | 200.00 MiB | 512.00 MiB |" in text
-
-
-def test_a_broken_promise_is_told() -> None:
-    assert broken([record()]) == []
-    assert len(broken([record(holds=False), record() | {"ledger": {"holds": False}}])) == 2
 
 
 @pytest.mark.parametrize(
@@ -104,7 +110,7 @@ def test_a_broken_promise_is_told() -> None:
     [
         (("--factor", "0.5"), "0.5 is not in the range"),
         (("--seconds", "0"), "0.0 is not in the range"),
-        (("--max-in-work", "many"), "neither off nor a whole number"),
+        (("--max-in-flight", "many"), "'many' is not a valid integer"),
         (("--class", "eventlet"), "'eventlet' is not one of"),
     ],
 )

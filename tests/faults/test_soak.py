@@ -1,25 +1,28 @@
 """The soak: what would be called a leak, and that a stack after load and fresh workers holds no more than before."""
 
 import http.client
-import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import Browser
 
+from tests.charts import unreadable
 from tests.clients import wait_until
-from tools.reliability import soak, soak_report
+from tools.reliability import report
 from tools.reliability.__main__ import main
-from tools.reliability.drift import FLAT, GROWS, TOO_FEW, drift
-from tools.reliability.ledger import reconcile
-from tools.reliability.load import Load, Outcome, Request
-from tools.reliability.samples import Sample, held, leaks, read_stack
-from tools.reliability.soak import Observation, at_rest, broken, judged
+from tools.reliability.judge.figures import SoakFigures
+from tools.reliability.judge.growth import FLAT, GROWS, TOO_FEW, drift, held, leaks
+from tools.reliability.measure import soak
+from tools.reliability.measure.load import Load
+from tools.reliability.measure.samples import read_stack
+from tools.reliability.measure.soak import at_rest
+from tools.reliability.records import LoadResult, Request, Sample, Soak
+from tools.reliability.report.words import said
 from tools.stack import Stack
 from tools.stack.compose import docker
 
@@ -38,14 +41,14 @@ def test_noise_is_flat_and_growth_beyond_it_is_not() -> None:
     dice = random.Random(1)  # noqa: S311 - no secret
     noise = [50 + dice.gauss(0, 1) for _ in range(20)]
 
-    assert drift(minutes(*noise)).verdict == FLAT
+    assert drift(minutes(*noise)).trend == FLAT
     growing = drift(minutes(*(value + 0.5 * number for number, value in enumerate(noise))))
-    assert growing.verdict == GROWS
+    assert growing.trend == GROWS
     assert growing.low < 30 < growing.high  # per hour
 
 
 def test_what_shrinks_does_not_grow() -> None:
-    assert drift(minutes(10, 9, 8, 7, 6, 5)).verdict == FLAT
+    assert drift(minutes(10, 9, 8, 7, 6, 5)).trend == FLAT
 
 
 @pytest.mark.parametrize(("rise", "verdict"), [(0.15, FLAT), (2.0, GROWS)])
@@ -54,7 +57,7 @@ def test_a_rise_within_the_margin_is_no_growth(rise: float, verdict: str) -> Non
     line = drift(minutes(*(20 + rise * number / 14 for number in range(15))))
 
     assert line.low > 0
-    assert line.verdict == verdict
+    assert line.trend == verdict
 
 
 def test_neighbours_that_resemble_each_other_make_the_interval_wider() -> None:
@@ -67,8 +70,8 @@ def test_neighbours_that_resemble_each_other_make_the_interval_wider() -> None:
 
 
 def test_three_points_say_nothing() -> None:
-    assert drift(minutes(1, 2, 3)).verdict == TOO_FEW
-    assert drift([]).verdict == TOO_FEW
+    assert drift(minutes(1, 2, 3)).trend == TOO_FEW
+    assert drift([]).trend == TOO_FEW
 
 
 # --- What is left behind ------------------------------------------------------------------------------------------------
@@ -87,18 +90,18 @@ def test_connections_that_are_kept_for_the_next_request_are_no_leak() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "says"),
+    ("after", "found"),
     [
-        ({"sockets": 10}, ["app: sockets 9 before, 10 after"]),
-        ({"files": 31}, ["app: files 30 before, 31 after"]),
-        ({"processes": 4}, ["app: processes 3 before, 4 after"]),
-        ({"processes": 2}, ["app: processes 3 before, 2 after"]),
-        ({"temp_bytes": 4096}, ["app: temp bytes 0 before, 4096 after"]),
+        ({"sockets": 10}, [("app", "sockets", 9, 10)]),
+        ({"files": 31}, [("app", "files", 30, 31)]),
+        ({"processes": 4}, [("app", "processes", 3, 4)]),
+        ({"processes": 2}, [("app", "processes", 3, 2)]),
+        ({"temp_bytes": 4096}, [("app", "temp_bytes", 0, 4096)]),
         ({"files": 29, "sockets": 8}, []),
     ],
 )
-def test_one_more_is_a_leak(after: dict[str, Any], says: list[str]) -> None:
-    assert leaks(held([sample()]), held([replace(sample(), **after)])) == says
+def test_one_more_is_a_leak(after: dict[str, Any], found: list[tuple[str, str, int, int]]) -> None:
+    assert leaks(held([sample()]), held([sample()._replace(**after)])) == found
 
 
 def test_the_files_of_tables_are_no_leak() -> None:
@@ -106,13 +109,13 @@ def test_the_files_of_tables_are_no_leak() -> None:
 
 
 def test_a_service_that_is_gone_is_found() -> None:
-    assert leaks(held([sample()]), {}) == ["app: processes 3 before, 0 after"]
+    assert leaks(held([sample()]), {}) == [("app", "processes", 3, 0)]
 
 
 # --- The whole ----------------------------------------------------------------------------------------------------------
 
 
-def record(heap: Callable[[float], float] = lambda _: 60.0, **changed: Any) -> dict[str, Any]:
+def record(heap: Callable[[float], float] = lambda _: 60.0, requests: Sequence[Request] = (), **changes: Any) -> SoakFigures:
     """A soak of 10 minutes: one app container a minute, a gateway, with heaps of `heap(minute)` MiB."""
     samples = []
     for second in range(0, 600, 5):
@@ -123,27 +126,45 @@ def record(heap: Callable[[float], float] = lambda _: 60.0, **changed: Any) -> d
             sample(container=f"app{minute}", at_s=second, age_s=second % 60, anonymous_bytes=heap_bytes, processes=2, pids=pids),
             sample("gateway", "g", at_s=second, age_s=second, anonymous_bytes=heap_bytes),
         ]
-    seen = Observation(0.0, samples, rollouts=[(60.0 * number, 20.0) for number in range(10)])
-    requests = [Request("GET", 1.0, 1.1, ""), *changed.pop("requests", [])]
     counts = held(samples[-2:])
-    after = changed.pop("after", counts)
-    outcome = Outcome(0.0, 600.0, requests, [], 1, 0, {})
-    told = judged(replace(seen, **changed), outcome, reconcile([], {}), counts, after)
-    return {"worker_class": "gthread", "rate_per_s": 5.0, "command": "python -m tools.reliability soak", "machine": "2 cores", **told}
+    facts: dict[str, Any] = {
+        "worker_class": "gthread",
+        "event": "soak",
+        "title": "10 minutes of visitors",
+        "expect": "no request",
+        "promised": True,
+        "command": "python -m tools.reliability soak",
+        "machine": "2 cores",
+        "rate_per_s": 5.0,
+        "max_in_flight": "128",
+        "began_s": 0.0,
+        "ended_s": 600.0,
+        "loads": [LoadResult(started_s=0.0, stopped_s=600.0, requests=[Request("GET", 1.0, 1.1, ""), *requests], writes=[], dropped=0)],
+        "stored": {},
+        "notable": [],
+        "answers": [{"status": 403, "uri": "/entries"}],
+        "before": counts,
+        "after": counts,
+        "samples": samples,
+        "rollouts": [(60.0 * number, 20.0) for number in range(10)],
+        "missed": 0,
+        "problem": "",
+        "interrupted": False,
+    }
+    return SoakFigures(Soak(**facts | changes))
 
 
 def test_a_soak_that_holds() -> None:
     held_up = record(lambda minute: 60 + minute % 2)
 
-    assert broken([held_up]) == []
-    assert (held_up["containers"], held_up["recycled"]) == (10, 10)
-    assert "0 of 1 requests failed in 10.0 minutes; 10 rollouts, at least 10 workers recycled" in held_up["said"]
-    assert "left behind: nothing; memory does not grow; ledger holds" in held_up["said"]
-    json.dumps(held_up, allow_nan=False)
+    assert held_up.kept
+    assert held_up.lives == (10, 10)
+    assert "0 of 1 requests failed in 10.0 minutes; 10 rollouts, at least 10 workers recycled" in said(held_up)
+    assert "left behind: nothing; memory does not grow; ledger holds" in said(held_up)
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changes", "says"),
     [
         ({"heap": lambda minute: 60 + minute}, "memory grows: app, gateway"),
         ({"requests": [Request("POST", 2.0, 2.1, "status 502")]}, "1 of 2 requests failed"),
@@ -151,26 +172,26 @@ def test_a_soak_that_holds() -> None:
         ({"problem": "a new container ended by itself"}, "ended early: a new container ended by itself"),
     ],
 )
-def test_a_soak_that_does_not(changed: dict[str, Any], says: str) -> None:
-    (line,) = broken([record(**changed)])
+def test_a_soak_that_does_not(changes: dict[str, Any], says: str) -> None:
+    assert not record(**changes).kept
+    assert says in said(record(**changes))
 
-    assert says in line
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_of_a_soak(browser: Browser, tmp_path: Path, width: int) -> None:
+    html, markdown = report.write("soak", [record()], tmp_path)
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(html.as_uri())
 
-def test_the_report_of_a_soak(tmp_path: Path) -> None:
-    html, markdown = soak_report.write([record() | {"answers": [{"status": 403, "uri": "/entries"}]}], tmp_path)
-
-    assert html.read_text().count("<svg") == html.read_text().count("<desc") == 3
+    assert page.locator("svg").count() == page.locator("desc").count() == 3
+    assert unreadable(page) == []
     assert "| gthread | app | 10 | 60.00 | 0.00 | 0.00 to 0.00 | 0.00 | flat |" in markdown.read_text()
     assert "| gthread | gateway | 3 → 3 | 30 → 30 | 9 → 9 | 0 → 0 |" in markdown.read_text()
     assert '\n    {"status": 403, "uri": "/entries"}\n' in markdown.read_text()
 
 
 def test_a_run_of_seconds_has_a_report_too(tmp_path: Path) -> None:
-    told = record(samples=[], rollouts=[])
-
-    json.dumps(told, allow_nan=False)
-    assert "| - s |" in soak_report.write([told], tmp_path)[1].read_text()
+    assert "nothing was read" in report.write("soak", [record(samples=[], rollouts=[])], tmp_path)[0].read_text()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +226,7 @@ def planted(stack: Stack) -> Iterator[None]:
 @pytest.mark.runtimes("compose")
 @pytest.mark.stack_env(LIMITS="off", APP_REPLICAS="2", LAB_ENABLED="0")
 def test_load_and_fresh_workers_leave_nothing_behind(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def visit() -> Outcome:
+    def visit() -> LoadResult:
         """Let visitors come until some have signed, and replace all workers meanwhile, as max_requests does one by one."""
         with Load(stack.url, tmp_path, rate_per_s=RATE_PER_S, mix=soak.MIX) as load:
             apps = [unit.id for unit in stack.processes() if unit.service == "app"]
@@ -227,4 +248,4 @@ def test_load_and_fresh_workers_leave_nothing_behind(stack: Stack, tmp_path: Pat
     monkeypatch.setattr(soak, "REST_S", 1.0)
     with planted(stack):
         found = leaks(before, at_rest(lambda: held(read_stack(stack.name)), before))
-    assert [line.partition(" ")[0:1] for line in found] == [("gateway:",)] * 2, found
+    assert [service for service, *_ in found] == ["gateway"] * 2, found

@@ -2,7 +2,7 @@
 
 import psutil
 
-from loadtest.run.kit import usage_of
+from loadtest.measure.kit import usage_of
 from tests.surgery import docker, unit_list
 from tools.stack import Stack, Unit
 

@@ -7,15 +7,14 @@ from statistics import median
 
 import pytest
 
-from loadtest.generation import Generators
-from loadtest.histogram import Histogram
-from loadtest.order import Order, StepOrder
-from loadtest.recorder import ALL
+from loadtest.measure.generation import Generators
+from loadtest.measure.order import Order, StepOrder
+from loadtest.records.histogram import Histogram
 from tests.clients import Session
 from tests.limits.flooder import flooding
 from tests.limits.servers import PROXIES, cpu_s, family
 from tests.surgery import gateway_url
-from tools.reliability.overload import keep_apart
+from tools.reliability.measure.stacks import keep_apart
 from tools.stack import Stack
 from tools.stack.compose import ComposeStack
 from tools.stack.machine import processors_apart
@@ -68,7 +67,7 @@ class Visitors:
             StepOrder(rate_per_s=VISITS_PER_S, seed=self._steps, warm_up_s=WARM_UP_S, warm_up_at_most_s=WARM_UP_S, measure_s=seconds)
         ).recording
         assert (seen.errors, seen.dropped, seen.unfinished) == ({}, 0, 0)
-        return seen.series[ALL].latency
+        return seen.all.latency
 
 
 def test_how_much_the_others_notice(stack: Stack, note: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from loadtest.run.cgroups import container_usage
+from loadtest.measure.cgroups import container_usage
 from tests.surgery import unit_list
 from tools.stack import Stack
 from tools.stack.compose import docker

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loadtest.generation import Generators
+from loadtest.measure.generation import Generators
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,19 @@ from typing import Any
 
 import httpx
 
-from loadtest.generation import Generators
-from loadtest.records import Candidate, Limits, Manifest, Pace, Usage, Workload
-from loadtest.run.cells import Bench
-from loadtest.run.kit import process_usage
-from loadtest.run.plan import order_of
-from loadtest.run.runner import Progress, run
-from loadtest.run.servers import Reading, Server, ServerError
-from loadtest.store import Store
+from loadtest.judge.steps import JudgedCell
+from loadtest.measure.generation import Generators
+from loadtest.measure.kit import process_usage
+from loadtest.measure.runner import Progress, run
+from loadtest.measure.servers import Reading, Server, ServerError
+from loadtest.measure.trial import Bench
+from loadtest.plan import order_of
+from loadtest.records.model import Candidate, Limits, Manifest, Pace, Usage, Workload
+from loadtest.records.store import Store
 from tests.loadtest.synthetic import manifest
 
 HERE = Path(__file__).parent
+Disbelieved = list[tuple[JudgedCell, bool]]  # the second: it is measured again
 VISITORS = str(HERE / "visitors.py")
 # Other tests share this machine: what it does is no part of these, what the generator does is.
 TOLERANT = Limits(steal_share=1.0, others_cpu_share=99.0, slip_share_of_slo=5.0, generator_cpu_share=5.0, gateway_cpu_share=99.0)
@@ -103,10 +105,10 @@ def plan(candidates: Sequence[Candidate], work: Workload | None = None, blocks: 
     )
 
 
-def measure(folder: Path, servers: PlantedServers, made: Manifest, generators: Generators) -> tuple[Store, list[Progress], list[str]]:
-    """Run a plan, or what is left of it; returns its files, its progress and what it said."""
+def measure(folder: Path, servers: PlantedServers, made: Manifest, generators: Generators) -> tuple[Store, list[Progress], Disbelieved]:
+    """Run a plan, or what is left of it; returns its files, its progress and what it did not believe."""
     store = Store(folder) if folder.exists() else Store.create(folder, made)
     progress: list[Progress] = []
-    said: list[str] = []
-    run(Bench(store.manifest(), servers, generators), store, progress.append, said.append)
-    return store, progress, said
+    told: Disbelieved = []
+    run(Bench(store.manifest(), servers, generators), store, progress.append, lambda *one: told.append(one))
+    return store, progress, told

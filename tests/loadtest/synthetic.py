@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from loadtest.catalogue import load_candidates, load_workloads
-from loadtest.histogram import Histogram
-from loadtest.recorder import ALL, Recording, Series
-from loadtest.records import Calibration, Candidate, Cell, Limits, Machine, Manifest, Noise, Step, Usage, Workload
-from loadtest.run.plan import PROFILES
-from loadtest.store import Store
+from loadtest.plan import PROFILES
+from loadtest.records.histogram import Histogram
+from loadtest.records.model import Calibration, Candidate, Cell, Limits, Machine, Manifest, Noise, Step, Usage, Workload
+from loadtest.records.recording import Recording, Series
+from loadtest.records.store import Store
 
 MACHINE = Machine(
     cpu_model="Synthetic processor",
@@ -75,7 +75,7 @@ def recording(workload: Workload, rate_per_s: float, capacity_per_s: float, chan
         dropped=offered - let_in,
         unfinished=0,
         slip=Histogram.of_seconds(chance.exponential(0.0008, let_in)),
-        series={ALL: series, workload.judged: series},
+        series={workload.judged: series},
         errors={"status 502": errors} if errors else {},
     )
 
@@ -84,7 +84,7 @@ def step(
     workload: Workload, rate_per_s: float, capacity_per_s: float, chance: np.random.Generator, load: float | None = None, **changes: Any
 ) -> Step:
     seen = recording(workload, rate_per_s, capacity_per_s, chance, int(changes.pop("errors", 0)))
-    answered = seen.series[ALL].latency.count
+    answered = seen.all.latency.count
     made = Step(
         purpose="knee" if load is None else "rate",
         load=load,
@@ -92,9 +92,9 @@ def step(
         duration_s=STEP_S,
         warm_up_s=2.0,
         settled=True,
-        recording=seen.as_json(),
+        recording=seen,
         generator_cpu_share=0.2,
-        in_flight_mean=answered / STEP_S * seen.series[ALL].service.mean_ms / 1e3,
+        in_flight_mean=answered / STEP_S * seen.all.service.mean_ms / 1e3,
         server=Usage(cpu_s=answered * 0.8e-3, memory_bytes=120 * 2**20, throttled_s=0.0, processes=3),
         gateway=Usage(cpu_s=answered * 0.1e-3),
         steal_share=0.0,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from loadtest.access_log import MOST_PATHS, read_access_log
-from loadtest.generation import Generators
-from loadtest.order import Order
-from loadtest.store import RunError
+from loadtest.measure.generation import Generators
+from loadtest.measure.order import Order
+from loadtest.records.store import RunError
 
 
 def line(uri: str = "/", method: str = "GET", status: int = 200, upstream: str = "127.0.0.1:8000") -> str:

@@ -1,4 +1,4 @@
-"""The data files are read strictly: a mistake is named with its file, its line and what would be right."""
+"""The data files are read strictly: a mistake is named with its file, its entry and what would be right."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.catalogue import choose, load_candidates, load_workloads
-from loadtest.store import RunError
+from loadtest.records.store import RunError
 
 GOOD = """# a comment
 
@@ -28,20 +28,20 @@ def test_the_kits_own_files_are_right() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message", "hint"),
     [
-        ("slo_ms = 100", 'slo_ms = "fast"', ":9: slo_ms = 'fast'", "is a number"),
-        ("slo_ms = 100", "slo_ms = -1", ":9: slo_ms is -1", "above 0"),
-        ("slo_ms = 100", "slo_ms = nan", ":9: slo_ms is nan", "above 0"),
-        ("slo_ms = 100", 'slo_ms = 100\nmax_rate_per_s = "many"', ":10: max_rate_per_s = 'many'", "is a number"),
-        ("slo_ms = 100", "slo_ms = 100\nmax_rate_per_s = inf", ":10: max_rate_per_s is inf", "above 0"),
-        ("slo_ms = 100", "slo = 100", ":9: 'slo' is unknown", "the nearest is 'slo_ms'"),
-        ("judged = ", "judged ", ":8|line 8", "right is TOML"),
-        ('judged = "json"', "", ":3: judged is missing", "a text in quotes"),
-        ("users = { Json = 1 }", "users = {}", ":7: users is empty", "scenarios and their shares"),
-        ("users = { Json = 1 }", "users = { Json = 0 }", ":7: users is empty", "scenarios and their shares"),
-        ('"json"\ntitle', '"J/son"\ntitle', ":4: the name 'J/son'", "lower-case"),
-        ("[[workload]]", "[[worklod]]", ":3: 'worklod' is unknown", r"\[\[workload\]\]"),
-        (GOOD, "", "there is no workload", r"at least one \[\[workload\]\]"),
-        (GOOD, GOOD + GOOD, ":13: 'json' stands there twice", "another name"),
+        ("slo_ms = 100", 'slo_ms = "fast"', "workload 1 .json.: slo_ms = 'fast'", "valid number"),
+        ("slo_ms = 100", "slo_ms = -1", "slo_ms = -1", "greater than 0"),
+        ("slo_ms = 100", "slo_ms = nan", "slo_ms = nan", "finite|greater than 0"),
+        ("slo_ms = 100", 'slo_ms = 100\nmax_rate_per_s = "many"', "max_rate_per_s = 'many'", "valid number"),
+        ("slo_ms = 100", "slo_ms = 100\nmax_rate_per_s = inf", "max_rate_per_s = inf", "finite"),
+        ("slo_ms = 100", "slo = 100", "workload 1 .json.: 'slo' is unknown", "the nearest is 'slo_ms'"),
+        ("judged = ", "judged ", "line 8", "right is a TOML"),
+        ('judged = "json"', "", "workload 1 .json.: judged", "required|missing"),
+        ("users = { Json = 1 }", "users = {}", "users = ", "at least 1"),
+        ("users = { Json = 1 }", "users = { Json = 0 }", "users.0.2 = 0", "greater than 0"),
+        ('"json"\ntitle', '"J/son"\ntitle', "name = 'J/son'", "match pattern"),
+        ("[[workload]]", "[[worklod]]", "worklod instead of", r"\[\[workload\]\]"),
+        (GOOD, "", "nothing instead of", r"at least one \[\[workload\]\]"),
+        (GOOD, GOOD + GOOD, "'json' stands there twice", "another name"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str, hint: str) -> None:

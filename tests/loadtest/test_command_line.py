@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from loadtest.difference import compare, lines, obstacles
-from loadtest.store import Store
-from loadtest.verdicts import results
-from loadtest.wishes import OPTIONS, VARIABLES, command_of
+from loadtest.judge.answers import answer_run
+from loadtest.judge.difference import difference, obstacles
+from loadtest.options import OPTIONS, VARIABLES, command_of
+from loadtest.records.store import Store
+from loadtest.report.words import difference as lines
 from tests.loadtest.synthetic import manifest, run, stored
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,10 +104,10 @@ def test_the_plan_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_the_command_in_a_report_asks_the_same_again() -> None:
-    wishes: dict[str, Any] = dict.fromkeys((*VARIABLES, *OPTIONS)) | {"profile": "quick", "runtime": "local", "workloads": ()}
-    wishes |= {"seed": 1, "blocks": 1, "processes": 1, "slo": 50.0, "candidates": ("sync", "gevent")}
+    options: dict[str, Any] = dict.fromkeys((*VARIABLES, *OPTIONS)) | {"profile": "quick", "runtime": "local", "workloads": ()}
+    options |= {"seed": 1, "blocks": 1, "processes": 1, "slo": 50.0, "candidates": ("sync", "gevent")}
 
-    assert command_of(wishes) == ("make loadtest PROFILE=quick RUNTIME=local ARGS='--seed 1 --candidates sync,gevent --slo 50 --blocks 1'")
+    assert command_of(options) == ("make loadtest PROFILE=quick RUNTIME=local ARGS='--seed 1 --candidates sync,gevent --slo 50 --blocks 1'")
 
 
 def test_a_report_is_drawn_from_a_saved_run(tmp_path: Path) -> None:
@@ -130,9 +131,9 @@ def test_runs_that_ask_different_questions_are_not_compared(tmp_path: Path) -> N
 
 def test_two_runs_are_compared_and_contradictions_found() -> None:
     plan = manifest(("sync", "gthread"), ("page",), synthetic=False)
-    first = results(plan, run(plan, {("page", "gthread"): 300.0}, seed=1))
-    same = compare(first, results(plan, run(plan, {("page", "gthread"): 300.0}, seed=2)))
-    turned = compare(first, results(plan, run(plan, {("page", "gthread"): 100.0}, seed=2)))
+    first = answer_run(plan, run(plan, {("page", "gthread"): 300.0}, seed=1))
+    same = difference(first, answer_run(plan, run(plan, {("page", "gthread"): 300.0}, seed=2)))
+    turned = difference(first, answer_run(plan, run(plan, {("page", "gthread"): 100.0}, seed=2)))
 
     assert obstacles(plan, plan) == []
     assert same.contradictions == ()
@@ -172,7 +173,7 @@ def test_an_application_that_is_not_ours_is_compared_with_its_own_visitors(tmp_p
     assert {cell.kind for cell in cells} >= {"knee"}
     assert all(cell.proof["worker_class"] == "gthread" for cell in cells)
     # What the shop was asked for, and nothing else. Who has no answer at the end of a step counts under his own name.
-    names = {name for cell in cells for step in cell.steps for name in step.recording["series"]}
-    assert names - {"Shopper"} == {"all", "/", "/tea"}
-    kinds = {kind for cell in cells for step in cell.steps for kind in step.recording["errors"]}
+    names = {name for cell in cells for step in cell.steps for name in step.recording.series}
+    assert names - {"Shopper"} == {"/", "/tea"}
+    kinds = {kind for cell in cells for step in cell.steps for kind in step.recording.errors}
     assert not {kind for kind in kinds if kind.startswith(("wrong answer", "status 4"))}

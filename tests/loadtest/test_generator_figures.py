@@ -12,11 +12,10 @@ import psutil
 import pytest
 
 from loadtest.catalogue import load_candidates
-from loadtest.generation import Generators
-from loadtest.order import Order, StepOrder
-from loadtest.recorder import ALL
-from loadtest.records import Limits
-from loadtest.run.kit import KitServers
+from loadtest.measure.generation import Generators
+from loadtest.measure.kit import KitServers
+from loadtest.measure.order import Order, StepOrder
+from loadtest.records.model import Limits
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 
@@ -65,7 +64,7 @@ def test_the_open_model_keeps_up_with_locusts_own_loop(note: Callable[[str], Non
                 note(f"Locust's loop, {LOOP_USERS} users: {loop_per_s:.0f} requests/s")
                 for share in SHARES:
                     seen = generators.step(StepOrder(rate_per_s=share * loop_per_s, warm_up_s=1, warm_up_at_most_s=2, measure_s=5))
-                    recording, latency = seen.recording, seen.recording.series[ALL].latency
+                    recording, latency = seen.recording, seen.recording.all.latency
                     assert (recording.errors, recording.unfinished) == ({}, 0)
                     if share == WANTED_SHARE:
                         slips_ms.append(recording.slip.quantile_ms(0.99))

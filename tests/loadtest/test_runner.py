@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.generation import Generators
-from loadtest.records import Limits
+from loadtest.judge.answers import answer_run
+from loadtest.judge.gates import Gate
+from loadtest.judge.steps import judge_cells
+from loadtest.measure.generation import Generators
+from loadtest.measure.runner import calibrate
+from loadtest.measure.search import Bounds, search
+from loadtest.measure.servers import ServerError
+from loadtest.plan import PROFILES, START_S, minutes, order_of
+from loadtest.records.model import Limits
+from loadtest.records.store import Store
 from loadtest.report import make_report
-from loadtest.run.plan import PROFILES, START_S, describe, minutes, order_of
-from loadtest.run.runner import calibrate
-from loadtest.run.search import Bounds, search
-from loadtest.run.servers import ServerError
-from loadtest.store import Store
-from loadtest.verdicts import results
+from loadtest.report.words import failure, plan as describe
 from tests.loadtest.planted import TOLERANT, PlantedServers, candidate, measure, plan, workload
 from tests.loadtest.synthetic import manifest
 
@@ -24,11 +27,11 @@ TWO = (candidate("quick", 4), candidate("slow", 20))
 def test_a_run_measures_all_places_and_judges_them(tmp_path: Path, generators: Generators) -> None:
     made = plan(TWO, blocks=3)
     servers = PlantedServers()
-    store, progress, said = measure(tmp_path / "run", servers, made, generators)
-    answer = results(store.manifest(), store.cells()).answers[0]
-    quick, slow = answer.seen
+    store, progress, told = measure(tmp_path / "run", servers, made, generators)
+    answer = answer_run(store.manifest(), store.cells()).answers[0]
+    quick, slow = answer.candidates
 
-    assert said == []
+    assert told == []
     assert len(servers.starts) == len(store.cells()) == 2 * (3 + 1)  # three knees and one set of common rates each
     assert progress[-1].done == progress[-1].total == 8
     assert all(q > s for q, s in zip(quick.knees_per_s.values(), slow.knees_per_s.values(), strict=True))
@@ -54,7 +57,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, genera
     store, _, _ = measure(tmp_path / "run", second, made, generators)
 
     assert len(kept) == 2
-    assert results(made, kept).missing == 0  # both knees are there, the common rates are not
+    assert answer_run(made, kept).missing == 0  # both knees are there, the common rates are not
     assert len(second.starts) == 2
     assert [cell for cell in store.cells() if cell.kind == "knee"] == kept
     assert {cell.kind for cell in store.cells()} == {"knee", "rates"}
@@ -76,24 +79,25 @@ def test_a_server_that_goes_away_ends_the_run_and_keeps_what_was_measured(tmp_pa
 def test_a_slow_generator_is_invalid_every_time(tmp_path: Path, generators: Generators) -> None:
     made = plan(TWO[:1], workload("SlowGenerator", slo_ms=100.0))
     limits = replace(TOLERANT, slip_share_of_slo=Limits().slip_share_of_slo, generator_cpu_share=Limits().generator_cpu_share)
-    store, _, said = measure(tmp_path / "run", PlantedServers(), replace(made, limits=limits), generators)
+    store, _, told = measure(tmp_path / "run", PlantedServers(), replace(made, limits=limits), generators)
     cells = store.cells()
 
     assert [(cell.kind, cell.attempt) for cell in cells] == [("knee", 1), ("knee", 2)]  # repeated once, and no rate to go on with
-    assert all(cell.invalid for cell in cells)
-    assert any("measured again" in line for line in said)
-    assert any("left out" in line for line in said)
-    assert results(made, cells).answers[0].recommended is None
+    assert all(one.invalid for one in judge_cells(store.manifest(), cells))
+    assert [again for _, again in told] == [True, False]
+    assert {problem.gate for one, _ in told for problem in one.invalid} & {Gate.GENERATOR_LATE, Gate.GENERATOR_CPU}
+    assert answer_run(made, cells).answers[0].recommended is None
 
 
 def test_a_server_that_answers_errors_fast_is_never_recommended(tmp_path: Path, generators: Generators) -> None:
     made = plan((candidate("honest", 10), candidate("liar", 0, ERRORS="1")), blocks=3)
     store, _, _ = measure(tmp_path / "run", PlantedServers(), made, generators)
-    answer = results(made, store.cells()).answers[0]
+    answer = answer_run(made, store.cells()).answers[0]
 
     assert answer.recommended == "honest"
-    assert "100.0% errors" in answer.seen[1].failed
-    assert "status 500" in answer.seen[1].failed
+    assert answer.candidates[1].failure
+    assert failure(answer.candidates[1].failure, 400).startswith("100 % errors")
+    assert answer.candidates[1].failure.mostly == "status 500"
 
 
 def test_a_candidate_that_is_not_what_it_is_called_is_not_measured(tmp_path: Path, generators: Generators) -> None:
@@ -132,16 +136,14 @@ def test_a_profile_is_planned_for_the_time_that_is_promised(name: str, at_most: 
 
 @pytest.mark.parametrize(("knee", "start"), [(100.0, 70.0), (100.0, 1000.0), (5.0, 700.0), (0.0, 50.0), (10_000.0, 700.0)])
 def test_the_search_closes_in_on_the_knee(knee: float, start: float) -> None:
-    class Fake:
-        def __init__(self, rate: float) -> None:
-            self.rate = rate
+    seen: list[float] = []
 
-        def holds(self, _: Limits) -> bool:
-            return self.rate <= knee
+    def holds(rate: float) -> bool:
+        seen.append(rate)
+        return rate <= knee
 
-    seen = search(Fake, Bounds(start, 4000, steps=12, most_steps=12), TOLERANT)  # type: ignore[arg-type]
-    held = [one.rate for one in seen if one.rate <= knee]  # type: ignore[attr-defined]
-    failed = [one.rate for one in seen if one.rate > knee]  # type: ignore[attr-defined]
+    search(holds, Bounds(start, 4000, steps=12, most_steps=12))
+    held, failed = [rate for rate in seen if rate <= knee], [rate for rate in seen if rate > knee]
 
     assert len(seen) <= 12
     if 1 < knee < 4000:

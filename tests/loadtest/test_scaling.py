@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from loadtest.scaling import Scaling, better_than_linear, fit
+from loadtest.judge.scaling import Scaling, better_than_linear, fit
 
 LEVELS = (1, 2, 4, 8, 16, 32, 64)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from loadtest.generation import Generated, Generators
-from loadtest.order import Order, StepOrder
+from loadtest.measure.generation import Generated, Generators
+from loadtest.measure.order import Order, StepOrder
 from tests.loadtest.servers import NEVER, running
 from tools.stack import Stack
 
@@ -39,8 +39,8 @@ def test_a_scenario_gets_what_it_asks_for(stack: Stack, generators: Generators, 
     recording = visit(generators, stack.url, scenario).recording
 
     assert recording.errors == {}
-    assert recording.series.keys() - {"all"} <= REQUESTS[scenario]
-    assert recording.series["all"].latency.count > 0
+    assert recording.series.keys() <= REQUESTS[scenario]
+    assert recording.all.latency.count > 0
 
 
 @pytest.fixture(scope="module")
@@ -54,5 +54,5 @@ def wrong_server() -> Iterator[str]:
 def test_a_scenario_refuses_a_wrong_answer(wrong_server: str, generators: Generators, scenario: str) -> None:
     recording = visit(generators, wrong_server + "/record?", scenario, seconds=0.3).recording
 
-    assert recording.series["all"].latency.count == 0
+    assert recording.all.latency.count == 0
     assert sum(recording.errors.values()) > 0

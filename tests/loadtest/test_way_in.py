@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from loadtest.catalogue import load_candidates
-from loadtest.run import kit
+from loadtest.measure import kit
 from tools.stack import StackError
 from tools.stack.compose import docker
 

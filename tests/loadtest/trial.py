@@ -18,11 +18,13 @@ from pathlib import Path
 
 import click
 
-from loadtest.generation import Generators
-from loadtest.inference import CONFIDENCE, POWER, Verdict, smallest_difference
-from loadtest.records import Candidate, Limits, Manifest
-from loadtest.store import Store
-from loadtest.verdicts import Answer, results
+from loadtest.judge.answers import Answer, answer_run
+from loadtest.judge.inference import CONFIDENCE, POWER, Comparison, smallest_difference
+from loadtest.judge.steps import judge_cells
+from loadtest.measure.generation import Generators
+from loadtest.records.model import Candidate, Limits, Manifest
+from loadtest.records.store import Store
+from loadtest.report.words import sentence
 from tests.loadtest.planted import TOLERANT, PlantedServers, candidate, measure, plan, workload
 
 BLOCKS = 5
@@ -46,8 +48,8 @@ def answers(candidates: list[Candidate], runs: int) -> Iterator[Answer]:
     """Yield the answer of each run; its progress goes to stderr."""
     for seed in range(runs):
         made, store = compare(candidates, seed)
-        answer = results(made, store.cells()).answers[0]
-        click.echo(f"  run {seed + 1} of {runs}: {answer.sentence}", err=True)
+        answer = answer_run(made, store.cells()).answers[0]
+        click.echo(f"  run {seed + 1} of {runs}: {sentence(made, answer)}", err=True)
         yield answer
 
 
@@ -59,7 +61,7 @@ def binomial_tail(count: int, runs: int, chance: float) -> float:
 def equal(runs: int) -> bool:
     """A against A: a difference may be called in 5 of 100 runs."""
     twins = [candidate("first", WORK_MS), candidate("second", WORK_MS)]
-    called = sum(pair.verdict in {Verdict.HIGHER, Verdict.LOWER} for answer in answers(twins, runs) for pair in answer.pairs)
+    called = sum(pair.comparison in {Comparison.HIGHER, Comparison.LOWER} for answer in answers(twins, runs) for pair in answer.pairs)
     kept = binomial_tail(called, runs, 1 - CONFIDENCE) > UNLIKELY
     return tell("A against A", f"a difference was called in {called} of {runs} runs; promised: {1 - CONFIDENCE:.0%}", kept=kept)
 
@@ -68,8 +70,8 @@ def slower(share: float, runs: int) -> bool:
     """B is slower by a known share: it is found as often as the runs' own spread promises, and never taken for faster."""
     pair = [candidate("first", WORK_MS), candidate("slower", WORK_MS / (1 - share))]
     seen = list(answers(pair, runs))
-    found = sum(one.verdict is Verdict.LOWER for answer in seen for one in answer.pairs)
-    wrong = sum(one.verdict is Verdict.HIGHER for answer in seen for one in answer.pairs)
+    found = sum(one.comparison is Comparison.LOWER for answer in seen for one in answer.pairs)
+    wrong = sum(one.comparison is Comparison.HIGHER for answer in seen for one in answer.pairs)
     # In terms of the faster one's knee, as the judge has it: 30 % less is a ratio of 1/0.7 seen from the other side.
     visible = [answer.sees is not None and answer.sees <= 1 / (1 - share) - 1 for answer in seen]
     promised = POWER if all(visible) else 0.0
@@ -80,17 +82,17 @@ def slower(share: float, runs: int) -> bool:
 
 def slow_generator() -> bool:
     """A generator that is busy itself: every cell is INVALID."""
-    _, store = compare([candidate("first", WORK_MS)], seed=1, user="SlowGenerator")
+    made, store = compare([candidate("first", WORK_MS)], seed=1, user="SlowGenerator")
     cells = store.cells()
-    invalid = sum(bool(cell.invalid) for cell in cells)
+    invalid = sum(bool(one.invalid) for one in judge_cells(made, cells))
     return tell("slow generator", f"{invalid} of {len(cells)} cells are INVALID; promised: all", kept=invalid == len(cells) > 0)
 
 
 def fast_errors() -> bool:
     """A server that answers errors at once never wins."""
     made, store = compare([candidate("honest", WORK_MS), candidate("liar", 0, ERRORS="1")], seed=1)
-    answer = results(made, store.cells()).answers[0]
-    return tell("fast errors", answer.sentence, kept=answer.recommended == "honest" and bool(answer.seen[1].failed))
+    answer = answer_run(made, store.cells()).answers[0]
+    return tell("fast errors", sentence(made, answer), kept=answer.recommended == "honest" and bool(answer.candidates[1].failure))
 
 
 def tell(case: str, text: str, *, kept: bool) -> bool:

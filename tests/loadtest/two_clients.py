@@ -9,7 +9,7 @@ from gevent.server import StreamServer
 from locust import FastHttpUser
 from locust.env import Environment
 
-from loadtest.client import lighten
+from loadtest.measure.client import patch_client
 
 # Each is sent twice: the second time the generator's client remembers it.
 REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
@@ -51,7 +51,7 @@ def seen(environment: Environment, *, light: bool) -> dict[str, Any]:
         things.clear()
     user = FastHttpUser(environment)
     if light:
-        lighten(user)
+        patch_client(user)
     for method, path, settings in REQUESTS:
         for _ in range(2):
             user.client.request(method, path, **settings)
@@ -59,7 +59,7 @@ def seen(environment: Environment, *, light: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    # Descriptors in use, as in a crowd: geventhttpclient's own look at a connection knows none above 1023.
+    # Descriptors in use, as with many visitors: geventhttpclient's own look at a connection knows none above 1023.
     resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     for _ in range(1100):
         os.dup(0)

@@ -15,8 +15,10 @@ import pytest
 from tests.clients import wait_until
 from tests.conftest import ROOT, Stacks
 from tests.surgery import docker, unit_list
-from tools.reliability.ledger import reconcile, stored_writes
-from tools.reliability.load import Load, Outcome
+from tools.reliability.judge.ledger import reconcile
+from tools.reliability.measure.load import Load
+from tools.reliability.measure.stacks import stored_writes
+from tools.reliability.records import LoadResult
 from tools.stack import Stack
 from tools.stack.compose import ComposeStack
 from tools.stack.machine import free_ports
@@ -79,7 +81,7 @@ def id_of(image: str) -> str:
     return docker("image", "inspect", "--format", "{{.Id}}", image).strip()
 
 
-def account(site: Site, seen: Outcome, note: Callable[[str], None]) -> None:
+def account(site: Site, seen: LoadResult, note: Callable[[str], None]) -> None:
     """Nothing acknowledged is lost, nothing is there twice, and no request is lost on its way.
 
     A busy machine may take longer than a database (503), a view (504) or a visitor waits; none of that is for a release to prevent.

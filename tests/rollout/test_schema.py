@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.clients import wait_until
-from tools.reliability.load import Load, Outcome
+from tools.reliability.measure.load import Load
+from tools.reliability.records import LoadResult
 from tools.stack import Stack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LIMITS="off", APP_REPLICAS="2", LAB_ENABLED="0")]
@@ -31,7 +32,7 @@ def contracted(stack: Stack) -> Iterator[Stack]:
     run_sql(stack, CONTRACT)
 
 
-def change_under_load(stack: Stack, folder: Path, statement: str, undo: str = "") -> Outcome:
+def change_under_load(stack: Stack, folder: Path, statement: str, undo: str = "") -> LoadResult:
     """Let the present version run through a change of the schema."""
     with Load(stack.url, folder, rate_per_s=10) as load:
         run_sql(stack, statement)

@@ -1,0 +1,1 @@
+"""From records to answers: pure functions, no file, no clock, no sentence."""

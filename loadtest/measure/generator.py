@@ -1,0 +1,191 @@
+"""One process that makes load: `python -m loadtest.measure.generator`, told what to do on stdin, answers on stdout.
+
+In, one JSON object per line: an Order whenever another server or other visitors are meant, then for each stretch of load
+a StepOrder, and {"measure_from_s": T} when it has settled; the end of stdin ends the process. Out, one per line: "ready"
+for each Order, and for each step "settled", "measuring", "measured", "done" with the recording; or "refused" with the
+reason. Times are readings of the monotonic clock, which all processes of a machine share. Several generators make one load:
+each takes its part of the rate, and all measure the same stretch of time.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import gevent
+import psutil
+from gevent.fileobject import FileObjectThread
+from locust.env import Environment
+from pydantic import RootModel, TypeAdapter
+
+from loadtest.measure.closed_model import ClosedModel
+from loadtest.measure.open_model import OpenModelUser, VisitorPool, choices_of, listen
+from loadtest.measure.order import Done, Order, StepOrder
+from loadtest.measure.recorder import Recorder
+from loadtest.scenarios import load_users
+
+# A warm-up has settled when the medians of so many windows in a row differ by no more than this share …
+SETTLED_WINDOWS = 3
+SETTLED_SHARE = 0.05
+# … or by less than this: a busy timer moves medians below a millisecond by more than 5 %.
+SETTLED_MS = 0.3
+SAMPLE_S = 0.02
+# The order to measure comes when the slowest of several generators has settled; an abandoned one must not run on.
+ORDER_TIMEOUT_S = 120
+
+
+class Orders(Protocol):
+    """Where the orders come from; reading a line lets the other greenlets run."""
+
+    def readline(self) -> bytes: ...
+
+
+def say(event: str, **facts: Any) -> None:
+    """Write one line for the process that gave the order."""
+    print(json.dumps({"event": event, **facts}), file=sys.__stdout__, flush=True)
+
+
+class Generator:
+    """Visitors of one server, in steps of different rates; their connections last from step to step, until `close`."""
+
+    def __init__(self, order: Order) -> None:
+        self._mix = load_users(order.mix)
+        list(choices_of(self._mix))  # raises for a user that does not serve, before anything is sent
+        self._environment = Environment(host=order.url)
+        self._recorder = Recorder()
+        self._environment.recorder = self._recorder  # type: ignore[attr-defined]
+        listen(self._environment, self._recorder)
+        self._pool = VisitorPool(self._environment, self._recorder)
+        self._background = [_stay(order.url, part) for part in order.background]
+
+    def close(self) -> None:
+        """End all visitors, and forget them: the next server must not pay for this one's."""
+        for pool in self._background:
+            pool.finish(0)
+        self._pool.close()
+        gc.unfreeze()
+        gc.collect()
+
+    def step(self, step: StepOrder, orders: Orders) -> None:
+        """Warm up, wait for the word, measure, and report."""
+        source, recorder = self._source(step), self._recorder
+        load = gevent.spawn(source.arrive)
+        say("settled", **_warm_up(step, recorder))
+        with gevent.Timeout(ORDER_TIMEOUT_S):
+            start_s = float(json.loads(orders.readline())["measure_from_s"])
+        # Before the moment comes: an arrival that is due at it must find the recorder ready.
+        recorder.start(start_s)
+        source.until_s = start_s + step.measure_s
+        gc.collect()
+        gc.freeze()  # what lives now lives to the end: later collections need not look at it
+        gevent.sleep(max(start_s - time.perf_counter(), 0))
+        cpu_s = _cpu_s()
+        say("measuring")
+        in_flight = list(_watch(source))
+        cpu_s = _cpu_s() - cpu_s
+        load.join(timeout=1)
+        load.kill()  # so far behind that it must not reach into the next step; who was not let in is missed (loadtest/run/gates.py)
+        say("measured")
+        source.finish(step.patience_s)
+        mean = sum(in_flight) / max(len(in_flight), 1)
+        memory_bytes = psutil.Process().memory_info().rss
+        say("done", **RootModel(Done(recorder.recording(step.measure_s), cpu_s, mean, memory_bytes, source.start_s)).model_dump())
+
+    def _source(self, step: StepOrder) -> OpenModelUser | ClosedModel:
+        if not step.rate_per_s:
+            return ClosedModel(self._environment, self._recorder, self._mix, step.users)
+        settings = {"mix": self._mix, "rate_per_s": step.rate_per_s, "seed": step.seed, "max_in_flight": step.max_in_flight}
+        source: OpenModelUser = type("Arrivals", (OpenModelUser,), settings)(self._environment)
+        source.pool = self._pool
+        return source
+
+
+def _stay(url: str, part: tuple[str, str, float]) -> ClosedModel:
+    """Let background visitors run for as long as the process lives; what they meet is not recorded."""
+    locustfile, name, number = part
+    pool = ClosedModel(Environment(host=url), Recorder(), load_users([(locustfile, name, 1.0)]), round(number))
+    gevent.spawn(pool.arrive)
+    return pool
+
+
+def _warm_up(order: StepOrder, recorder: Recorder) -> dict[str, Any]:
+    """Let the load run until its medians no longer move, or as long as the order allows."""
+    start_s = time.perf_counter()
+    medians_ms: list[float] = []
+    while True:
+        recorder.start(time.perf_counter())
+        gevent.sleep(order.window_s)
+        medians_ms.append(recorder.recording(order.window_s).all.latency.quantile_ms(0.5))
+        passed_s = time.perf_counter() - start_s
+        settled = has_settled(medians_ms)
+        if (settled and passed_s >= order.warm_up_s) or passed_s >= order.warm_up_at_most_s:
+            return {"settled": settled, "warm_up_s": passed_s, "medians_ms": medians_ms}
+
+
+def has_settled(medians_ms: list[float]) -> bool:
+    """Say whether the last windows agree; windows without an answer (0) never do."""
+    last = medians_ms[-SETTLED_WINDOWS:]
+    if len(last) < SETTLED_WINDOWS or min(last) <= 0:
+        return False
+    return max(last) - min(last) <= max(SETTLED_SHARE * min(last), SETTLED_MS)
+
+
+def _watch(source: OpenModelUser | ClosedModel) -> Iterator[int]:
+    """Yield how many visitors are on their way, until the measured time is over."""
+    while (left_s := source.until_s - time.perf_counter()) > 0:
+        gevent.sleep(min(left_s, SAMPLE_S))
+        yield source.in_flight
+
+
+def _cpu_s() -> float:
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what is wrong with an order or a scenario into one line."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        say("refused", reason=f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error))
+        raise SystemExit(1) from None
+
+
+def _generator(order: Order) -> Generator:
+    if order.cpus:
+        psutil.Process().cpu_affinity(list(order.cpus))
+    return Generator(order)
+
+
+def main() -> None:
+    """Read orders and obey them."""
+    sys.stdout = sys.stderr  # what a scenario prints is not for the process that reads our answers
+    sys.path.insert(0, str(Path.cwd()))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536, hard))
+    orders: Orders = FileObjectThread(sys.stdin.fileno(), "rb")
+    generator: Generator | None = None
+    while line := orders.readline().decode():
+        with _refusals():
+            if "url" in json.loads(line):
+                if generator:
+                    generator.close()
+                generator = _generator(TypeAdapter(Order).validate_json(line))
+                say("ready")
+                continue
+            step = TypeAdapter(StepOrder).validate_json(line)
+        if generator:
+            generator.step(step, orders)
+
+
+if __name__ == "__main__":
+    main()

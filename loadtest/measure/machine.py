@@ -1,0 +1,104 @@
+"""Where a run took place: what a reader needs to know before comparing it with another."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from gunicorn_hooks.sizing import cpu_quota
+from loadtest.records.model import Machine, Noise
+
+PACKAGES = ("locust", "gevent", "flask", "gunicorn", "tornado", "sqlalchemy", "psycopg", "numpy")
+SPINS, SPIN_STEPS = 10, 200_000
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def fingerprint(runtime: str, versions: dict[str, str] | None = None) -> Machine:
+    """Describe this machine; `versions`: of the server under test, as its adapter knows them."""
+    return Machine(
+        cpu_model=_cpu_model(),
+        cpus=os.cpu_count() or 1,
+        cpu_quota=cpu_quota(),
+        memory_bytes=psutil.virtual_memory().total,
+        kernel=f"{platform.system()} {platform.release()}",
+        system=_system(),
+        python=platform.python_version(),
+        versions={**_versions(), **(versions or {})},
+        git_commit=_git_commit(),
+        runtime=runtime,
+    )
+
+
+def probe_noise() -> Noise:
+    """Do the same piece of work ten times, and say how unequal the times were; takes about 0.2 s on an idle machine."""
+    steal = steal_s()
+    start_s = time.perf_counter()
+    times_ms = [_spin_ms() for _ in range(SPINS)]
+    wall_s = time.perf_counter() - start_s
+    median = statistics.median(times_ms)
+    return Noise(
+        spin_spread=(max(times_ms) - min(times_ms)) / median,
+        spin_median_ms=median,
+        steal_share=share_of_all(steal_s() - steal, wall_s),
+        load_average=os.getloadavg()[0],
+    )
+
+
+def steal_s() -> float:
+    """Return the seconds, all processors together, that the host gave to others; 0 where it cannot be known."""
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+
+def share_of_all(cpu_s: float, wall_s: float) -> float:
+    """Return the part of all processors of the machine that so many seconds of them were, within `wall_s`."""
+    return cpu_s / wall_s / (os.cpu_count() or 1)
+
+
+def _spin_ms() -> float:
+    start_s, value = time.perf_counter(), 1
+    for _ in range(SPIN_STEPS):
+        value = (value * 1103515245 + 12345) % 2147483648
+    return (time.perf_counter() - start_s) * 1e3
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return platform.platform()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str:
+    if not shutil.which("git"):
+        return ""
+    answer = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False, timeout=10
+    )
+    return answer.stdout.strip()

@@ -1,0 +1,53 @@
+"""What a generator process is told to do, and what it answers. Both sides read it, so it imports nothing of Locust's."""
+
+from __future__ import annotations
+
+from pydantic.dataclasses import dataclass
+
+from loadtest.records.recording import Recording
+
+Mix = tuple[tuple[str, str, float], ...]  # (locustfile, "" for the kit's own; user class; share or number)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Whom to visit, and who visits: said once to each generator process.
+
+    `background`: visitors who are there all the time and are not measured; their third part is their number.
+    `cpus`: processors to run on; empty: any.
+    """
+
+    url: str
+    mix: Mix
+    background: Mix = ()
+    cpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepOrder:
+    """One stretch of load. `rate_per_s`: arrivals of the open model; 0: the closed model, `users` visitors who never pause.
+
+    `warm_up_s`: at least; `warm_up_at_most_s`: when the load has not settled by then, it is measured all the same, and
+    said. `patience_s`: how long to wait for the last answers.
+    """
+
+    rate_per_s: float = 0.0
+    users: int = 0
+    seed: int = 1
+    max_in_flight: int | None = None
+    warm_up_s: float = 2.0
+    warm_up_at_most_s: float = 10.0
+    window_s: float = 1.0
+    measure_s: float = 10.0
+    patience_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one generator process saw. cpu_s: of its own. schedule_start_s: moment 0 of its arrivals, of the monotonic clock."""
+
+    recording: Recording
+    cpu_s: float
+    in_flight_mean: float
+    memory_bytes: int
+    schedule_start_s: float

@@ -1,0 +1,1 @@
+"""What a run leaves on disk: raw facts, no judgement."""

@@ -1,0 +1,66 @@
+"""One event after the other under a steady load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tools.reliability.measure.event import Event
+from tools.reliability.measure.load import Load
+from tools.reliability.measure.stacks import STACK_S, Options, gateway_address, let_run, outcome, ready, stack_for
+from tools.reliability.records import Observation
+from tools.stack.compose import ComposeStack
+
+BEFORE_S = 5.0
+# Starting, being ready again and closing the ledger, per event.
+AROUND_S = 8.0
+# Who comes beside the others when the fault is one of the slow service: one in six.
+LAB_MIX = {"caller": 1.0}
+
+
+def lasts_s(options: Options) -> float:
+    """About how long all of it takes."""
+    return len(options.classes) * (STACK_S + sum(map(_event_s, options.events)))
+
+
+def _event_s(event: Event) -> float:
+    return BEFORE_S + event.lasts_s + event.after_s + AROUND_S + (STACK_S / 2 if event.prepare else 0)
+
+
+def run(options: Options, folder: Path, say: Callable[[str], None]) -> Iterator[Observation]:
+    """Let every event happen to a stack of each class; yields what was seen as it comes. `folder`: for the load's own files."""
+    left_s, number = lasts_s(options), 0
+    for worker_class in options.classes:
+        with stack_for(options, worker_class) as stack:
+            left_s -= STACK_S
+            for event in options.events:
+                number += 1
+                place = f"{number}/{len(options.classes) * len(options.events)}"
+                say(f"[{place}, about {left_s / 60:.0f} min left] {worker_class}: {event.title} ...")
+                yield observe(stack, event, folder, options, worker_class)
+                left_s -= _event_s(event)
+
+
+def observe(stack: ComposeStack, event: Event, folder: Path, options: Options, worker_class: str) -> Observation:
+    """Let one event happen under load."""
+    if event.prepare:
+        event.prepare(stack)
+    ready(stack)
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    visitors = {**options.mix, **(LAB_MIX if event.lab else {})}
+    url = stack.url if event.moves_gateway else gateway_address(stack)
+    with Load(url, folder, rate_per_s=options.rate_per_s, mix=visitors, keep_alive=options.kind == "releases") as load:
+        let_run(BEFORE_S)
+        began_s = time.monotonic()
+        event.begin(stack)
+        if event.end:
+            let_run(event.lasts_s - (time.monotonic() - began_s))
+            event.end(stack)
+        ended_s = time.monotonic()
+        let_run(event.after_s)
+    ready(stack)
+    seen = outcome(stack, [load.result()], since)
+    if event.clear:
+        event.clear(stack)
+    return Observation(**options.facts(worker_class, event), began_s=began_s, ended_s=ended_s, **seen)

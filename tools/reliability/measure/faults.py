@@ -1,0 +1,224 @@
+"""The faults: how each is made and undone in a Compose stack, and what a user must expect of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+from tools.reliability.measure.event import Act, Event
+from tools.stack import StackError
+from tools.stack.compose import ORDER, ComposeStack, docker
+
+# Reads and writes of the database, and what goes on without it.
+MIX = {"reader": 2.0, "writer": 2.0, "static": 1.0}
+
+# A worker of gunicorn, seen from inside its container: the first child of process 1.
+_FIRST_WORKER = 'kill -{signal} "$(cut -d" " -f1 /proc/1/task/1/children)"'
+
+
+# The gateway has other processes too: the one that writes the firewall's lines of the log, for instance.
+_NGINX_WORKER = (
+    'for pid in $(cat /proc/1/task/1/children); do grep -q "nginx: worker" "/proc/$pid/cmdline" && kill -9 "$pid" && exit; done; exit 1'
+)
+
+
+def signal_all(container: str, number: signal.Signals) -> None:
+    """Stop, continue or kill every process of a container; the engine's `pause` gives up where cgroup v1 is slow to freeze."""
+    for pid in docker("top", container, "-o", "pid").split()[1:]:
+        with suppress(ProcessLookupError):
+            _signal(int(pid), number)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except PermissionError:
+        raise StackError("only root may signal the processes of a container", hint="run this as root") from None
+
+
+def _inside(service: str, script: str) -> Act:
+    def act(stack: ComposeStack) -> None:
+        docker("exec", stack.units(service)[0].id, "sh", "-c", script)
+
+    return act
+
+
+def _main_process(service: str, *, every: bool = False) -> Act:
+    """Kill process 1 from outside, as the kernel does when memory is short: then the engine's restart policy counts."""
+
+    def act(stack: ComposeStack) -> None:
+        for unit in stack.units(service)[: None if every else 1]:
+            _signal(int(docker("inspect", "--format", "{{.State.Pid}}", unit.id)), signal.SIGKILL)
+
+    return act
+
+
+def _signals(service: str, number: signal.Signals) -> Act:
+    return lambda stack: signal_all(stack.units(service)[0].id, number)
+
+
+def _engine(service: str, *command: str) -> Act:
+    def act(stack: ComposeStack) -> None:
+        docker(*command, stack.units(service)[0].id)
+
+    return act
+
+
+def _power_cut(stack: ComposeStack) -> None:
+    """Everything at once, without a word of warning."""
+    docker("kill", *(unit.id for unit in stack.processes()))
+
+
+def _power_back(stack: ComposeStack) -> None:
+    for service in reversed(ORDER):
+        if units := stack.units(service):
+            docker("start", *(unit.id for unit in units))
+
+
+def _dns(rule: str) -> Act:
+    """Drop what a container asks of Docker's DNS, by the packet filter of its own network."""
+
+    def act(stack: ComposeStack) -> None:
+        pid = docker("inspect", "--format", "{{.State.Pid}}", stack.units("gateway")[0].id)
+        command = ["nsenter", "--target", pid, "--net", "iptables", rule, "OUTPUT", "--destination", "127.0.0.11", "--jump", "DROP"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            raise StackError("the container's DNS cannot be cut off here", hint="it needs root and iptables", details=answer.stderr)
+
+    return act
+
+
+def _no_memory(stack: ComposeStack) -> None:
+    """Fill a container's /tmp, which is memory, under a limit that leaves too little beside it: as a worker does that leaks."""
+    app = stack.units("app")[0].id
+    docker("update", "--memory=256m", "--memory-swap=256m", app)
+    with suppress(StackError):  # the kernel may choose this one
+        docker("exec", app, "sh", "-c", "dd if=/dev/zero of=/tmp/filler bs=1M 2>/dev/null; true")
+
+
+def _memory_back(stack: ComposeStack) -> None:
+    app = stack.units("app")[0].id
+    docker("update", "--memory=512m", "--memory-swap=1g", app)
+    docker("exec", app, "rm", "-f", "/tmp/filler")  # noqa: S108 - the container's
+
+
+_FILL = "for folder in proxy body; do dd if=/dev/zero of=/run/nginx/$folder/filler bs=1M 2>/dev/null; done; true"
+
+FAULTS: dict[str, Event] = {
+    fault.name: fault
+    for fault in (
+        Event("nothing", "Nothing at all", "no failure: what the load costs by itself", lambda _: None, lasts_s=5),
+        Event(
+            "kill-worker",
+            "A gunicorn worker is killed (-9)",
+            "requests in flight on it",
+            _inside("app", _FIRST_WORKER.format(signal="KILL")),
+        ),
+        Event("kill-container", "An app container's main process is killed (-9)", "requests in flight on it", _main_process("app")),
+        Event(
+            "kill-apps",
+            "All app containers are killed at once",
+            "requests until the first is up again",
+            _main_process("app", every=True),
+            after_s=20,
+        ),
+        Event(
+            "freeze-container",
+            "An app container freezes for 45 s: it accepts and never answers",
+            "requests that were sent to it in the first 5 s, after 35 s",
+            _signals("app", signal.SIGSTOP),
+            _signals("app", signal.SIGCONT),
+            lasts_s=45,  # longer than the gateway waits for an answer, 35 s
+            after_s=15,
+        ),
+        Event(
+            "hang-worker",
+            "A gunicorn worker hangs (gunicorn kills it after its timeout, 30 s)",
+            "requests that were given to it",
+            _inside("app", _FIRST_WORKER.format(signal="STOP")),
+            after_s=45,
+        ),
+        Event(
+            "no-memory",
+            "An app container reaches its memory limit: the kernel kills its workers for 5 s",
+            "requests in flight on them",
+            _no_memory,
+            _memory_back,
+            lasts_s=5,
+            after_s=20,
+        ),
+        Event("restart-database", "The database restarts", "503 for what needs it", _engine("database", "restart"), after_s=20),
+        Event(
+            "database-away",
+            "The database is away for 10 s",
+            "503 for what needs it, nothing else",
+            _engine("database", "stop"),
+            _engine("database", "start"),
+            lasts_s=10,
+            after_s=15,
+        ),
+        Event(
+            "freeze-database",
+            "The database freezes for 10 s",
+            "503 for what needs it, nothing else",
+            _signals("database", signal.SIGSTOP),
+            _signals("database", signal.SIGCONT),
+            lasts_s=10,
+            after_s=15,
+        ),
+        Event(
+            "freeze-downstream",
+            "The service that /lab/wait calls freezes for 15 s: it accepts and never answers",
+            "503 and 504 for what needs it, nothing else",
+            _signals("downstream", signal.SIGSTOP),
+            _signals("downstream", signal.SIGCONT),
+            lasts_s=15,
+            after_s=15,
+            lab=True,
+        ),
+        Event(
+            "kill-downstream",
+            "The service that /lab/wait calls is killed, and started again 10 s later",
+            "503 for what needs it, nothing else",
+            _engine("downstream", "kill"),
+            _engine("downstream", "start"),
+            lasts_s=10,
+            after_s=15,
+            lab=True,
+        ),
+        Event(
+            "full-disk",
+            "nginx's temporary file systems are full for 10 s",
+            "none of these small requests",
+            _inside("gateway", _FILL),
+            _inside("gateway", "rm -f /run/nginx/proxy/filler /run/nginx/body/filler"),
+            lasts_s=10,
+        ),
+        Event(
+            "no-dns",
+            "The gateway's DNS is gone for 10 s",
+            "none: the last addresses stay in use",
+            _dns("--insert"),
+            _dns("--delete"),
+            lasts_s=10,
+        ),
+        Event(
+            "kill-nginx-worker",
+            "An nginx worker is killed (-9)",
+            "requests in flight on it",
+            _inside("gateway", _NGINX_WORKER),
+        ),
+        Event(
+            "power-cut",
+            "Everything is killed at once, and started again 5 s later",
+            "everything until it is up again; every acknowledged write is there",
+            _power_cut,
+            _power_back,
+            lasts_s=5,
+            after_s=30,
+            moves_gateway=True,
+        ),
+    )
+}

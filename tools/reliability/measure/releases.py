@@ -1,0 +1,203 @@
+"""The releases: each way in which containers or workers are replaced on purpose, and what a user must expect of it."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tools.reliability.measure.event import Act, Event
+from tools.stack import StackError, open_stack
+from tools.stack.base import last_lines
+from tools.stack.compose import ComposeStack, docker
+from tools.stack.rollout import ASK_S, Rollout, Wish, app_image, previous_of, roll_gateway
+from tools.stack.waiting import wait_until
+
+# Half of the requests are POST: what must not be repeated.
+MIX = {"reader": 1.0, "writer": 1.0}
+# For how long workers are recycled, and how long a worker lives meanwhile, more or less half. At a rate of requests that is worth a run
+# a shorter life would be a machine that starts workers most of the time: an application may take each a second of a processor.
+RECYCLING_S = 40.0
+WORKER_LIVES_S = 20.0
+# For a new container of a bad release to become healthy, which it does not.
+BAD_READY_S = 20.0
+# About what one container takes in a rollout, on a machine that is busy with the load.
+STEP_S = 9.0
+AFTER_S = 4.0
+NO_MORE_THAN_S = 60.0
+
+
+def version(stack: ComposeStack, setting: str) -> str:
+    """Make another version of the app's image, with one more environment variable; return its name."""
+    name = f"{app_image(stack)}-{setting.partition('=')[0].lower().replace('_', '-')}"
+    recipe = f"FROM {app_image(stack)}\nENV {setting}\n"
+    answer = subprocess.run(
+        ["docker", "build", "--quiet", "--tag", name, "-"], input=recipe, capture_output=True, text=True, env=stack.settings, check=False
+    )
+    if answer.returncode:
+        raise StackError(f"the image {name} cannot be made", details=last_lines(answer.stderr))
+    return name
+
+
+def forget_versions(stack: ComposeStack) -> None:
+    """Remove the names of the images that the releases of this stack have made."""
+    pattern = f"reference={app_image(stack)}-*"
+    names = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", pattern).split()
+    names += docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={previous_of(stack)}").split()
+    if names:
+        docker("image", "rm", *names)
+
+
+def _silent(_line: str) -> None:
+    """What a rollout says is for somebody who waits for that one."""
+
+
+def _roll(rounds: int) -> Act:
+    def act(stack: ComposeStack) -> None:
+        present = docker("inspect", "--format", "{{.Image}}", stack.units("app")[0].id)
+        for number in range(rounds):
+            Rollout(stack, Wish(image=present if number % 2 else version(stack, "RELEASE=2")), _silent).run()
+
+    return act
+
+
+def _roll_back(stack: ComposeStack) -> None:
+    Rollout(stack, Wish(image=previous_of(stack), migrate=False), _silent).run()
+
+
+def _bad(setting: str) -> Act:
+    def act(stack: ComposeStack) -> None:
+        try:
+            Rollout(stack, Wish(image=version(stack, setting), ready_s=BAD_READY_S, migrate=False), _silent).run()
+        except StackError as error:
+            if "the old version went on serving" not in error.hint:
+                raise
+        else:
+            raise StackError(f"a release with {setting} was not taken back")
+
+    return act
+
+
+def _reload(stack: ComposeStack) -> None:
+    """SIGHUP to one app container after the other, each when every worker of the one before has been replaced."""
+    for unit in stack.units("app"):
+        _reload_one(unit.id)
+
+
+def _reload_one(container: str) -> None:
+    before = _workers(container)
+    docker("kill", "--signal", "HUP", container)
+    wait_until(lambda: not _workers(container) & before, NO_MORE_THAN_S, "workers stay after SIGHUP", poll_s=ASK_S)
+
+
+def _workers(container: str) -> set[str]:
+    return set(docker("top", container, "-o", "pid").split()[1:]) - {docker("inspect", "--format", "{{.State.Pid}}", container)}
+
+
+def _with_recycling(rate_per_s: float) -> Act:
+    def act(stack: ComposeStack) -> None:
+        workers = sum(len(_workers(unit.id)) for unit in stack.units("app"))
+        # gunicorn adds up to the jitter to its number.
+        fewest = max(round(rate_per_s * WORKER_LIVES_S / workers / 2), 10)
+        stack.restart("app", {"GUNICORN_CMD_ARGS": f"--max-requests {fewest} --max-requests-jitter {2 * fewest}"})
+
+    return act
+
+
+def _without_recycling(stack: ComposeStack) -> None:
+    stack.restart("app", {})
+
+
+def _has_recycled(stack: ComposeStack) -> None:
+    if "Autorestarting worker" not in stack.logs("app"):
+        raise StackError(f"no worker was recycled in {RECYCLING_S:g} s", hint="ask for a higher --rate")
+
+
+def _up_and_down(stack: ComposeStack) -> None:
+    count = replicas(stack)
+    Rollout(stack, Wish(), _silent).scale(2 * count)
+    Rollout(stack, Wish(), _silent).scale(count - 1)
+
+
+def _scale_back(stack: ComposeStack) -> None:
+    stack.scale("app", replicas(stack))
+
+
+def replicas(stack: ComposeStack) -> int:
+    """Return how many app containers this stack was asked for."""
+    return int(stack.setting("APP_REPLICAS"))
+
+
+def _roll_gateway(stack: ComposeStack) -> None:
+    """With one setting changed: an image that is the same would not be released."""
+    changed = open_stack("compose", name=stack.name, env={**stack.settings, "NGINX_WORKER_CONNECTIONS": "4000"}, root=stack.root)
+    assert isinstance(changed, ComposeStack)  # noqa: S101 - it was asked for
+    roll_gateway(changed, ready_s=NO_MORE_THAN_S, say=_silent)
+
+
+def releases(rounds: int, count: int, rate_per_s: float) -> dict[str, Event]:
+    """Return all releases by name; `rounds` rollouts in a row, with `count` app containers, under so many requests a second."""
+    none = "no request"
+    step_s = STEP_S * count
+    listed = (
+        Event("nothing", "Nothing at all", none, lambda _: None, lambda _: None, 5, AFTER_S, promised=True),
+        Event("rollout", f"{rounds} rollouts in a row", none, _roll(rounds), lasts_s=rounds * step_s, after_s=AFTER_S, promised=True),
+        Event("rollback", "A rollback", none, _roll_back, lasts_s=step_s, after_s=AFTER_S, promised=True),
+        Event(
+            "bad-start",
+            "A release that does not start, taken back",
+            none,
+            _bad("PRELOAD_LIBRARIES=no_such_library"),
+            lasts_s=10,
+            after_s=AFTER_S,
+            promised=True,
+        ),
+        Event(
+            "bad-health",
+            "A release that fails its health check, taken back",
+            none,
+            _bad("PROBE_TIMEOUT=soon"),
+            lasts_s=10 + BAD_READY_S,
+            after_s=AFTER_S,
+            promised=True,
+        ),
+        Event("hup", "SIGHUP to one container after the other", none, _reload, lasts_s=15, after_s=AFTER_S, promised=True),
+        Event(
+            "recycling",
+            f"Workers recycled after {WORKER_LIVES_S:g} s of requests, more or less half (max_requests)",
+            none,
+            lambda _: None,
+            _has_recycled,
+            RECYCLING_S,
+            AFTER_S,
+            promised=True,
+            prepare=_with_recycling(rate_per_s),
+            clear=_without_recycling,
+        ),
+        Event(
+            "scale",
+            f"Scaled {count} → {2 * count} → {count - 1}",
+            none,
+            _up_and_down,
+            lasts_s=40,
+            after_s=AFTER_S,
+            promised=True,
+            clear=_scale_back,
+        ),
+        Event(
+            "compose-up",
+            "docker compose up that recreates all app containers",
+            "requests between the end of the old containers and the start of the new ones",
+            _without_recycling,
+            lasts_s=10,
+            after_s=AFTER_S,
+        ),
+        Event(
+            "gateway",
+            "make rollout ARGS=gateway",
+            "requests until the new gateway listens",
+            _roll_gateway,
+            lasts_s=10,
+            after_s=AFTER_S,
+            moves_gateway=True,
+        ),
+    )
+    return {event.name: event for event in listed}

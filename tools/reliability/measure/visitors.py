@@ -1,0 +1,151 @@
+"""Visitors that are strict: nothing is ever repeated. Each request has a connection of its own, or a visitor keeps one for all of them.
+
+Locust's own client sends a GET again when its connection breaks, which would hide the very failures that are counted here.
+The schedule, the bound and the clock are the load test's (loadtest.measure.open_model).
+"""
+
+from __future__ import annotations
+
+import html
+import http.client
+import json
+import re
+import time
+import uuid
+from http import HTTPStatus
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+from locust import FastHttpUser, task
+from locust.env import Environment
+
+from loadtest.measure.client import is_quiet
+from tools.reliability.records import Write
+
+# Longer than the gateway waits for the app (35 s): a request fails because the server says so.
+PATIENCE_S = 40.0
+_OLDER = re.compile(r'<a rel="next" href="([^"]+)"')
+_TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
+
+
+class _Answer(NamedTuple):
+    status_code: int
+    text: str
+    cookie: str = ""  # name=value of the session that it set
+    error: str = ""
+
+
+class Strict(FastHttpUser):
+    """A visitor whose requests end in an answer or in an error, counted either way."""
+
+    abstract = True
+    host = "http://127.0.0.1:8080"
+    keep_alive: ClassVar[bool] = False
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        parts = urlsplit(self.host or "")
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_S)
+
+    def _connect(self) -> None:
+        """Take a new connection where none is kept, or the gateway has closed the idle one: on that nothing can be sent at all."""
+        if not self.keep_alive or (self._connection.sock and not is_quiet(self._connection.sock)):
+            self._connection.close()
+
+    def send(
+        self, method: str, path: str, name: str, *, status: int = HTTPStatus.OK, body: bytes | None = None, **headers: str
+    ) -> tuple[int, str]:
+        """Send one request and report it; returns (status, error), with status 0 when there was no answer."""
+        answer = self.ask(method, path, name, status=status, body=body, **headers)
+        return answer.status_code, answer.error
+
+    def ask(self, method: str, path: str, name: str, *, status: int = HTTPStatus.OK, body: bytes | None = None, **headers: str) -> _Answer:
+        """Send one request and report it; the status is 0 when there was no answer."""
+        context = self.context()
+        started_s = time.perf_counter()
+        answer = _Answer(0, "")
+        error: Exception | None = None
+        connection = self._connection
+        self._connect()
+        fields = {"Host": "localhost", "Connection": "keep-alive" if self.keep_alive else "close", **headers}
+        try:
+            connection.request(method, path, body, fields)
+            received = connection.getresponse()
+            cookie = (received.getheader("Set-Cookie") or "").partition(";")[0]
+            answer = _Answer(received.status, received.read().decode(errors="replace"), cookie)
+            if answer.status_code != status:
+                error = http.client.HTTPException(f"status {answer.status_code} instead of {status}")
+        except (OSError, http.client.HTTPException) as failure:
+            error, answer = failure, _Answer(0, "")  # half an answer is none
+            connection.close()
+        self.environment.events.request.fire(
+            request_type=method,
+            name=name,
+            response_time=(time.perf_counter() - started_s) * 1e3,
+            response_length=len(answer.text),
+            exception=error,
+            context=context,
+            response=answer,
+        )
+        return answer if error is None else answer._replace(error=f"{type(error).__name__}: {error}")
+
+
+class Reader(Strict):
+    """Reads what needs the database."""
+
+    @task
+    def read(self) -> None:
+        """GET /api/entries."""
+        self.send("GET", "/api/entries?limit=5", "GET")
+
+
+class Writer(Strict):
+    """Writes an entry with a key of its own, which is also its text: the ledger finds both in the database."""
+
+    name: ClassVar[str] = "ledger"
+    ledger: ClassVar[list[Write]] = []
+
+    @task
+    def write(self) -> None:
+        """POST /api/entries with an Idempotency-Key."""
+        key = uuid.uuid4().hex
+        body = json.dumps({"name": self.name, "message": key}).encode()
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        self.ledger.append(Write(key, *self.send("POST", "/api/entries", "POST", status=HTTPStatus.CREATED, body=body, **headers)))
+
+
+class Static(Strict):
+    """Reads what needs no database: it goes on while the database is away."""
+
+    @task
+    def read(self) -> None:
+        """GET /healthz, answered by a gunicorn worker."""
+        self.send("GET", "/healthz", "GET without database")
+
+
+class Caller(Strict):
+    """Reads what another service has to answer first: only a stack with LAB_ENABLED=1 has that."""
+
+    @task
+    def read(self) -> None:
+        """GET /lab/wait, which calls the slow service."""
+        self.send("GET", "/lab/wait?ms=50", "GET downstream")
+
+
+class Guest(Strict):
+    """Somebody with a browser: opens the guestbook, pages on, and signs it through the form."""
+
+    @task
+    def visit(self) -> None:
+        """GET /, its older page, POST /entries. What follows an answer that failed is left out."""
+        first = self.ask("GET", "/", "GET page")
+        if older := _OLDER.search(first.text):
+            self.ask("GET", html.unescape(older[1]), "GET older page", Cookie=first.cookie)
+        if token := _TOKEN.search(first.text):
+            key = uuid.uuid4().hex
+            body = urlencode({"csrf_token": html.unescape(token[1]), "name": Writer.name, "message": key}).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": first.cookie}
+            Writer.ledger.append(Write(key, *self.send("POST", "/entries", "POST form", status=HTTPStatus.SEE_OTHER, body=body, **headers)))
+
+
+KINDS: dict[str, Any] = {"reader": Reader, "writer": Writer, "static": Static, "caller": Caller, "guest": Guest}
