@@ -85,10 +85,11 @@ def test_secret_and_password_are_read_from_files(tmp_path: Path) -> None:
     assert settings.database.render_as_string(hide_password=False).startswith("postgresql+psycopg://user:p%40ss%2Fword@")
 
 
-@pytest.mark.parametrize("arguments", [(), ("--preload",), ("--worker-class", "gevent")])
-def test_gunicorn_stops_with_the_line_and_no_traceback(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--preload",)])
+@pytest.mark.parametrize("worker_class", ["gthread", "gevent"])
+def test_gunicorn_stops_with_the_line_and_no_traceback(tmp_path: Path, worker_class: str, arguments: tuple[str, ...]) -> None:
     """One worker: when a second one fails while gunicorn 27.0.1 halts for the first, its master adds a traceback of its own."""
-    settings = environment(SECRET_KEY="", DATABASE_URL=f"sqlite:///{tmp_path}/db")
+    settings = environment(GUNICORN_WORKER_CLASS=worker_class, SECRET_KEY="", DATABASE_URL=f"sqlite:///{tmp_path}/db")
 
     done = subprocess.run(
         gunicorn_command(*arguments, "--workers", "1"), env=settings, capture_output=True, text=True, timeout=150, check=False

@@ -37,8 +37,8 @@ def database_url(server_url: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, database_url: str, worker_class: str) -> Iterator[Server]:
     """The site with its laboratory in one worker process of this class; all tests of a class share it."""
-    arguments = ("--worker-class", worker_class, "--workers", "1")
-    with gunicorn(tmp_path_factory.mktemp("gunicorn"), *arguments, DATABASE_URL=database_url, LAB_ENABLED="1") as running:
+    settings = {"GUNICORN_WORKER_CLASS": worker_class, "DATABASE_URL": database_url, "LAB_ENABLED": "1"}
+    with gunicorn(tmp_path_factory.mktemp("gunicorn"), "--workers", "1", **settings) as running:
         yield running
 
 
@@ -112,7 +112,7 @@ def test_what_is_to_run_once_in_each_process_does(server: Server) -> None:
 
 @pytest.mark.parametrize("preloaded", ["gthread", "gevent"])
 def test_preloading_changes_nothing_of_that(serve: Serve, database_url: str, preloaded: str) -> None:
-    server = serve("--preload", "--worker-class", preloaded, "--workers", "2", DATABASE_URL=database_url, LAB_ENABLED="1")
+    server = serve("--preload", "--workers", "2", GUNICORN_WORKER_CLASS=preloaded, DATABASE_URL=database_url, LAB_ENABLED="1")
 
     answers = at_once(lambda _: httpx.get(f"{server.url}/lab/lifecycle", timeout=60))
     at_once(lambda _: httpx.get(f"{server.url}/lab/db", timeout=60))
@@ -125,7 +125,7 @@ def test_preloading_changes_nothing_of_that(serve: Serve, database_url: str, pre
 
 def test_a_worker_finds_out_once_that_its_database_is_frozen(serve: Serve, postgres: Cluster, worker_class: str) -> None:
     """Its twin is in test_database.py: without the breaker each request finds out for itself, and all others wait for it."""
-    server = serve("--worker-class", worker_class, "--workers", "1", DATABASE_URL=postgres.url)
+    server = serve("--workers", "1", GUNICORN_WORKER_CLASS=worker_class, DATABASE_URL=postgres.url)
 
     def ask(_: int = 0) -> int:
         return httpx.get(f"{server.url}/readyz", timeout=60).status_code
