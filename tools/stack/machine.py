@@ -37,6 +37,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "envsubst": (("gettext-base",), ("gettext",)),  # fills in nginx/templates
     "postgres": (("postgresql",), ("postgresql",)),
     "chromium": (("chromium",), ("chromium",)),
+    "java": (("default-jre-headless",), ("openjdk",)),
+    "npm": (("nodejs", "npm"), ("node",)),
     "shellcheck": (("shellcheck",), ("shellcheck",)),
     "openssl": (("openssl",), ("openssl@3",)),
     "testssl": (("testssl.sh",), ("testssl",)),
