@@ -1,39 +1,26 @@
 """Give each service its secrets as files, once: taken from ./secrets when you put one there, else made at random.
 
-Runs before everything else (service `preflight`), exits 0 when every secret is in its volume. None has a default value,
-none is ever printed. A secret that is there is kept, so a second start changes nothing.
+Runs before everything else, exits 0 when every secret is in its volume. None has a default value, none is ever printed. A secret
+that is there is kept, so a second start changes nothing. Arguments: the names of those that are wanted (all).
 """
 
 import os
 import secrets
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path("/run/secrets")  # given/ is ./secrets of the project; app/ and database/ are volumes
-# A shorter one can be guessed offline: the session cookie is signed with secret_key, and anybody has a cookie.
-MIN_LENGTH = 16
-RANDOM_BYTES = 48
+ROOT = Path("/run/secrets")  # given/ is ./secrets of the project; the others are volumes
+# Each secret's volume, and what a change of it asks for.
+SECRETS = {
+    "secret_key": ("app", "everybody is signed out: cookies signed with the old one are void"),
+    "database_password": ("database", "PostgreSQL keeps the old one until you tell it: secrets/README.md"),
+}
+MIN_LENGTH = 16  # a shorter one can be guessed offline: anybody has a cookie that is signed with secret_key
 
 
 class RefusedError(Exception):
     """What was wrong with a secret, and what would be right; never its value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """One secret: its file name, the volume it lives in, and what a change of it asks for."""
-
-    name: str
-    volume: str
-    on_change: str
-
-
-SECRETS = (
-    Secret("secret_key", "app", "everybody is signed out: cookies signed with the old one are void"),
-    Secret("database_password", "database", "PostgreSQL keeps the old one until you tell it: secrets/README.md"),
-)
 
 
 def given(path: Path) -> str | None:
@@ -42,13 +29,14 @@ def given(path: Path) -> str | None:
         text = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
-        message = f"secrets/{path.name}: {reason}; right would be `chown {os.getuid()} secrets/{path.name}`, mode 400"
-        raise RefusedError(message) from None
+    except UnicodeDecodeError:
+        text = ""
+    except OSError as error:
+        raise RefusedError(
+            f"secrets/{path.name}: {error.strerror}; right would be `chown {os.getuid()} secrets/{path.name}`, mode 400"
+        ) from None
     if len(text) < MIN_LENGTH or not text.isprintable():
-        message = f"secrets/{path.name}: right is one line of {MIN_LENGTH} printable characters or more, or no file"
-        raise RefusedError(message)
+        raise RefusedError(f"secrets/{path.name}: right is one line of {MIN_LENGTH} printable characters or more, or no file")
     return text
 
 
@@ -61,25 +49,24 @@ def store(path: Path, value: str) -> None:
     fresh.replace(path)
 
 
-def provide(secret: Secret, root: Path) -> str:
+def provide(name: str, root: Path) -> str:
     """Make sure that the secret is in its volume and return what was done, in words."""
-    path = root / secret.volume / secret.name
-    wanted, kept = given(root / "given" / secret.name), path.read_text(encoding="utf-8") if path.exists() else None
-    if wanted is None and kept is not None:
+    volume, on_change = SECRETS[name]
+    path = root / volume / name
+    wanted, kept = given(root / "given" / name), path.read_text(encoding="utf-8") if path.exists() else None
+    if kept is not None and wanted in {None, kept}:
         return "kept"
-    if wanted is not None and wanted == kept:
-        return "kept, the same as in secrets/"
-    store(path, wanted or secrets.token_urlsafe(RANDOM_BYTES))
+    store(path, wanted or secrets.token_urlsafe(48))
     if kept is not None:
-        return f"CHANGED to the one in secrets/; {secret.on_change}"
-    return "made at random" if wanted is None else "taken from secrets/"
+        return f"CHANGED to the one in secrets/; {on_change}"
+    return "taken from secrets/" if wanted else "made at random"
 
 
 def main(root: Path = ROOT, names: Sequence[str] = ()) -> int:
     """Provide the secrets of these names, or every one; one line each."""
     try:
-        for secret in (secret for secret in SECRETS if not names or secret.name in names):
-            print(f"{secret.name}: {provide(secret, root)}", flush=True)
+        for name in names or SECRETS:
+            print(f"{name}: {provide(name, root)}", flush=True)
     except RefusedError as refused:
         print(refused, file=sys.stderr)
         return 1

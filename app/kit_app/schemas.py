@@ -23,7 +23,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _MESSAGES = {
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "must not be blank, and hold no control characters",
+    "string_pattern_mismatch": "must not be blank or contain control characters",
 }
 
 

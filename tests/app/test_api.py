@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 from tests.app.conftest import MakeApp
 
 GOOD = {"name": "Ada", "message": "hello"}
-BLANK = "must not be blank, and hold no control characters"
+BLANK = "must not be blank or contain control characters"
 
 
 def fields(client: FlaskClient, entry: object) -> dict[str, str]:

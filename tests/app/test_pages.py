@@ -7,6 +7,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.app.conftest import MakeApp
+from tests.app.server import ROOT
 
 
 def token(page: TestResponse) -> str:
@@ -61,9 +62,9 @@ def test_code_is_stored_and_shown_as_text(client: FlaskClient, text: str) -> Non
         ("", "hello", "Your name must not be empty."),
         (" ", "hello", "Your name must not be blank"),
         ("x" * 81, "hello", "Your name must have at most 80 characters."),
-        ("a\0b", "hello", "Your name must not be blank, and hold no control characters."),
+        ("a\0b", "hello", "Your name must not be blank or contain control characters."),
         ("Ada", "x" * 2001, "Your message must have at most 2000 characters."),
-        ("Ada", "a\x1b[31m", "Your message must not be blank, and hold no control characters."),
+        ("Ada", "a\x1b[31m", "Your message must not be blank or contain control characters."),
     ],
 )
 def test_an_error_stands_with_its_field_and_the_rest_is_kept(lite: FlaskClient, name: str, message: str, complaint: str) -> None:
@@ -246,3 +247,10 @@ def test_the_name_is_the_heading_and_the_title(lite: FlaskClient) -> None:
 
 def test_crawlers_are_told_what_to_leave_out(lite: FlaskClient) -> None:
     assert lite.get("/robots.txt").text == "User-agent: *\nDisallow: /api/\n"
+
+
+def test_the_gateways_error_page_has_the_sites_colours() -> None:
+    colours = re.compile(r"light-dark\([^)]+\)")
+    own = (ROOT / "app/kit_app/static/site.css").read_text()
+
+    assert set(colours.findall((ROOT / "nginx/errors/page.html").read_text())) <= set(colours.findall(own))
