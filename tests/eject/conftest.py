@@ -1,9 +1,10 @@
 """Projects that the kit is copied into."""
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -40,6 +41,14 @@ def eject(*arguments: str | Path, kit: Path = ROOT) -> CompletedProcess[str]:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
 
 
+def copy_as_the_readme_says(number: int, project: Path) -> None:
+    """Run one of the three commands of the README, for this project."""
+    commands = re.findall(r"^    ((?:cp -r|make eject) .*?\.\./myservice/?.*?)(?: +#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 3
+    command = commands[number].replace("../myservice", shlex.quote(str(project))).replace("myservice:app", "shop:app")
+    subprocess.run(["sh", "-ec", command], cwd=ROOT, check=True)
+
+
 @pytest.fixture
 def kit(tmp_path: Path) -> Path:
     """A copy of the kit that a test may change, as if it were a later version."""
@@ -52,6 +61,3 @@ def kit(tmp_path: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return folder
-
-
-Run = Callable[..., CompletedProcess[str]]

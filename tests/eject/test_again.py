@@ -6,7 +6,7 @@ import pytest
 
 from tests.eject.conftest import eject
 
-EDITED, UNEDITED = "nginx/nginx.conf.template", "gunicorn.conf.py"
+EDITED, UNEDITED = "nginx/nginx.conf", "gunicorn.conf.py"
 
 
 @pytest.fixture

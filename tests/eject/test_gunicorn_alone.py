@@ -1,7 +1,6 @@
 """The smallest copy: gunicorn's file and its hooks, in a project that knows nothing of this kit."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +8,11 @@ from pathlib import Path
 import httpx
 
 from tests.clients import wait_until
-from tests.eject.conftest import ROOT
+from tests.eject.conftest import copy_as_the_readme_says
 
 
 def test_it_serves(shop: Path, free_port: int) -> None:
-    for name in ("gunicorn.conf.py", *(["gunicorn_hooks"] if (ROOT / "gunicorn_hooks").exists() else [])):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, shop / name)
+    copy_as_the_readme_says(0, shop)
     environment = {"PATH": os.environ["PATH"], "APP_MODULE": "shop:app", "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{free_port}"}
     # gunicorn finds ./gunicorn.conf.py by itself.
     with subprocess.Popen([sys.executable, "-m", "gunicorn"], cwd=shop, env=environment, stderr=subprocess.PIPE, text=True) as server:
