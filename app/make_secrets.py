@@ -1,13 +1,12 @@
 """Give each service its secrets as files, once: taken from ./secrets when you put one there, else made at random.
 
 Runs before everything else, exits 0 when every secret is in its volume. None has a default value, none is ever printed. A secret
-that is there is kept, so a second start changes nothing. Arguments: the names of those that are wanted (all).
+that is there is kept, so a second start changes nothing.
 """
 
 import os
 import secrets
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path("/run/secrets")  # given/ is ./secrets of the project; the others are volumes
@@ -62,10 +61,10 @@ def provide(name: str, root: Path) -> str:
     return "taken from secrets/" if wanted else "made at random"
 
 
-def main(root: Path = ROOT, names: Sequence[str] = ()) -> int:
-    """Provide the secrets of these names, or every one; one line each."""
+def main(root: Path = ROOT) -> int:
+    """Provide every secret; one line each."""
     try:
-        for name in names or SECRETS:
+        for name in SECRETS:
             print(f"{name}: {provide(name, root)}", flush=True)
     except RefusedError as refused:
         print(refused, file=sys.stderr)
@@ -77,4 +76,4 @@ def main(root: Path = ROOT, names: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(names=sys.argv[1:]))
+    sys.exit(main())

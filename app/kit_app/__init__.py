@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from flask import Flask
 from flask_static_digest import FlaskStaticDigest
-from kit_flask import logs, record, visits
+from kit_flask import logs, record, sessions
 from kit_flask.proxy import TrustedProxy
 
 from kit_app import api, database, entries, health, pages, problems, security
@@ -31,7 +31,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     problems.init_app(app)
     security.init_app(app, settings.secret)
     database.init_app(app, settings)
-    visits.init_app(app)
+    sessions.init_app(app)
     entries.init_app(app)
     if not FlaskStaticDigest(app).manifests and settings.static_root:
         app.logger.warning("STATIC_ROOT has no cache_manifest.json: `flask digest compile` makes it")

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from kit_flask.deadline import SILENCE_S, Connection
+from kit_flask.deadline import DEADLINE_S, Connection
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase
 
@@ -51,13 +51,13 @@ def init_app(app: Flask, settings: Settings) -> None:
         "pool_pre_ping": True,  # else the first requests after a restart of the database fail
         "connect_args": {
             "application_name": "kit_app",
-            "options": f"-c statement_timeout={int(SILENCE_S * 1000)}",  # the server stops working for a client that no longer waits
-            "tcp_user_timeout": int(SILENCE_S * 1000),  # an idle connection to a host that vanished is noticed
+            "options": f"-c statement_timeout={int(DEADLINE_S * 1000)}",  # the server stops working for a client that no longer waits
+            "tcp_user_timeout": int(DEADLINE_S * 1000),  # an idle connection to a host that vanished is noticed
             "keepalives_idle": 30,
         },
     }
     if sqlite := settings.database.drivername == "sqlite":
-        options["connect_args"] = {"timeout": SILENCE_S}  # for another writer, before "database is locked"
+        options["connect_args"] = {"timeout": DEADLINE_S}  # for another writer, before "database is locked"
     app.config.update(SQLALCHEMY_DATABASE_URI=settings.database, SQLALCHEMY_ENGINE_OPTIONS=options)
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))

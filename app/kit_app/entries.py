@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Flask
-from kit_flask.visits import visit
+from kit_flask.sessions import session_scope
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -33,7 +33,7 @@ def latest(limit: int, after: str | None = None, before: str | None = None) -> P
         query = query.where(Entry.id < int(after, 16))
     if before:
         query = query.where(Entry.id > int(before, 16))
-    with visit() as session:
+    with session_scope() as session:
         found = session.scalars(query).all()
     entries, more = found[:limit], len(found) > limit
     if before:
@@ -46,13 +46,13 @@ def latest(limit: int, after: str | None = None, before: str | None = None) -> P
 
 def find(entry_id: int) -> Entry | None:
     """Return one entry, or None."""
-    with visit() as session:
+    with session_scope() as session:
         return session.get(Entry, entry_id)
 
 
 def sign(new: NewEntry) -> Entry:
     """Store `new`."""
-    with visit() as session:
+    with session_scope() as session:
         entry = _add(session, new)
         session.commit()
     return entry
@@ -84,7 +84,7 @@ def sign_once(key: str, new: NewEntry, show: Callable[[Entry], str]) -> Answer:
     Entry and key are one transaction: there is never one without the other. Raises KeyReusedError.
     """
     fingerprint = hashlib.sha256(new.model_dump_json().encode()).hexdigest()
-    with visit() as session:
+    with session_scope() as session:
         if stored := session.get(IdempotencyKey, key):
             return _replay(stored, fingerprint)
         try:
@@ -109,7 +109,7 @@ def _replay(stored: IdempotencyKey, fingerprint: str) -> Answer:
 
 def forget_keys(before: datetime) -> int:
     """Delete the idempotency keys made before that moment, and return how many they were."""
-    with visit() as session:
+    with session_scope() as session:
         old = delete(IdempotencyKey).where(IdempotencyKey.created_at < before).returning(IdempotencyKey.key)
         count = len(session.scalars(old).all())
         session.commit()

@@ -3,7 +3,7 @@
 proxy     whose X-Forwarded-* header fields are believed
 record    one record for each request: id, times, log line
 logs      JSON lines with that id
-breaker   one thread asks a silent service on behalf of all
+breaker   while a service does not answer, one thread asks it for all requests
 deadline  PostgreSQL has to answer in time, also when it is frozen
-visits    both of these around a Flask-SQLAlchemy session
+sessions  these two around a Flask-SQLAlchemy session
 """

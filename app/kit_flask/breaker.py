@@ -1,7 +1,7 @@
-"""The circuit breaker: when a service is silent, one thread asks it on behalf of a whole worker.
+"""A circuit breaker that tries again in a thread of its own.
 
-Libraries for this let a visitor through from time to time, who then waits on behalf of the others (and pybreaker holds a lock
-during each call, so that a worker's threads take turns). A sync worker has no thread to spare for that.
+Libraries let a request through from time to time, which then waits on behalf of the others; a sync worker has no thread to spare for
+that. (pybreaker 1.4 also holds its lock during each call, so that the threads of a worker take turns.)
 """
 
 import math
@@ -9,43 +9,43 @@ import threading
 import time
 from collections.abc import Callable
 
-# A wait in vain says that the service is silent only if nobody else heard from it for so long: one locked row turns nobody away.
-QUIET_S = 1.0
+# Seconds after a success in which a failure does not count: one locked row must not turn all others away.
+GRACE_S = 1.0
 
 
 class Breaker:
-    """`is_open`: requests are refused at once, where each would wait for itself until no thread is left for any other.
+    """While `is_open`, requests are refused at once; each would wait for itself until no thread is left for anything else.
 
-    It opens with the first wait in vain, calls `on_open`, which must let `probe` run in a thread, and closes with the first thing
-    that anybody hears: opening it wrongly costs the time of one question.
+    It opens with the first failure and calls `on_open`, which must run `probe` in a thread. It closes with the first success, of
+    whomever: opening it wrongly costs the time of one probe.
     """
 
     def __init__(self, on_open: Callable[[], object], clock: Callable[[], float] = time.monotonic) -> None:
         self.is_open = False
         self._on_open, self._clock = on_open, clock
-        self._heard_at = -math.inf
+        self._success_at = -math.inf
         self._probing = False
         self._lock = threading.Lock()
 
-    def heard(self) -> None:
-        """Note that something came from the service."""
-        self._heard_at = self._clock()
+    def success(self) -> None:
+        """Note that the service answered."""
+        self._success_at = self._clock()
         self.is_open = False
 
-    def silent(self) -> None:
-        """Note that somebody waited in vain."""
+    def failure(self) -> None:
+        """Note that the service did not answer in time."""
         with self._lock:
-            if self._clock() - self._heard_at < QUIET_S:
+            if self._clock() - self._success_at < GRACE_S:
                 return
             self.is_open, starts, self._probing = True, not self._probing, True
         if starts:
             self._on_open()
 
     def probe(self, ask: Callable[[], bool]) -> None:
-        """Ask until there is an answer; `ask` says whether there was one and takes its time when there is none."""
+        """Ask until there is an answer; `ask` says whether there was one, and takes its time when there is none."""
         try:
             while self.is_open and not ask():
                 pass
-        finally:  # also when asking fails: nobody would close it later
+        finally:  # also when asking fails: nothing would close it later
             with self._lock:
                 self.is_open = self._probing = False

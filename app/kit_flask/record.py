@@ -63,8 +63,8 @@ class RequestRecord:
         """Time since the app got the request."""
         return time.perf_counter() - self.started
 
-    def add_database_visit(self, seconds: float) -> None:
-        """Count a visit that has just ended."""
+    def add_database_time(self, seconds: float) -> None:
+        """Count time in the database that has just ended."""
         self.database_after_s = self.database_after_s or self.elapsed_s - seconds
         self.database_s += seconds
 

@@ -96,12 +96,12 @@ def call_downstream(ms: int) -> None:
         # Without retries: a second call would hide that the first one failed.
         answer = service.pool.request("GET", f"{service.url}/wait", fields={"ms": str(ms)}, timeout=timeout, retries=False)
     except ReadTimeoutError:
-        service.breaker.silent()
+        service.breaker.failure()
         abort(504, "The downstream service did not answer in time.")
     except HTTPError:
-        service.breaker.silent()
+        service.breaker.failure()
         raise _away("The downstream service is not available.") from None
-    service.breaker.heard()
+    service.breaker.success()
     if answer.status != HTTPStatus.OK:
         raise _away(f"The downstream service answered {answer.status}.")
 

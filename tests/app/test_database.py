@@ -12,10 +12,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from kit_app.database import db
-from kit_flask import visits
+from kit_flask import sessions
 from kit_flask.breaker import Breaker
-from kit_flask.deadline import NOT_ASKED, SILENCE_S
-from kit_flask.visits import BREAKER, visit
+from kit_flask.deadline import BREAKER_OPEN, DEADLINE_S
+from kit_flask.sessions import BREAKER, session_scope
 from sqlalchemy import inspect, text
 
 from tests.app.conftest import MakeApp, site
@@ -48,7 +48,7 @@ def unavailable(client: FlaskClient, address: str) -> None:
 
 def test_a_client_is_told_within_two_seconds() -> None:
     # The tests below show that the limit holds; measuring it would only measure how busy this machine is.
-    assert SILENCE_S <= 1.5
+    assert DEADLINE_S <= 1.5
 
 
 def test_a_database_that_is_down_is_503_and_comes_back_by_itself(away: FlaskClient, postgres: Cluster) -> None:
@@ -78,7 +78,7 @@ def test_without_our_deadline_a_frozen_database_is_waited_for(postgres: Cluster)
             answer = thread.submit(connection.execute, "SET statement_timeout = 1000")
 
             with pytest.raises(NoAnswerError):
-                answer.result(timeout=2 * SILENCE_S)
+                answer.result(timeout=2 * DEADLINE_S)
 
         answer.result(timeout=60)
 
@@ -90,7 +90,7 @@ def freezes_after_the_read(make_app: MakeApp, postgres: Cluster) -> Iterator[Cal
     with ExitStack() as frozen, ThreadPoolExecutor(1) as thread:
 
         def read() -> str:
-            with visit() as session:
+            with session_scope() as session:
                 session.execute(text("SELECT 1"))
             frozen.enter_context(postgres.frozen())
             return ""
@@ -114,13 +114,13 @@ def test_an_answer_does_not_wait_for_the_end_of_its_transaction(freezes_after_th
 @pytest.fixture
 def ended_by_flask_sqlalchemy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apps that are made from now on leave the end of a transaction to the library."""
-    monkeypatch.setattr(visits, "end_transaction", lambda _error: None)
+    monkeypatch.setattr(sessions, "end_transaction", lambda _error: None)
 
 
 @pytest.mark.usefixtures("ended_by_flask_sqlalchemy")
 def test_without_a_deadline_of_its_own_it_waits_as_long_as_the_database_is_frozen(freezes_after_the_read: Callable[[float], int]) -> None:
     with pytest.raises(NoAnswerError):
-        freezes_after_the_read(3 * SILENCE_S)
+        freezes_after_the_read(3 * DEADLINE_S)
 
 
 def test_a_connection_that_timed_out_is_not_used_again(away: FlaskClient, postgres: Cluster) -> None:
@@ -154,7 +154,7 @@ def asked_and_not(app: Flask, caplog: pytest.LogCaptureFixture) -> tuple[int, in
         statuses = set(threads.map(lambda _: app.test_client().get("/readyz").status_code, range(24)))
     assert statuses == {503}
     said = [line for line in caplog.messages if line.startswith("the database is not available")]
-    not_asked = sum(NOT_ASKED in line for line in said)
+    not_asked = sum(BREAKER_OPEN in line for line in said)
     return len(said) - not_asked, not_asked
 
 
@@ -175,8 +175,8 @@ def test_all_would_wait_without_the_breaker(make_app: MakeApp, postgres: Cluster
     """The twin: with eight threads, the last of 24 waits for three times the deadline, and so does who needs no database."""
     app = make_app(DATABASE_URL=postgres.url)
     assert app.test_client().get("/readyz").status_code == 200
-    never_opens = Breaker(lambda: None, clock=lambda: 0.0)  # for it no time passes since it heard something
-    never_opens.heard()
+    never_opens = Breaker(lambda: None, clock=lambda: 0.0)  # for it no time passes since its last success
+    never_opens.success()
     app.extensions[BREAKER] = never_opens
 
     with postgres.frozen():
@@ -184,13 +184,13 @@ def test_all_would_wait_without_the_breaker(make_app: MakeApp, postgres: Cluster
 
 
 def test_a_slow_statement_turns_nobody_away(make_app: MakeApp, postgres_url: str) -> None:
-    """Its visit ends without an answer, but others get theirs."""
+    """It ends without an answer, but others get theirs."""
     app = make_app(DATABASE_URL=postgres_url)
     breaker: Breaker = app.extensions[BREAKER]
     over = threading.Event()
 
     def slow() -> str:
-        with visit() as session:
+        with session_scope() as session:
             session.execute(text("SET statement_timeout = 0"))
             session.execute(text("SELECT pg_sleep(60)"))
         return ""

@@ -125,7 +125,7 @@ def test_wait_without_a_service_is_503(make_app: MakeApp) -> None:
 
 
 @pytest.fixture
-def silent() -> Iterator[socket.socket]:
+def hanging() -> Iterator[socket.socket]:
     """A service that hangs: its kernel accepts, and nobody answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
@@ -140,17 +140,17 @@ def url_of(server: socket.socket) -> str:
     [[504, 503, 503, 503], [504, 504, 504, 504]],
     ids=["one request finds out for all", "without the breaker each finds out by waiting"],
 )
-def test_a_service_that_hangs(make_app: MakeApp, silent: socket.socket, monkeypatch: pytest.MonkeyPatch, statuses: list[int]) -> None:
+def test_a_service_that_hangs(make_app: MakeApp, hanging: socket.socket, monkeypatch: pytest.MonkeyPatch, statuses: list[int]) -> None:
     monkeypatch.setattr(wait, "_MARGIN_S", 0.1)
-    app = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=url_of(silent))
+    app = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=url_of(hanging))
     breaker = app.extensions[wait.DOWNSTREAM].breaker
     if 503 not in statuses:
-        monkeypatch.setattr(breaker, "silent", lambda: None)
+        monkeypatch.setattr(breaker, "failure", lambda: None)
     client = app.test_client()
     try:
         answers = [client.get("/lab/wait?ms=0") for _ in statuses]
     finally:
-        breaker.heard()  # the thread that finds out ends with it
+        breaker.success()  # the thread that finds out ends with it
 
     assert [answer.status_code for answer in answers] == statuses
     assert {answer.content_type for answer in answers} == {"application/problem+json"}
@@ -160,15 +160,15 @@ def test_a_service_that_hangs(make_app: MakeApp, silent: socket.socket, monkeypa
 def test_when_it_answers_again_all_go_on(make_app: MakeApp, downstream: str) -> None:
     app = make_app(LAB_ENABLED="1", LAB_DOWNSTREAM_URL=downstream)
     breaker = app.extensions[wait.DOWNSTREAM].breaker
-    breaker.silent()
+    breaker.failure()
 
-    wait_until(lambda: not breaker.is_open, "it was heard")
+    wait_until(lambda: not breaker.is_open, "the probe was answered")
     assert app.test_client().get("/lab/wait?ms=0").status_code == 200
 
 
-def test_a_service_that_hangs_costs_no_worker(serve: Serve, silent: socket.socket, sqlite_url: str) -> None:
+def test_a_service_that_hangs_costs_no_worker(serve: Serve, hanging: socket.socket, sqlite_url: str) -> None:
     """A sync worker has one request, and gunicorn kills it when that takes longer than its timeout."""
-    lab = {"DATABASE_URL": sqlite_url, "LAB_ENABLED": "1", "LAB_DOWNSTREAM_URL": url_of(silent), "GUNICORN_WORKER_CLASS": "sync"}
+    lab = {"DATABASE_URL": sqlite_url, "LAB_ENABLED": "1", "LAB_DOWNSTREAM_URL": url_of(hanging), "GUNICORN_WORKER_CLASS": "sync"}
     patient, hasty = serve("--workers", "1", **lab), serve("--workers", "1", GUNICORN_TIMEOUT="2", **lab)
     with httpx.Client(timeout=60) as client:
         assert [client.get(f"{patient.url}/lab/wait?ms=0").status_code, client.get(f"{patient.url}/healthz").status_code] == [504, 200]

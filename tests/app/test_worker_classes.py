@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from kit_flask.deadline import NOT_ASKED
+from kit_flask.deadline import BREAKER_OPEN
 
 from tests.app.conftest import Serve, new_database, site
 from tests.app.postgres import Cluster
@@ -138,6 +138,6 @@ def test_a_worker_finds_out_once_that_its_database_is_frozen(serve: Serve, postg
 
     wait_until(lambda: ask() == 200, "the database is asked again")
     said = [line["message"] for line in server.lines(level="ERROR") if line["message"].startswith("the database is not available")]
-    assert NOT_ASKED not in said[0]
-    assert all(NOT_ASKED in line for line in said[1:])
+    assert BREAKER_OPEN not in said[0]
+    assert all(BREAKER_OPEN in line for line in said[1:])
     assert len(said) > REQUESTS

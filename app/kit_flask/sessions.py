@@ -1,4 +1,4 @@
-"""How requests use the database: timed, with a deadline, and refused at once while it is silent."""
+"""How requests use a Flask-SQLAlchemy database: timed, with a deadline, refused at once while it does not answer."""
 
 import logging
 import threading
@@ -12,11 +12,11 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session
 
 from kit_flask.breaker import Breaker
-from kit_flask.deadline import NotAskedError, SilenceError, deadline
+from kit_flask.deadline import BreakerOpenError, DeadlineError, deadline
 from kit_flask.record import current_record
 
 _logger = logging.getLogger(__name__)
-# Name of the app's breaker among its extensions, and of the thread that asks a silent database on behalf of all.
+# Name of the app's breaker among its extensions, and of the thread that asks while it is open.
 BREAKER = "database_breaker"
 PROBE = "database-probe"
 
@@ -27,7 +27,7 @@ def _session() -> scoped_session[Session]:
 
 
 @contextmanager
-def visit(*, probes: bool = False) -> Iterator[Session]:
+def session_scope(*, probes: bool = False) -> Iterator[Session]:
     """Use the database; rolled back when it fails. sqlalchemy.exc.OperationalError when it does not answer in time, or is not asked."""
     started = time.perf_counter()
     try:
@@ -37,24 +37,24 @@ def visit(*, probes: bool = False) -> Iterator[Session]:
             except BaseException:
                 _session().rollback()
                 raise
-    except NotAskedError as refused:
+    except BreakerOpenError as refused:
         raise OperationalError(None, None, refused) from None
     finally:
         if record := current_record():
-            record.add_database_visit(time.perf_counter() - started)
+            record.add_database_time(time.perf_counter() - started)
 
 
 def ping(*, probes: bool = False) -> None:
     """Ask the database for an answer; raises sqlalchemy.exc.SQLAlchemyError when it gives none."""
-    with visit(probes=probes) as session:
+    with session_scope(probes=probes) as session:
         session.execute(text("SELECT 1"))
 
 
 def end_transaction(_error: BaseException | None = None) -> None:
-    """Roll back what a visit has read, with a deadline of its own.
+    """Roll back what a request has read, with a deadline of its own.
 
-    Flask-SQLAlchemy does this at the end of a request, outside of all visits: a database that froze after the last answer would be
-    waited for as long as it is frozen, with an answer in hand.
+    Flask-SQLAlchemy does this when the answer is there, without a deadline: the client would wait for a database that froze after
+    the last statement for as long as it is frozen.
     """
     try:
         with deadline(current_app.extensions[BREAKER], probes=True):
@@ -70,14 +70,14 @@ def _answers(app: Flask) -> bool:
         with app.app_context():
             ping(probes=True)
     except SQLAlchemyError as error:
-        return not isinstance(getattr(error, "orig", None), SilenceError)
+        return not isinstance(getattr(error, "orig", None), DeadlineError)
     return True
 
 
 def _probe(app: Flask) -> None:
-    _logger.warning("the database is silent: requests that need it are answered with 503 at once until it is heard")
+    _logger.warning("circuit breaker open: the database does not answer, requests that need it get 503 at once")
     app.extensions[BREAKER].probe(lambda: _answers(app))
-    _logger.warning("the database was heard: requests ask it again")
+    _logger.warning("circuit breaker closed: the database answers again")
 
 
 def init_app(app: Flask) -> None:
