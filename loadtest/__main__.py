@@ -18,7 +18,7 @@ from loadtest.judge.difference import difference, obstacles
 from loadtest.judge.steps import JudgedCell
 from loadtest.measure.generation import GeneratorError, Generators
 from loadtest.measure.kit import KitServers, check_app
-from loadtest.measure.machine import fingerprint, probe_noise
+from loadtest.measure.machine import fingerprint
 from loadtest.measure.runner import Progress, calibrate, run as run_plan
 from loadtest.measure.servers import ServerError
 from loadtest.measure.trial import Bench
@@ -91,7 +91,6 @@ def run(**options: Any) -> None:
 
 def _begin(folder: Path, manifest: Manifest, servers: KitServers) -> None:
     require_empty(folder)
-    manifest = replace(manifest, noise=probe_noise())
     with closing(servers), Generators(manifest.processes) as generators:
         calibration = calibrate(servers, manifest, generators, click.echo)
         store = Store.create(folder, replace(manifest, calibration=calibration))

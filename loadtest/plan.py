@@ -57,7 +57,6 @@ PROFILES = {
                 steps=5,
                 known_steps=3,
                 rate_blocks=3,
-                ladder=(1, 2, 4, 8, 16, 32, 64),
             ),
             workloads=(),
         ),
@@ -83,12 +82,11 @@ def order_of(seed: int, blocks: int, candidates: Sequence[Candidate]) -> tuple[t
 
 
 def places(manifest: Manifest) -> Iterator[Place]:
-    """Yield the cells in the order of the run: in each block all knees of a workload, then its common rates, then its ladder."""
+    """Yield the cells in the order of the run: in each block all knees of a workload, then its common rates."""
     candidates = {candidate.name: candidate for candidate in manifest.candidates}
     for block, names in enumerate(manifest.order):
         kinds: list[Kind] = ["knee"]
         kinds += ["rates"] if block < manifest.pace.rate_blocks else []
-        kinds += ["closed"] if block == 0 and manifest.pace.ladder else []
         for workload in manifest.workloads:
             for kind in kinds:
                 for name in names:
@@ -103,7 +101,7 @@ def seconds(manifest: Manifest, place: Place) -> float:
     if place.kind == "knee":
         # Before the first search there is a probe, about as long as a step.
         return start_s + one_s * (pace.known_steps if place.block else pace.steps + 1)
-    return start_s + one_s * len(manifest.rates if place.kind == "rates" else pace.ladder)
+    return start_s + one_s * len(manifest.rates)
 
 
 def minutes(manifest: Manifest) -> float:

@@ -19,8 +19,7 @@ from loadtest.judge.inference import (
     ratio_interval,
     smallest_difference,
 )
-from loadtest.judge.plausibility import Note, ladder, notes
-from loadtest.judge.scaling import Scaling, fit
+from loadtest.judge.plausibility import Note, notes
 from loadtest.judge.steps import JudgedCell, JudgedStep, judge_cells
 from loadtest.records.histogram import Histogram
 from loadtest.records.model import Candidate, Cell, Manifest, Workload
@@ -69,8 +68,6 @@ class CandidateAnswer:
     failure: Failure | None
     rates: tuple[AtRate, ...]
     search: tuple[tuple[float, float, float], ...]  # (rate, p50, p99) of every valid step of the searches
-    ladder: dict[int, float]  # visitors without a pause -> right answers a second; empty: not measured
-    scaling: Scaling | None  # None: too few levels, or the law does not fit
 
     @property
     def able(self) -> bool:
@@ -158,7 +155,6 @@ def _candidate(candidate: Candidate, cells: list[JudgedCell]) -> CandidateAnswer
     valid = [one for one in cells if not one.invalid]
     found = {one.cell.block: one.knee_per_s for one in sorted(valid, key=lambda one: one.cell.block) if one.knee_per_s is not None}
     steps = [step for one in valid if one.cell.kind == "knee" for step in one.sound]
-    climbed = ladder(step for one in valid for step in one.steps)
     return CandidateAnswer(
         candidate=candidate,
         knees_per_s=found,
@@ -167,8 +163,6 @@ def _candidate(candidate: Candidate, cells: list[JudgedCell]) -> CandidateAnswer
         failure=_failure(steps) if found and max(found.values()) == 0 else None,
         rates=_rates(valid),
         search=tuple(sorted((one.step.rate_per_s, one.judged.latency.quantile_ms(0.5), one.p99_ms) for one in steps)),
-        ladder=climbed,
-        scaling=fit(climbed),
     )
 
 
@@ -220,7 +214,7 @@ def recommend(seen: Sequence[CandidateAnswer], pairs: Sequence[Pair], margin: fl
 def _rates(cells: list[JudgedCell]) -> tuple[AtRate, ...]:
     by_load: dict[float, list[JudgedStep]] = defaultdict(list)
     for one in (step for cell in cells for step in cell.sound):
-        if one.step.purpose == "rate" and one.step.load is not None:
+        if one.step.load is not None:
             by_load[one.step.load].append(one)
     return tuple(_at_rate(load, steps) for load, steps in sorted(by_load.items()))
 

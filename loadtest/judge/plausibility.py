@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from loadtest.judge.scaling import better_than_linear
 from loadtest.judge.steps import JudgedCell, JudgedStep
 from loadtest.records.model import Candidate, Manifest, Workload
 
@@ -23,7 +22,6 @@ class NoteKind(StrEnum):
 
     CAPACITY = "more answers than the slots have time for"
     LITTLE = "Little's law"
-    LINEAR = "more than in proportion"
     BLOCKING_DRIVER = "blocking driver"
     SMALL_POOL = "pool smaller than slots"
     NO_BUFFER = "no buffering gateway"
@@ -43,9 +41,8 @@ def notes(workload: Workload, cells: Sequence[JudgedCell], manifest: Manifest) -
     found: list[Note] = []
     for candidate in manifest.candidates:
         own = [one for one in cells if one.cell.candidate == candidate.name]
-        steps = [step for one in own if not one.invalid for step in one.sound]
-        steady = [one for one in steps if one.step.purpose == "closed" or one.holds]
-        found += (*_capacity(workload, candidate, steady), *_little(workload, candidate, steady), *_linear(candidate, steps))
+        steady = [step for one in own if not one.invalid for step in one.sound if step.holds]
+        found += (*_capacity(workload, candidate, steady), *_little(workload, candidate, steady))
         for one in own:
             found += (*_of_proof(candidate, one.cell.proof), *_timeout(candidate, one))
     return tuple(dict.fromkeys(found))
@@ -54,7 +51,7 @@ def notes(workload: Workload, cells: Sequence[JudgedCell], manifest: Manifest) -
 def _capacity(workload: Workload, candidate: Candidate, steps: list[JudgedStep]) -> Iterator[Note]:
     """No more right answers than the slots have time for. The time ends when the last visit that was due met its objective."""
     for one in steps if candidate.slots and workload.service_ms else ():
-        time_s = one.step.duration_s + (workload.slo_ms / 1e3 if one.step.purpose != "closed" else 0.0)
+        time_s = one.step.duration_s + workload.slo_ms / 1e3
         bound = candidate.slots * time_s * 1e3 / workload.service_ms
         if one.right > bound * BOUND_TOLERANCE:
             yield Note(NoteKind.CAPACITY, candidate.name, (one.right, time_s, candidate.slots, workload.service_ms, bound))
@@ -75,24 +72,10 @@ def _little(workload: Workload, candidate: Candidate, steps: list[JudgedStep]) -
         everything = one.recording.all
         expected = one.goodput_per_s * everything.service.mean_ms / 1e3
         longest_s = everything.latency.quantile_ms(1.0) / 1e3
-        # In a closed step as many come as are answered.
-        come_per_s = one.step.rate_per_s or one.goodput_per_s
-        at_the_ends = come_per_s * longest_s**2 / one.step.duration_s
+        at_the_ends = one.step.rate_per_s * longest_s**2 / one.step.duration_s
         if abs(expected - mean) > LITTLE_TOLERANCE * mean + FEWEST_IN_FLIGHT + at_the_ends:
-            yield Note(NoteKind.LITTLE, candidate.name, (one.step.rate_per_s, one.step.users, mean, expected))
+            yield Note(NoteKind.LITTLE, candidate.name, (one.step.rate_per_s, mean, expected))
             return
-
-
-def ladder(steps: Iterable[JudgedStep]) -> dict[int, float]:
-    """Return visitors without a pause -> right answers a second, from the believed steps of the closed model."""
-    return {one.step.users: one.goodput_per_s for one in steps if one.step.purpose == "closed" and not one.problems}
-
-
-def _linear(candidate: Candidate, steps: list[JudgedStep]) -> Iterator[Note]:
-    climbed = ladder(steps)
-    if found := better_than_linear(climbed):
-        fewer, more = found
-        yield Note(NoteKind.LINEAR, candidate.name, (climbed[fewer], fewer, climbed[more], more))
 
 
 def _of_proof(candidate: Candidate, proof: dict[str, object]) -> Iterator[Note]:

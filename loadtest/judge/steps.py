@@ -99,11 +99,11 @@ class JudgedCell:
         has none.
         """
         places = {_place(one.step) for one in self.sound}
-        bound = min((one.step.rate_per_s for one in self.sound if one.step.purpose == "knee" and not one.holds), default=math.inf)
+        bound = min((one.step.rate_per_s for one in self.sound if one.step.load is None and not one.holds), default=math.inf)
         reasons: list[Problem] = []
         for one in self.steps:
             step = one.step
-            above = step.load > OVERLOAD if step.load is not None else step.rate_per_s > bound or step.purpose == "closed"
+            above = step.load > OVERLOAD if step.load is not None else step.rate_per_s > bound
             reasons += () if above or _place(step) in places else one.problems
         return tuple(dict.fromkeys(reasons))
 
@@ -113,8 +113,8 @@ class JudgedCell:
         return None if self.cell.kind != "knee" or self.invalid else knee_of(self.steps)
 
 
-def _place(step: Step) -> tuple[str, float | None, float]:
-    return step.purpose, step.load, step.rate_per_s
+def _place(step: Step) -> tuple[float | None, float]:
+    return step.load, step.rate_per_s
 
 
 def judge_cells(manifest: Manifest, cells: Iterable[Cell]) -> list[JudgedCell]:

@@ -29,18 +29,14 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "flask-kit-loadtest"
 OVERRIDE = ROOT / "loadtest" / "compose.loadtest.yaml"
 SAMPLE_SITE = "kit_app:create_app()"
-# All that differs from a site in production: the laboratory is open, nobody is limited, the WAF is off (it would
-# cost the same for all, and hide the differences), there is one instance, and nobody asks it every second
-# whether it is there. Then, neutral, what a candidate may set: a .env must not
-# decide what is compared.
+# All that differs from a site in production: the laboratory is open, nobody is limited, the WAF is off (it would cost the same for all,
+# and hide the differences), and there is one instance. Then, neutral, what a candidate may set: a .env must not decide what is compared.
 SETTINGS = {
     "LAB_ENABLED": "1",
     "LIMITS": "off",
     "MAX_IN_FLIGHT": "0",
-    "MAX_IN_WORK": "off",
     "WAF_MODE": "Off",
     "APP_REPLICAS": "1",
-    "HEALTH_CHECKS": "off",
     "GUNICORN_WORKER_CLASS": "sync",
     "GUNICORN_THREADS": "",
     "WEB_CONCURRENCY": "1",

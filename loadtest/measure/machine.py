@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import statistics
 import subprocess
-import time
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 
 from gunicorn_hooks.sizing import cpu_quota
-from loadtest.records.model import Machine, Noise
+from loadtest.records.model import Machine
 
 PACKAGES = ("locust", "gevent", "flask", "gunicorn", "tornado", "sqlalchemy", "psycopg", "numpy")
-SPINS, SPIN_STEPS = 10, 200_000
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,21 +34,6 @@ def fingerprint(runtime: str, versions: dict[str, str] | None = None) -> Machine
     )
 
 
-def probe_noise() -> Noise:
-    """Do the same piece of work ten times, and say how unequal the times were; takes about 0.2 s on an idle machine."""
-    steal = steal_s()
-    start_s = time.perf_counter()
-    times_ms = [_spin_ms() for _ in range(SPINS)]
-    wall_s = time.perf_counter() - start_s
-    median = statistics.median(times_ms)
-    return Noise(
-        spin_spread=(max(times_ms) - min(times_ms)) / median,
-        spin_median_ms=median,
-        steal_share=share_of_all(steal_s() - steal, wall_s),
-        load_average=os.getloadavg()[0],
-    )
-
-
 def steal_s() -> float:
     """Return the seconds, all processors together, that the host gave to others; 0 where it cannot be known."""
     return float(getattr(psutil.cpu_times(), "steal", 0.0))
@@ -60,13 +42,6 @@ def steal_s() -> float:
 def share_of_all(cpu_s: float, wall_s: float) -> float:
     """Return the part of all processors of the machine that so many seconds of them were, within `wall_s`."""
     return cpu_s / wall_s / (os.cpu_count() or 1)
-
-
-def _spin_ms() -> float:
-    start_s, value = time.perf_counter(), 1
-    for _ in range(SPIN_STEPS):
-        value = (value * 1103515245 + 12345) % 2147483648
-    return (time.perf_counter() - start_s) * 1e3
 
 
 def _cpu_model() -> str:

@@ -18,7 +18,7 @@ from loadtest.measure.order import Order, StepOrder
 from loadtest.measure.search import KNOWN_SHARE, KNOWN_STRIDE, Bounds, search
 from loadtest.measure.servers import Reading, Server, ServerError, Servers
 from loadtest.plan import Place
-from loadtest.records.model import Cell, Manifest, Purpose, Step, Usage, Workload
+from loadtest.records.model import Cell, Manifest, Step, Usage, Workload
 
 # So many visitors without a pause find about what a server can do; the search begins below that.
 PROBE_USERS, PROBE_SHARE, PROBE_S = 32, 0.7, 1.0
@@ -81,7 +81,7 @@ class Trial:
         """
         for _ in range(STEP_ATTEMPTS):
             order = replace(self._order(), rate_per_s=rate_per_s, measure_s=self._long_enough_s(rate_per_s))
-            self._record(order, "knee" if load is None else "rate", load)
+            self._record(order, load)
             judged = JudgedStep(self.steps[-1], self._workload, self._bench.manifest.limits)
             if not judged.problems:
                 break
@@ -91,10 +91,6 @@ class Trial:
         """A p99 needs a hundred requests; where they come so slowly that it would take too long, it is a maximum of fewer."""
         step_s = self._bench.manifest.pace.step_s
         return min(max(step_s, FEWEST_REQUESTS / rate_per_s), LONGEST_STEP * step_s)
-
-    def climb(self, users: int) -> None:
-        """Let so many visitors without a pause in, and record it."""
-        self._record(replace(self._order(), users=users), "closed", None)
 
     def _order(self) -> StepOrder:
         pace = self._bench.manifest.pace
@@ -109,7 +105,7 @@ class Trial:
             patience_s=max(2 * self._workload.slo_ms / 1e3, 1.0),
         )
 
-    def _record(self, order: StepOrder, purpose: Purpose, load: float | None) -> None:
+    def _record(self, order: StepOrder, load: float | None) -> None:
         moments: list[_Moment] = []
         seen = self._generators.step(order, lambda _: moments.append(self._moment()))
         self._warm = True
@@ -118,10 +114,8 @@ class Trial:
         server, gateway = (_used(getattr(first.reading, part), getattr(last.reading, part)) for part in ("server", "gateway"))
         self.steps.append(
             Step(
-                purpose=purpose,
                 load=load,
                 rate_per_s=order.rate_per_s,
-                users=order.users,
                 duration_s=order.measure_s,
                 warm_up_s=seen.warm_up_s,
                 settled=seen.settled,
@@ -152,8 +146,6 @@ def measure_cell(bench: Bench, place: Place, known: Known, attempt: int) -> Cell
             search(trial.measure, _bounds(manifest, workload, known, trial))
         for load, rate in sorted(known.rates.items()) if place.kind == "rates" else ():
             trial.measure(rate, load)
-        for users in manifest.pace.ladder if place.kind == "closed" else ():
-            trial.climb(users)
     return Cell(
         workload=workload.name,
         candidate=place.candidate.name,

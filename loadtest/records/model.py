@@ -15,8 +15,7 @@ from loadtest.records.recording import Recording
 
 FORMAT = 2
 
-Purpose = Literal["knee", "rate", "closed"]
-Kind = Literal["knee", "rates", "closed"]
+Kind = Literal["knee", "rates"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]  # files are named after it
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # (locustfile, "" for the kit's own; user class; share). By hand {class = share}.
@@ -87,16 +86,6 @@ class Machine:
 
 
 @record
-class Noise:
-    """How still the machine was before anything ran. `spin_spread`: (slowest - fastest) / median of equal pieces of work."""
-
-    spin_spread: float
-    spin_median_ms: float
-    steal_share: float
-    load_average: float
-
-
-@record
 class Calibration:
     """What the generator itself costs, against a gateway that answers by itself, on the same path. One entry for each rate."""
 
@@ -128,7 +117,6 @@ class Pace:
 
     `steps`: at most so many in a search for a knee; `known_steps`: where an earlier block tells about where it is.
     `rate_blocks`: in so many blocks the common rates are measured as well.
-    `ladder`: numbers of visitors without a pause, in the first block; empty: none.
     """
 
     step_s: float
@@ -138,7 +126,6 @@ class Pace:
     steps: int
     known_steps: int
     rate_blocks: int
-    ladder: tuple[int, ...] = ()
 
 
 @record
@@ -168,7 +155,6 @@ class Manifest:
     workloads: tuple[Workload, ...]
     limits: Limits
     machine: Machine
-    noise: Noise | None = None
     calibration: tuple[Calibration, ...] = ()
     order: tuple[tuple[str, ...], ...] = ()  # for each block the candidates as they were run
 
@@ -190,10 +176,8 @@ class Step:
     `in_flight_mean`: visitors on their way, sampled.
     """
 
-    purpose: Purpose
     load: float | None = None
-    rate_per_s: float = 0.0
-    users: int = 0
+    rate_per_s: float
     duration_s: float
     warm_up_s: float
     settled: bool

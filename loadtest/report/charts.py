@@ -22,7 +22,6 @@ def of_answer(answer: Answer) -> list[Chart]:
         throughput(answer),
         latency(answer),
         percentiles(answer),
-        ladder(answer),
         errors(answer),
         bars(answer, "cpu", "CPU time of the server for one request", "milliseconds", cpu),
         bars(answer, "memory", "Memory of the server", "MiB", memory),
@@ -159,38 +158,6 @@ def percentiles(answer: Answer) -> Chart | None:
         chart.dots(shown[2::3], number)
     chart.legend = [(number, names[number]) for number in curves]
     return chart
-
-
-def ladder(answer: Answer) -> Chart | None:
-    """Visitors without a pause against throughput, with the law that describes it where there is one."""
-    climbed = {number: seen for number, seen in enumerate(answer.candidates) if len(seen.ladder) > 1}
-    if not climbed:
-        return None
-    words = "; ".join(_scales(seen) for seen in climbed.values())
-    chart = Chart(f"ladder-{answer.workload.name}", "Visitors without a pause, and throughput", f"{words}.")
-    flat = [point for seen in climbed.values() for point in seen.ladder.items()]
-    x = Scale(1, max(users for users, _ in flat) * 1.1, LEFT, WIDTH - RIGHT, log=True)
-    y = Scale(0, max(rate for _, rate in flat) * 1.1, chart.height - BOTTOM, TOP)
-    chart.axis_x(x, "visitors at once")
-    chart.axis_y(y, "answers per second")
-    for number, seen in climbed.items():
-        users = sorted(seen.ladder)
-        if law := seen.scaling:
-            places = [users[0] * (users[-1] / users[0]) ** (step / 30) for step in range(31)]
-            chart.line([(x(place), y(law.throughput_per_s(place))) for place in places], number)
-        chart.dots([(x(n), y(seen.ladder[n])) for n in users], number)
-    chart.legend = [(number, seen.candidate.name) for number, seen in climbed.items()]
-    chart.key = "Marks: measured. Line: the law of scalability, where it fits."
-    return chart
-
-
-def _scales(seen: CandidateAnswer) -> str:
-    best = max(seen.ladder, key=lambda users: seen.ladder[users])
-    text = f"{seen.candidate.name} does most, {count(seen.ladder[best])}/s, with {best} visitors"
-    if not (law := seen.scaling):
-        return f"{text} (the law of scalability does not describe it)"
-    where = f"the most with {count(law.peak_users)} visitors" if math.isfinite(law.peak_users) else "no fall"
-    return f"{text} (law: {percent(law.contention)} one at a time, {where}, R² {law.r_squared:.2f})"
 
 
 def bars(answer: Answer, name: str, title: str, unit: str, values: Sequence[float | None]) -> Chart | None:

@@ -39,10 +39,7 @@ _PROBLEMS = {
 _NOTES = {
     NoteKind.CAPACITY: "gave {} answers in {:.1f} s, but {} slots and {:g} ms each allow {:.0f}: the work was not done, or the number of "
     "slots is wrong",
-    NoteKind.LITTLE: "at {:.0f}/s ({} visitors without a pause): {:.1f} visitors on their way, Little's law expects {:.1f}; one of the two "
-    "measurements is wrong",
-    NoteKind.LINEAR: "went from {:.0f}/s with {} visitors to {:.0f}/s with {}: more than in proportion, which no queue can do; something "
-    "else changed between the two",
+    NoteKind.LITTLE: "at {:.0f}/s: {:.1f} visitors on their way, Little's law expects {:.1f}; one of the two measurements is wrong",
     NoteKind.BLOCKING_DRIVER: "the database driver {} blocks, so one query stops all greenlets of its process",
     NoteKind.SMALL_POOL: "{} requests at once in a process share {} database connections; the others wait for one",
     NoteKind.NO_BUFFER: "nothing buffers in front of it, so each slow client holds a whole process",

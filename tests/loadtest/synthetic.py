@@ -12,7 +12,7 @@ import numpy as np
 from loadtest.catalogue import load_candidates, load_workloads
 from loadtest.plan import PROFILES
 from loadtest.records.histogram import Histogram
-from loadtest.records.model import Calibration, Candidate, Cell, Limits, Machine, Manifest, Noise, Step, Usage, Workload
+from loadtest.records.model import Calibration, Candidate, Cell, Limits, Machine, Manifest, Step, Usage, Workload
 from loadtest.records.recording import Recording, Series
 from loadtest.records.store import Store
 
@@ -53,7 +53,6 @@ def manifest(candidates: tuple[str, ...], workloads: tuple[str, ...], **changes:
         workloads=tuple(works[name] for name in workloads),
         limits=Limits(),
         machine=MACHINE,
-        noise=Noise(spin_spread=0.02, spin_median_ms=60.0, steal_share=0.0, load_average=0.1),
         calibration=(Calibration(rate_per_s=1000.0, p50_ms=0.8, p99_ms=2.1, slip_p99_ms=1.4, generator_cpu_share=0.2, achieved_share=1.0),),
     )
     return replace(plan, **changes)
@@ -86,7 +85,6 @@ def step(
     seen = recording(workload, rate_per_s, capacity_per_s, chance, int(changes.pop("errors", 0)))
     answered = seen.all.latency.count
     made = Step(
-        purpose="knee" if load is None else "rate",
         load=load,
         rate_per_s=rate_per_s,
         duration_s=STEP_S,

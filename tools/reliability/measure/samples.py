@@ -47,8 +47,7 @@ def _samples(facts: Sequence[str], at_s: float) -> Iterator[Sample]:
 def _sample(container: str, pid: int, service: str, at_s: float, age_s: float) -> Sample:
     parent = psutil.Process(pid)
     # By parentage and not by control group: that also holds the health check's processes, which come and go.
-    passing = _in_passing(parent)
-    tree = [process for process in (parent, *parent.children(recursive=True)) if process.pid not in passing]
+    tree = [parent, *parent.children(recursive=True)]
     serving = [process for process in tree if service != "database" or not _is_backend(process)]
     opened = [_opened(process.pid) for process in serving]
     memory, anonymous = held_memory(pid)
@@ -67,12 +66,6 @@ def _sample(container: str, pid: int, service: str, at_s: float, age_s: float) -
         log_bytes=sum(size for _, size in log_files(container)),
         pids=tuple(process.pid for process in serving),
     )
-
-
-def _in_passing(parent: psutil.Process) -> set[int]:
-    """The gateway's looks at the app's containers (nginx/rotation): processes of a moment, whose parent stays."""
-    lasting = [process for process in parent.children() if "/opt/gateway/rotation" in _cmdline(process)]
-    return {process.pid for lasts in lasting for process in lasts.children(recursive=True)}
 
 
 def _cmdline(process: psutil.Process) -> list[str]:
