@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn
 
 from loadtest.judge.answers import RunAnswers, answer_run
 from loadtest.judge.difference import difference, obstacles
@@ -111,8 +109,7 @@ def _measure(store: Store, bench: Bench) -> None:
     """Run what is missing; whatever happens, what was measured is reported, and how to go on is said."""
     finished = False
     try:
-        with _bar() as show:
-            run_plan(bench, store, show, _say_invalid)
+        run_plan(bench, store, _show, _say_invalid)
         finished = True
     except KeyboardInterrupt:
         click.echo("\nInterrupted.", err=True)
@@ -139,24 +136,9 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@contextmanager
-def _bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal; elsewhere, in a log, a line whenever another minute is over."""
-    columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[left]}"), TextColumn("{task.description}"))
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=1, left="")
-        told = ""
-
-        def show(progress: Progress) -> None:
-            nonlocal told
-            left = f"{progress.left_s / 60:.0f} min left" if progress.left_s else ""
-            bar.update(task, total=progress.total, completed=progress.done, description=progress.doing, left=left)
-            if not console.is_terminal and left != told:
-                told = left
-                click.echo(f"[{progress.done} of {progress.total}] {left or 'nothing left'}: {progress.doing}", err=True)
-
-        yield show
+def _show(progress: Progress) -> None:
+    left = f"about {progress.left_s / 60:.0f} min left" if progress.left_s else "nothing left"
+    click.echo(f"[{progress.done} of {progress.total}, {left}] {progress.doing}", err=True)
 
 
 @main.command()

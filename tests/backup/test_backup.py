@@ -25,7 +25,7 @@ def compose(stack: Stack) -> ComposeStack:
 
 def test_what_was_acknowledged_before_the_backup_is_there_after_the_restore(compose: ComposeStack, tmp_path: Path) -> None:
     file = tmp_path / "kit.dump"
-    with Load(compose.url, tmp_path, rate_per_s=10, mix={"writer": 1}) as load:
+    with Load(compose.url, rate_per_s=10, mix={"writer": 1}) as load:
         wait_until(lambda: len(stored_writes(compose)) >= 10, "some writes", timeout_s=60)
         before = set(stored_writes(compose))
         backup(compose, file)

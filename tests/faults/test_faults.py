@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -23,14 +22,14 @@ OPTIONS = Options("faults", [], MIX, "", "", ["gthread"], RATE_PER_S, 2, "Off", 
 
 
 @pytest.fixture
-def strike(stack_factory: StackFactory, tmp_path: Path) -> Inject:
+def strike(stack_factory: StackFactory) -> Inject:
     """Return a function that injects one fault and returns its figures."""
 
     def act(name: str) -> EventFigures:
         stack = stack_factory({"LIMITS": "off", "APP_REPLICAS": "2", "LAB_ENABLED": "0"})
         assert isinstance(stack, ComposeStack)
         fault = FAULTS[name]
-        seen = figures(observe(stack, replace(fault, after_s=min(fault.after_s, AFTER_S)), tmp_path, OPTIONS, "gthread"))
+        seen = figures(observe(stack, replace(fault, after_s=min(fault.after_s, AFTER_S)), OPTIONS, "gthread"))
         assert seen.balance.holds, said(seen)
         assert seen.balance.acknowledged > 0
         return seen

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Browser
 
-from tests.charts import unreadable
 from tools.reliability import report
 from tools.reliability.__main__ import main
 from tools.reliability.judge.figures import OverloadFigures
@@ -90,15 +88,11 @@ def test_who_is_never_refused_has_no_time_of_refusal() -> None:
     assert math.isnan(overload(during=AFTER, began_s=20.0, ended_s=26.0).refused_after_s[0])
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_report_has_the_figures(browser: Browser, tmp_path: Path, width: int) -> None:
+def test_the_report_has_the_figures(tmp_path: Path) -> None:
     html, markdown = report.write("overload", [overload()], tmp_path)
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    page.goto(html.as_uri())
     text = markdown.read_text()
 
-    assert page.locator("svg").count() == 2
-    assert unreadable(page) == []
+    assert html.read_text().count("<svg") == 2
     assert "| gthread | 192 | 9/s | 12/s for 10 s | 8/s | 89 % | 30 status 503 | 10.0 ms, 500 ms | 2.50 s | 1.5 s | 0 |" in text
     assert "0 acknowledged, 0 lost, 0 doubled | 4 % |" in text
     assert "| gthread | 10 → 9 |" in text

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Browser
 
-from tests.charts import unreadable
 from tests.clients import wait_until
 from tools.reliability import report
 from tools.reliability.__main__ import main
@@ -177,14 +175,10 @@ def test_a_soak_that_does_not(changes: dict[str, Any], says: str) -> None:
     assert says in said(record(**changes))
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_report_of_a_soak(browser: Browser, tmp_path: Path, width: int) -> None:
+def test_the_report_of_a_soak(tmp_path: Path) -> None:
     html, markdown = report.write("soak", [record()], tmp_path)
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    page.goto(html.as_uri())
 
-    assert page.locator("svg").count() == page.locator("desc").count() == 3
-    assert unreadable(page) == []
+    assert html.read_text().count("<svg") == html.read_text().count("<desc") == 3
     assert "| gthread | app | 10 | 60.00 | 0.00 | 0.00 to 0.00 | 0.00 | flat |" in markdown.read_text()
     assert "| gthread | gateway | 3 → 3 | 30 → 30 | 9 → 9 | 0 → 0 |" in markdown.read_text()
     assert '\n    {"status": 403, "uri": "/entries"}\n' in markdown.read_text()
@@ -225,10 +219,10 @@ def planted(stack: Stack) -> Iterator[None]:
 
 @pytest.mark.runtimes("compose")
 @pytest.mark.stack_env(LIMITS="off", APP_REPLICAS="2", LAB_ENABLED="0")
-def test_load_and_fresh_workers_leave_nothing_behind(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_and_fresh_workers_leave_nothing_behind(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     def visit() -> LoadResult:
         """Let visitors come until some have signed, and replace all workers meanwhile, as max_requests does one by one."""
-        with Load(stack.url, tmp_path, rate_per_s=RATE_PER_S, mix=soak.MIX) as load:
+        with Load(stack.url, rate_per_s=RATE_PER_S, mix=soak.MIX) as load:
             apps = [unit.id for unit in stack.processes() if unit.service == "app"]
             old = {pid for one in read_stack(stack.name) if one.service == "app" for pid in one.pids[1:]}
             docker("kill", "--signal", "HUP", *apps)

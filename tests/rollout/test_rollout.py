@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import httpx
 import pytest
@@ -94,9 +93,9 @@ def account(site: Site, seen: LoadResult, note: Callable[[str], None]) -> None:
     assert set(failed) <= TOO_SLOW, site.stack.logs("gateway")
 
 
-def test_a_release_and_the_way_back_lose_no_request(site: Site, tmp_path: Path, note: Callable[[str], None]) -> None:
+def test_a_release_and_the_way_back_lose_no_request(site: Site, note: Callable[[str], None]) -> None:
     old, new = site.images(), id_of(site.version("RELEASE=2"))
-    with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load:
+    with Load(site.stack.url, rate_per_s=RATE_PER_S) as load:
         released = site.command("rollout", "--image", site.version("RELEASE=2"), "--at-once", "2", "--ready", "200")
         assert released.returncode == 0, released.stderr
         assert site.images() == [new, new]
@@ -131,9 +130,9 @@ def test_what_starts_comes_after_what_serves(site: Site) -> None:
     ],
     ids=["does not start", "fails its health check"],
 )
-def test_a_bad_release_is_taken_back_and_says_why(site: Site, tmp_path: Path, setting: str, says: str, note: Callable[[str], None]) -> None:
+def test_a_bad_release_is_taken_back_and_says_why(site: Site, setting: str, says: str, note: Callable[[str], None]) -> None:
     before = [unit.id for unit in unit_list(site.stack, "app")]
-    with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load:
+    with Load(site.stack.url, rate_per_s=RATE_PER_S) as load:
         answer = site.command("rollout", "--image", site.version(setting), "--ready", "20", "--no-migrate")
     assert answer.returncode == 1
     assert says in answer.stderr
@@ -144,10 +143,10 @@ def test_a_bad_release_is_taken_back_and_says_why(site: Site, tmp_path: Path, se
 
 
 @pytest.mark.parametrize("moment", ["Starting 1 beside", "Draining"])
-def test_a_release_that_is_interrupted_is_taken_back(site: Site, tmp_path: Path, moment: str, note: Callable[[str], None]) -> None:
+def test_a_release_that_is_interrupted_is_taken_back(site: Site, moment: str, note: Callable[[str], None]) -> None:
     """Ctrl-C reaches `docker` as well: the engine then stops a container of which nobody waits for the end."""
     images, new = site.images(), site.version("RELEASE=4")
-    with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load, site.started("rollout", "--image", new, "--no-migrate") as rollout:
+    with Load(site.stack.url, rate_per_s=RATE_PER_S) as load, site.started("rollout", "--image", new, "--no-migrate") as rollout:
         assert rollout.stdout
         said = next((line for line in rollout.stdout if moment in line), "")
         os.killpg(rollout.pid, signal.SIGTERM)
@@ -165,9 +164,9 @@ def ids(site: Site) -> list[str]:
     return [unit.id for unit in unit_list(site.stack, "app")]
 
 
-def test_scaling_up_and_down_loses_no_request(site: Site, tmp_path: Path, note: Callable[[str], None]) -> None:
+def test_scaling_up_and_down_loses_no_request(site: Site, note: Callable[[str], None]) -> None:
     before = ids(site)
-    with Load(site.stack.url, tmp_path, rate_per_s=RATE_PER_S) as load:
+    with Load(site.stack.url, rate_per_s=RATE_PER_S) as load:
         more = site.command("scale", "app", "4")
         assert more.returncode == 0, more.stderr
         assert re.findall("Starting .* beside [0-9]+", more.stdout) == ["Starting 1 beside 2", "Starting 1 beside 3"]

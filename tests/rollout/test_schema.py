@@ -1,7 +1,6 @@
 """A schema that changes while old and new versions run: what expands costs nothing, what does not suit the old version does."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -32,9 +31,9 @@ def contracted(stack: Stack) -> Iterator[Stack]:
     run_sql(stack, CONTRACT)
 
 
-def change_under_load(stack: Stack, folder: Path, statement: str, undo: str = "") -> LoadResult:
+def change_under_load(stack: Stack, statement: str, undo: str = "") -> LoadResult:
     """Let the present version run through a change of the schema."""
-    with Load(stack.url, folder, rate_per_s=10) as load:
+    with Load(stack.url, rate_per_s=10) as load:
         run_sql(stack, statement)
         done = load.sent_for(3)
         wait_until(done, "the load goes on", timeout_s=60)
@@ -43,10 +42,10 @@ def change_under_load(stack: Stack, folder: Path, statement: str, undo: str = ""
     return load.result()
 
 
-def test_a_new_column_costs_the_old_version_nothing(contracted: Stack, tmp_path: Path) -> None:
+def test_a_new_column_costs_the_old_version_nothing(contracted: Stack) -> None:
     # 503: the database took longer than 1.5 s, as it may on a busy machine. A column that is missed is a 500.
-    assert {request.error for request in change_under_load(contracted, tmp_path, EXPAND).failed} <= {"status 503"}
+    assert {request.error for request in change_under_load(contracted, EXPAND).failed} <= {"status 503"}
 
 
-def test_a_renamed_one_does(stack: Stack, tmp_path: Path) -> None:
-    assert "status 500" in {request.error for request in change_under_load(stack, tmp_path, RENAME, RENAME_BACK).failed}
+def test_a_renamed_one_does(stack: Stack) -> None:
+    assert "status 500" in {request.error for request in change_under_load(stack, RENAME, RENAME_BACK).failed}

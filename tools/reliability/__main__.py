@@ -136,7 +136,7 @@ def _carry_out(options: Options, what: str, lasts_s: float, out: Path | None, ru
     try:
         folder.mkdir(parents=True, exist_ok=True)
         records.read()  # what cannot be read is said before anything is started
-        for record in run(folder, click.echo):
+        for record in run(click.echo):
             records.save(record)
             click.echo(f"    {said(figures(record))}")
         judged = [figures(record) for record in records.read()]
@@ -145,9 +145,6 @@ def _carry_out(options: Options, what: str, lasts_s: float, out: Path | None, ru
     except StackError as error:
         click.echo(f"reliability: {error.message}{f'; {error.hint}' if error.hint else ''}\n{error.details}", err=True)
         sys.exit(error.exit_code)
-    finally:
-        for left in folder.glob("load-*.json"):
-            left.unlink()
     for path in report.write(options.kind, judged, folder):
         click.echo(path)
     if broken := [f"{one.record.worker_class}, {one.record.title}: {said(one)}" for one in judged if not one.kept]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from tools.reliability.measure.event import Event
 from tools.reliability.measure.load import Load
@@ -28,8 +27,8 @@ def _event_s(event: Event) -> float:
     return BEFORE_S + event.lasts_s + event.after_s + AROUND_S + (STACK_S / 2 if event.prepare else 0)
 
 
-def run(options: Options, folder: Path, say: Callable[[str], None]) -> Iterator[Observation]:
-    """Let every event happen to a stack of each class; yields what was seen as it comes. `folder`: for the load's own files."""
+def run(options: Options, say: Callable[[str], None]) -> Iterator[Observation]:
+    """Let every event happen to a stack of each class; yields what was seen as it comes."""
     left_s, number = lasts_s(options), 0
     for worker_class in options.classes:
         with stack_for(options, worker_class) as stack:
@@ -38,11 +37,11 @@ def run(options: Options, folder: Path, say: Callable[[str], None]) -> Iterator[
                 number += 1
                 place = f"{number}/{len(options.classes) * len(options.events)}"
                 say(f"[{place}, about {left_s / 60:.0f} min left] {worker_class}: {event.title} ...")
-                yield observe(stack, event, folder, options, worker_class)
+                yield observe(stack, event, options, worker_class)
                 left_s -= _event_s(event)
 
 
-def observe(stack: ComposeStack, event: Event, folder: Path, options: Options, worker_class: str) -> Observation:
+def observe(stack: ComposeStack, event: Event, options: Options, worker_class: str) -> Observation:
     """Let one event happen under load."""
     if event.prepare:
         event.prepare(stack)
@@ -50,7 +49,7 @@ def observe(stack: ComposeStack, event: Event, folder: Path, options: Options, w
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     visitors = {**options.mix, **(LAB_MIX if event.lab else {})}
     url = stack.url if event.moves_gateway else gateway_address(stack)
-    with Load(url, folder, rate_per_s=options.rate_per_s, mix=visitors, keep_alive=options.kind == "releases") as load:
+    with Load(url, rate_per_s=options.rate_per_s, mix=visitors, keep_alive=options.kind == "releases") as load:
         let_run(BEFORE_S)
         began_s = time.monotonic()
         event.begin(stack)

@@ -106,119 +106,51 @@ def _memory_back(stack: ComposeStack) -> None:
 
 _FILL = "for folder in proxy body; do dd if=/dev/zero of=/run/nginx/$folder/filler bs=1M 2>/dev/null; done; true"
 
-FAULTS: dict[str, Event] = {
-    fault.name: fault
-    for fault in (
-        Event("nothing", "Nothing at all", "no failure: what the load costs by itself", lambda _: None, lasts_s=5),
-        Event(
-            "kill-worker",
-            "A gunicorn worker is killed (-9)",
-            "requests in flight on it",
-            _inside("app", _FIRST_WORKER.format(signal="KILL")),
-        ),
-        Event("kill-container", "An app container's main process is killed (-9)", "requests in flight on it", _main_process("app")),
-        Event(
-            "kill-apps",
-            "All app containers are killed at once",
-            "requests until the first is up again",
-            _main_process("app", every=True),
-            after_s=20,
-        ),
-        Event(
-            "freeze-container",
-            "An app container freezes for 45 s: it accepts and never answers",
-            "requests that were sent to it in the first 5 s, after 35 s",
-            _signals("app", signal.SIGSTOP),
-            _signals("app", signal.SIGCONT),
-            lasts_s=45,  # longer than the gateway waits for an answer, 35 s
-            after_s=15,
-        ),
-        Event(
-            "hang-worker",
-            "A gunicorn worker hangs (gunicorn kills it after its timeout, 30 s)",
-            "requests that were given to it",
-            _inside("app", _FIRST_WORKER.format(signal="STOP")),
-            after_s=45,
-        ),
-        Event(
-            "no-memory",
-            "An app container reaches its memory limit: the kernel kills its workers for 5 s",
-            "requests in flight on them",
-            _no_memory,
-            _memory_back,
-            lasts_s=5,
-            after_s=20,
-        ),
-        Event("restart-database", "The database restarts", "503 for what needs it", _engine("database", "restart"), after_s=20),
-        Event(
-            "database-away",
-            "The database is away for 10 s",
-            "503 for what needs it, nothing else",
-            _engine("database", "stop"),
-            _engine("database", "start"),
-            lasts_s=10,
-            after_s=15,
-        ),
-        Event(
-            "freeze-database",
-            "The database freezes for 10 s",
-            "503 for what needs it, nothing else",
-            _signals("database", signal.SIGSTOP),
-            _signals("database", signal.SIGCONT),
-            lasts_s=10,
-            after_s=15,
-        ),
-        Event(
-            "freeze-downstream",
-            "The service that /lab/wait calls freezes for 15 s: it accepts and never answers",
-            "503 and 504 for what needs it, nothing else",
-            _signals("downstream", signal.SIGSTOP),
-            _signals("downstream", signal.SIGCONT),
-            lasts_s=15,
-            after_s=15,
-            lab=True,
-        ),
-        Event(
-            "kill-downstream",
-            "The service that /lab/wait calls is killed, and started again 10 s later",
-            "503 for what needs it, nothing else",
-            _engine("downstream", "kill"),
-            _engine("downstream", "start"),
-            lasts_s=10,
-            after_s=15,
-            lab=True,
-        ),
-        Event(
-            "full-disk",
-            "nginx's temporary file systems are full for 10 s",
-            "none of these small requests",
-            _inside("gateway", _FILL),
-            _inside("gateway", "rm -f /run/nginx/proxy/filler /run/nginx/body/filler"),
-            lasts_s=10,
-        ),
-        Event(
-            "no-dns",
-            "The gateway's DNS is gone for 10 s",
-            "none: the last addresses stay in use",
-            _dns("--insert"),
-            _dns("--delete"),
-            lasts_s=10,
-        ),
-        Event(
-            "kill-nginx-worker",
-            "An nginx worker is killed (-9)",
-            "requests in flight on it",
-            _inside("gateway", _NGINX_WORKER),
-        ),
-        Event(
-            "power-cut",
-            "Everything is killed at once, and started again 5 s later",
-            "everything until it is up again; every acknowledged write is there",
-            _power_cut,
-            _power_back,
-            lasts_s=5,
-            after_s=30,
-            moves_gateway=True,
-        ),
-    )
-}
+_WORKER, _APP = "requests in flight on it", _main_process("app")
+_NO_DATABASE, _NO_CALL = "503 for what needs it, nothing else", "503 and 504 for what needs it, nothing else"
+_STOPS, _GOES_ON, _NEEDS = signal.SIGSTOP, signal.SIGCONT, "requests that were sent to it in the first 5 s, after 35 s"
+_CALL, _CALLED = "downstream", "The service that /lab/wait calls {} for 10 s or more"
+_UNFILL = "rm -f /run/nginx/proxy/filler /run/nginx/body/filler"
+
+# Name, title, what may fail, begin, end, seconds between, seconds afterwards.
+_LISTED = (
+    Event("nothing", "Nothing at all", "no failure: what the load costs by itself", lambda _: None, lasts_s=5),
+    Event("kill-worker", "A gunicorn worker is killed (-9)", _WORKER, _inside("app", _FIRST_WORKER.format(signal="KILL"))),
+    Event("kill-container", "An app container's main process is killed (-9)", _WORKER, _APP),
+    Event("kill-apps", "All app containers are killed at once", "requests until one is up", _main_process("app", every=True), after_s=20),
+    # 45 s: longer than the gateway waits for an answer, 35 s.
+    Event("freeze-container", "An app container freezes for 45 s", _NEEDS, _signals("app", _STOPS), _signals("app", _GOES_ON), 45, 15),
+    # gunicorn kills it after its timeout, 30 s.
+    Event(
+        "hang-worker", "A gunicorn worker hangs", "requests given to it", _inside("app", _FIRST_WORKER.format(signal="STOP")), after_s=45
+    ),
+    Event(
+        "no-memory", "The kernel kills an app container's workers for 5 s", "requests in flight on them", _no_memory, _memory_back, 5, 20
+    ),
+    Event("restart-database", "The database restarts", _NO_DATABASE, _engine("database", "restart"), after_s=20),
+    Event("database-away", "No database for 10 s", _NO_DATABASE, _engine("database", "stop"), _engine("database", "start"), 10, 15),
+    Event("freeze-database", "The database freezes", _NO_DATABASE, _signals("database", _STOPS), _signals("database", _GOES_ON), 10, 15),
+    Event("freeze-downstream", _CALLED.format("freezes"), _NO_CALL, _signals(_CALL, _STOPS), _signals(_CALL, _GOES_ON), 15, 15, lab=True),
+    Event("kill-downstream", _CALLED.format("dies"), _NO_DATABASE, _engine(_CALL, "kill"), _engine(_CALL, "start"), 10, 15, lab=True),
+    Event(
+        "full-disk",
+        "nginx's temporary file systems are full",
+        "no small request",
+        _inside("gateway", _FILL),
+        _inside("gateway", _UNFILL),
+        10,
+    ),
+    Event("no-dns", "The gateway's DNS is gone for 10 s", "none: addresses stay in use", _dns("--insert"), _dns("--delete"), 10),
+    Event("kill-nginx-worker", "An nginx worker is killed (-9)", _WORKER, _inside("gateway", _NGINX_WORKER)),
+    Event(
+        "power-cut",
+        "Everything is killed at once",
+        "what is sent meanwhile",
+        _power_cut,
+        _power_back,
+        5,
+        30,
+        moves_gateway=True,
+    ),
+)
+FAULTS = {event.name: event for event in _LISTED}

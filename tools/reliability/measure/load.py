@@ -1,7 +1,7 @@
 """The load in a process of its own, so that what the injections cost is not counted as the server's.
 
-`python -m tools.reliability.measure.load` reads its order (JSON) from the first line of stdin, sends until stdin ends, and writes what it
-saw to a file. Times are readings of the monotonic clock, which all processes of a machine share.
+`python -m tools.reliability.measure.load ORDER` (JSON) sends until stdin ends, and then prints what it saw (JSON). Times are readings of
+the monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,59 +24,34 @@ ROOT = Path(__file__).resolve().parents[3]
 _RESULT: TypeAdapter[LoadResult] = TypeAdapter(LoadResult)
 # After the end of the load: longer than the gateway waits for an answer.
 LAST_ANSWER_S = 45.0
+MIX = {"reader": 1.0, "writer": 1.0}  # visitors and their shares, when nothing else is asked for
 
 
 class Load:
-    """An open-model load on `url` while the block runs; afterwards `result()` tells what it saw."""
+    """An open-model load on `url` while the block runs; afterwards `result()` tells what it saw.
 
-    def __init__(
-        self,
-        url: str,
-        folder: Path,
-        *,
-        rate_per_s: float,
-        mix: dict[str, float] | None = None,
-        seed: int = 1,
-        cpus: Sequence[int] = (),
-        keep_alive: bool = False,
-    ) -> None:
-        """`cpus`: processors to run on; empty: any. `keep_alive`: visitors keep their connections from request to request."""
-        self._out = folder / f"load-{time.monotonic_ns()}.json"
-        mix = mix or {"reader": 1, "writer": 1}
-        self._order: dict[str, Any] = {
-            "url": url,
-            "rate_per_s": rate_per_s,
-            "mix": mix,
-            "seed": seed,
-            "cpus": list(cpus),
-            "keep_alive": keep_alive,
-        }
-        self._order["out"] = str(self._out)
-        self._process: subprocess.Popen[str] | None = None
+    `cpus`: processors to run on; empty: any. `keep_alive`: visitors keep their connections from request to request.
+    """
+
+    def __init__(self, url: str, *, rate_per_s: float, mix: Mapping[str, float] = MIX, seed: int = 1, **settings: Any) -> None:
+        self._order = {"url": url, "rate_per_s": rate_per_s, "mix": dict(mix), "seed": seed, "cpus": (), "keep_alive": False, **settings}
         self._result: LoadResult | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tools.reliability.measure.load"]
+        command = [sys.executable, "-m", "tools.reliability.measure.load", json.dumps(self._order)]
         # A session of its own: Ctrl-C is for the one who started the load, and that one ends it.
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        self._process.stdin.write(json.dumps(self._order) + "\n")
-        self._process.stdin.flush()
-        if self._process.stdout.readline().strip() != "sending":
+        if not self._process.stdout or self._process.stdout.readline().strip() != "sending":
             raise RuntimeError("the load did not start; what it said is above")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
-        process = self._process
-        assert process is not None  # noqa: S101 - entered
         if kind is not None:
-            process.kill()
-        process.communicate(timeout=LAST_ANSWER_S + 60)
+            self._process.kill()
+        answer, _ = self._process.communicate(timeout=LAST_ANSWER_S + 60)
         if kind is None:
-            self._result = _RESULT.validate_json(self._out.read_bytes())
-            self._out.unlink()
+            self._result = _RESULT.validate_json(answer)
 
     def sent_for(self, duration_s: float) -> Callable[[], bool]:
         """Return a condition that holds once the load has run for so long from now on."""
@@ -112,8 +87,7 @@ def main() -> None:
             super().answer(name, intended_s, sent_s, ended_s, error, planned=planned)
             self.rows.append(Request(name, round(intended_s, 4), round(ended_s, 4), error or ""))
 
-    orders = FileObjectThread(sys.stdin.fileno(), "rb")
-    order = json.loads(orders.readline())
+    order = json.loads(sys.argv[1])
     if order["cpus"]:
         psutil.Process().cpu_affinity(order["cpus"])
     Strict.keep_alive = order["keep_alive"]
@@ -126,14 +100,14 @@ def main() -> None:
     started_s = time.perf_counter()
     sending = gevent.spawn(arrivals.arrive)
     print("sending", flush=True)
-    orders.read()
+    FileObjectThread(sys.stdin.fileno(), "rb").read()
     stopped_s = time.perf_counter()
     arrivals.until_s = stopped_s
     sending.join()
     arrivals.finish(LAST_ANSWER_S)
     dropped = recorder.recording(stopped_s - started_s).dropped
     result = LoadResult(started_s=started_s, stopped_s=stopped_s, requests=recorder.rows, writes=Writer.ledger, dropped=dropped)
-    Path(order["out"]).write_bytes(_RESULT.dump_json(result))
+    print(_RESULT.dump_json(result).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from loadtest.measure.machine import share_of_all, steal_s
 from tools.reliability.judge.timeline import goodput
@@ -45,22 +44,20 @@ def lasts_s(options: Options, excess: Excess) -> float:
     return len(options.classes) * (STACK_S + 7 * (STEP_S + 4.0) + BEFORE_S + excess.lasts_s + AFTER_S + 15.0)
 
 
-def run(options: Options, excess: Excess, folder: Path, say: Callable[[str], None]) -> Iterator[Overload]:
+def run(options: Options, excess: Excess, say: Callable[[str], None]) -> Iterator[Overload]:
     """Overload a stack of each class; yields what was seen. options.rate_per_s: the first step of the ladder."""
     for worker_class in options.classes:
         say(f"{worker_class}: starting a stack of its own ...")
         with stack_for(options, worker_class) as stack:
             ready(stack)
-            yield _overload(stack, options, excess, worker_class, folder, say)
+            yield _overload(stack, options, excess, worker_class, say)
 
 
-def _overload(  # noqa: PLR0917 - all of it is said once
-    stack: ComposeStack, options: Options, excess: Excess, worker_class: str, folder: Path, say: Callable[[str], None]
-) -> Overload:
+def _overload(stack: ComposeStack, options: Options, excess: Excess, worker_class: str, say: Callable[[str], None]) -> Overload:
     url, cpus = gateway_address(stack), keep_apart(stack)
 
     def load(rate_per_s: float, seed: int = 1) -> Load:
-        return Load(url, folder, rate_per_s=rate_per_s, mix=MIX, seed=seed, cpus=cpus)
+        return Load(url, rate_per_s=rate_per_s, mix=MIX, seed=seed, cpus=cpus)
 
     started_s, stolen_s = time.monotonic(), steal_s()
     ladder = list(_ladder(load, options.rate_per_s, say))

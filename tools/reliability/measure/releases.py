@@ -19,6 +19,7 @@ RECYCLING_S = 40.0
 WORKER_LIVES_S = 20.0
 # For a new container of a bad release to become healthy, which it does not.
 BAD_READY_S = 20.0
+BAD_START, BAD_HEALTH = "PRELOAD_LIBRARIES=no_such_library", "PROBE_TIMEOUT=soon"
 # About what one container takes in a rollout, on a machine that is busy with the load.
 STEP_S = 9.0
 AFTER_S = 4.0
@@ -135,68 +136,44 @@ def _roll_gateway(stack: ComposeStack) -> None:
 
 def releases(rounds: int, count: int, rate_per_s: float) -> dict[str, Event]:
     """Return all releases by name; `rounds` rollouts in a row, with `count` app containers, under so many requests a second."""
-    none = "no request"
-    step_s = STEP_S * count
+    recycling = _with_recycling(rate_per_s)
+    none, nothing, step_s = "no request", lambda _: None, STEP_S * count
+    recycled = f"Workers recycled after {WORKER_LIVES_S:g} s of requests, more or less half (max_requests)"
     listed = (
-        Event("nothing", "Nothing at all", none, lambda _: None, lambda _: None, 5, AFTER_S, promised=True),
-        Event("rollout", f"{rounds} rollouts in a row", none, _roll(rounds), lasts_s=rounds * step_s, after_s=AFTER_S, promised=True),
-        Event("rollback", "A rollback", none, _roll_back, lasts_s=step_s, after_s=AFTER_S, promised=True),
-        Event(
-            "bad-start",
-            "A release that does not start, taken back",
-            none,
-            _bad("PRELOAD_LIBRARIES=no_such_library"),
-            lasts_s=10,
-            after_s=AFTER_S,
-            promised=True,
-        ),
+        Event("nothing", "Nothing at all", none, nothing, nothing, 5, AFTER_S, True),
+        Event("rollout", f"{rounds} rollouts in a row", none, _roll(rounds), None, rounds * step_s, AFTER_S, True),
+        Event("rollback", "A rollback", none, _roll_back, None, step_s, AFTER_S, True),
+        Event("bad-start", "A release that does not start, taken back", none, _bad(BAD_START), None, 10, AFTER_S, True),
         Event(
             "bad-health",
-            "A release that fails its health check, taken back",
+            "A release that is not healthy, taken back",
             none,
-            _bad("PROBE_TIMEOUT=soon"),
-            lasts_s=10 + BAD_READY_S,
-            after_s=AFTER_S,
-            promised=True,
-        ),
-        Event("hup", "SIGHUP to one container after the other", none, _reload, lasts_s=15, after_s=AFTER_S, promised=True),
-        Event(
-            "recycling",
-            f"Workers recycled after {WORKER_LIVES_S:g} s of requests, more or less half (max_requests)",
-            none,
-            lambda _: None,
-            _has_recycled,
-            RECYCLING_S,
+            _bad(BAD_HEALTH),
+            None,
+            10 + BAD_READY_S,
             AFTER_S,
-            promised=True,
-            prepare=_with_recycling(rate_per_s),
-            clear=_without_recycling,
+            True,
         ),
-        Event(
-            "scale",
-            f"Scaled {count} → {2 * count} → {count - 1}",
-            none,
-            _up_and_down,
-            lasts_s=40,
-            after_s=AFTER_S,
-            promised=True,
-            clear=_scale_back,
-        ),
+        Event("hup", "SIGHUP to one container after the other", none, _reload, None, 15, AFTER_S, True),
+        Event("recycling", recycled, none, nothing, _has_recycled, RECYCLING_S, AFTER_S, True, recycling, _without_recycling),
+        Event("scale", f"Scaled {count} → {2 * count} → {count - 1}", none, _up_and_down, None, 40, AFTER_S, True, None, _scale_back),
         Event(
             "compose-up",
-            "docker compose up that recreates all app containers",
-            "requests between the end of the old containers and the start of the new ones",
+            "docker compose up recreates all app containers",
+            "requests between old and new",
             _without_recycling,
-            lasts_s=10,
-            after_s=AFTER_S,
+            None,
+            10,
+            AFTER_S,
         ),
         Event(
             "gateway",
             "make rollout ARGS=gateway",
-            "requests until the new gateway listens",
+            "requests until the new one listens",
             _roll_gateway,
-            lasts_s=10,
-            after_s=AFTER_S,
+            None,
+            10,
+            AFTER_S,
             moves_gateway=True,
         ),
     )

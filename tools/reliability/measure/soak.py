@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tools.reliability.judge.growth import MINUTE_S, held, leaks
 from tools.reliability.measure.event import Event
@@ -58,7 +57,7 @@ def lasts_s(options: Options, minutes: float) -> float:
     return len(options.classes) * (minutes * MINUTE_S + WARM_UP_S + 90.0)
 
 
-def run(options: Options, minutes: float, folder: Path, say: Callable[[str], None]) -> Iterator[Soak]:
+def run(options: Options, minutes: float, say: Callable[[str], None]) -> Iterator[Soak]:
     """Soak a stack of each class; yields what was seen. Ctrl-C ends the run early and keeps what was measured until then."""
     if os.geteuid():
         raise StackError("only root may see what the processes of a container have open", hint="run this as root")
@@ -67,26 +66,24 @@ def run(options: Options, minutes: float, folder: Path, say: Callable[[str], Non
     for worker_class in options.classes:
         say(f"{worker_class}: starting a stack of its own; workers are replaced after about {per_worker} requests ...")
         with stack_for(options, worker_class, recycling) as stack:
-            seen = _soak(stack, options, minutes, worker_class, folder, say)
+            seen = _soak(stack, options, minutes, worker_class, say)
         yield seen
         if seen.interrupted:
             return
 
 
-def _soak(  # noqa: PLR0917 - all of it is said once
-    stack: ComposeStack, options: Options, minutes: float, worker_class: str, folder: Path, say: Callable[[str], None]
-) -> Soak:
+def _soak(stack: ComposeStack, options: Options, minutes: float, worker_class: str, say: Callable[[str], None]) -> Soak:
     ready(stack)
     url = gateway_address(stack)
     images = docker("inspect", "--format", "{{.Image}}", stack.units("app")[0].id), version(stack, "RELEASE=2")
     say(f"    warming up for {WARM_UP_S:g} s, with a first rollout ...")
-    with Load(url, folder, rate_per_s=options.rate_per_s, mix=MIX) as load:
+    with Load(url, rate_per_s=options.rate_per_s, mix=MIX) as load:
         warm = load.sent_for(WARM_UP_S)
         _release(stack, images[1])
         wait_until(warm, WARM_UP_S + 1, "not warm")
     before = at_rest(lambda: held(read_stack(stack.name)))
     seen = Seen(time.monotonic())
-    with Load(url, folder, rate_per_s=options.rate_per_s, mix=MIX, seed=2) as load, sampling(stack.name, seen):
+    with Load(url, rate_per_s=options.rate_per_s, mix=MIX, seed=2) as load, sampling(stack.name, seen):
         try:
             _live(stack, images, minutes * MINUTE_S, seen, say)
         except KeyboardInterrupt:

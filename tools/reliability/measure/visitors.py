@@ -52,13 +52,6 @@ class Strict(FastHttpUser):
         if not self.keep_alive or (self._connection.sock and not is_quiet(self._connection.sock)):
             self._connection.close()
 
-    def send(
-        self, method: str, path: str, name: str, *, status: int = HTTPStatus.OK, body: bytes | None = None, **headers: str
-    ) -> tuple[int, str]:
-        """Send one request and report it; returns (status, error), with status 0 when there was no answer."""
-        answer = self.ask(method, path, name, status=status, body=body, **headers)
-        return answer.status_code, answer.error
-
     def ask(self, method: str, path: str, name: str, *, status: int = HTTPStatus.OK, body: bytes | None = None, **headers: str) -> _Answer:
         """Send one request and report it; the status is 0 when there was no answer."""
         context = self.context()
@@ -96,7 +89,7 @@ class Reader(Strict):
     @task
     def read(self) -> None:
         """GET /api/entries."""
-        self.send("GET", "/api/entries?limit=5", "GET")
+        self.ask("GET", "/api/entries?limit=5", "GET")
 
 
 class Writer(Strict):
@@ -111,7 +104,8 @@ class Writer(Strict):
         key = uuid.uuid4().hex
         body = json.dumps({"name": self.name, "message": key}).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        self.ledger.append(Write(key, *self.send("POST", "/api/entries", "POST", status=HTTPStatus.CREATED, body=body, **headers)))
+        answer = self.ask("POST", "/api/entries", "POST", status=HTTPStatus.CREATED, body=body, **headers)
+        self.ledger.append(Write(key, answer.status_code, answer.error))
 
 
 class Static(Strict):
@@ -120,7 +114,7 @@ class Static(Strict):
     @task
     def read(self) -> None:
         """GET /healthz, answered by a gunicorn worker."""
-        self.send("GET", "/healthz", "GET without database")
+        self.ask("GET", "/healthz", "GET without database")
 
 
 class Caller(Strict):
@@ -129,7 +123,7 @@ class Caller(Strict):
     @task
     def read(self) -> None:
         """GET /lab/wait, which calls the slow service."""
-        self.send("GET", "/lab/wait?ms=50", "GET downstream")
+        self.ask("GET", "/lab/wait?ms=50", "GET downstream")
 
 
 class Guest(Strict):
@@ -145,7 +139,8 @@ class Guest(Strict):
             key = uuid.uuid4().hex
             body = urlencode({"csrf_token": html.unescape(token[1]), "name": Writer.name, "message": key}).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": first.cookie}
-            Writer.ledger.append(Write(key, *self.send("POST", "/entries", "POST form", status=HTTPStatus.SEE_OTHER, body=body, **headers)))
+            answer = self.ask("POST", "/entries", "POST form", status=HTTPStatus.SEE_OTHER, body=body, **headers)
+            Writer.ledger.append(Write(key, answer.status_code, answer.error))
 
 
 KINDS: dict[str, Any] = {"reader": Reader, "writer": Writer, "static": Static, "caller": Caller, "guest": Guest}
