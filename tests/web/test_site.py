@@ -15,7 +15,7 @@ pytestmark = pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="1")
 
 ENTRIES = ["Grüße & <b>not bold</b>", "שלום. Mixed with English.", "W" * 300, "👩‍👩‍👧‍👦"]
 # What each address shows to GET; /entries/1 is the first that was ever signed here.
-PAGES = {"/": 200, "/?after=0000000000000005&page=2": 200, "/entries/1": 200, "/about": 200, "/no-such-page": 404}
+PAGES = {"/": 200, "/?after=0000000000000005&page=2": 200, "/entries/1": 200, "/about": 200, "/lab/page": 200, "/no-such-page": 404}
 # How a client meets nginx's own error page (all statuses have the same file), as (method, target, header fields).
 REFUSED = {
     403: ("GET", f"/?q={quote('<script>alert(1)</script>')}", {}),
