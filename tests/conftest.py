@@ -78,8 +78,8 @@ def pytest_configure() -> None:
     Images get names of this clone, so that its tests replace neither those of a stack in use nor those of another clone.
     """
     clone = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
-    for service in ("app", "gateway", "locust"):
-        os.environ.setdefault(f"{service.upper()}_IMAGE", f"flask-kit-{service}:test-{clone}")
+    for service in ("app", "gateway", "health-checks", "locust"):
+        os.environ.setdefault(f"{service.upper().replace('-', '_')}_IMAGE", f"flask-kit-{service}:test-{clone}")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["KIT_PORTS"] = PORTS[worker]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -159,7 +159,7 @@ class Stacks:
     def __init__(self) -> None:
         self._live: OrderedDict[Key, Stack] = OrderedDict()
         self._count = 0
-        self._built = False
+        self._built: set[Path | None] = set()
 
     def get(self, runtime: str, env: Mapping[str, str] | None = None, overrides: Sequence[Path] = ()) -> Stack:
         """Return a running stack with these settings; it may have served other tests before.
@@ -181,15 +181,16 @@ class Stacks:
         settings = {"GATEWAY_PORT": str(free_ports(1)[0]), **env}
         stack = open_stack(runtime, name=name, env=settings, overrides=overrides, root=ROOT)
         try:
-            # The images do not change while the tests run: the first stack builds them.
-            stack.up(build=runtime == "compose" and not self._built)
+            # The images do not change while the tests run: the first stack builds them, and the first with an overlay that overlay's.
+            images = {None, *overrides} if runtime == "compose" else set()
+            stack.up(build=not images <= self._built)
         except StackError as error:
             stack.down(volumes=True)
             pytest.fail(f"{error.message}; {error.hint}\n{error.details}", pytrace=False)
         except BaseException:
             stack.down(volumes=True)
             raise
-        self._built = self._built or runtime == "compose"
+        self._built |= images
         return stack
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.compose.conftest import ROOT, Ask, Read
 
 TLS = ("compose/tls.yaml",)
+HEALTH_CHECKS = ("compose/health-checks.yaml",)
 LINES = (ROOT / ".env.example").read_text().splitlines()
 DOCUMENTED = {match[1]: match[2] for line in LINES if (match := re.fullmatch(r"#?([A-Z_]+)=(.*)", line))}
 
@@ -28,7 +29,7 @@ def test_each_setting_has_its_sentence() -> None:
     assert alone == []
 
 
-@pytest.mark.parametrize("variants", [(), TLS])
+@pytest.mark.parametrize("variants", [(), TLS, HEALTH_CHECKS])
 def test_every_variable_of_the_compose_file_is_documented(ask: Ask, variants: tuple[str, ...]) -> None:
     used = {line.split()[0] for line in ask("config", "--variables", variants=variants).stdout.splitlines()[1:]}
 
@@ -44,14 +45,15 @@ def test_every_setting_that_passes_from_a_shell_is_documented(read: Read) -> Non
 
 def test_what_is_documented_is_used() -> None:
     sources = "".join(
-        (ROOT / name).read_text() for name in ("docker-compose.yml", "compose/lab.yaml", *TLS, "gunicorn.conf.py", "app/probe.py")
+        (ROOT / name).read_text()
+        for name in ("docker-compose.yml", "compose/lab.yaml", *TLS, *HEALTH_CHECKS, "gunicorn.conf.py", "app/probe.py")
     )
     sources += (ROOT / "app/kit_app/settings.py").read_text().upper()
 
     assert [name for name in DOCUMENTED if name not in sources] == []
 
 
-@pytest.mark.parametrize("variants", [(), TLS])
+@pytest.mark.parametrize("variants", [(), TLS, HEALTH_CHECKS])
 def test_the_defaults_are_those_of_the_compose_file(read: Read, variants: tuple[str, ...]) -> None:
     # The other two read their own defaults: gunicorn.conf.py (below) and nginx/render.
     given = {name: value for name, value in DOCUMENTED.items() if value and not name.startswith(("GUNICORN_", "NGINX_", "WAF_"))}

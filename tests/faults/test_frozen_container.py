@@ -1,10 +1,11 @@
-"""A frozen app container gets no request once the gateway has noticed, and gets them again when it answers (nginx/rotation).
+"""A frozen app container with compose/health-checks.yaml, and without it: whether it gets requests.
 
-The twin, without health checks, and what happens when most are silent: tests/nginx/test_rotation.py.
+Which containers are in rotation in every other case: tests/health_checks.
 """
 
 import itertools
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from tests.clients import wait_until
-from tests.conftest import StackFactory
+from tests.conftest import ROOT, StackFactory
 from tools.reliability.measure.faults import signal_all
 from tools.stack.base import Unit
 from tools.stack.compose import ComposeStack
@@ -21,12 +22,22 @@ from tools.stack.rollout import addresses
 
 pytestmark = pytest.mark.runtimes("compose")
 
+SETTINGS = {"LIMITS": "off", "APP_REPLICAS": "2", "LAB_ENABLED": "0"}
 ROUNDS = itertools.count()
 
 
 @pytest.fixture
-def stack(stack_factory: StackFactory) -> ComposeStack:
-    stack = stack_factory({"LIMITS": "off", "APP_REPLICAS": "2", "LAB_ENABLED": "0"})
+def checked(stack_factory: StackFactory) -> ComposeStack:
+    # A subnet for each test process: they run at the same time.
+    settings = {**SETTINGS, "HEALTH_CHECKS_SUBNET": f"10.85.{os.getpid() % 256}"}
+    stack = stack_factory(settings, [ROOT / "compose/health-checks.yaml"])
+    assert isinstance(stack, ComposeStack)
+    return stack
+
+
+@pytest.fixture
+def unchecked(stack_factory: StackFactory) -> ComposeStack:
+    stack = stack_factory(SETTINGS)
     assert isinstance(stack, ComposeStack)
     return stack
 
@@ -43,7 +54,6 @@ def frozen(unit: Unit) -> Iterator[None]:
 def asked(stack: ComposeStack, requests: int) -> set[str]:
     """Send GET and POST in turn, one after the other; return the addresses of the containers that answered, "" where none did in time."""
     name = f"round-{next(ROUNDS):04}"
-    answered = []
     with httpx.Client(base_url=stack.url, timeout=3) as client:
         for number in range(requests):
             headers = {"X-Request-ID": f"{name}-{number:03}", "Idempotency-Key": f"{name}-{number:03}"}
@@ -52,7 +62,6 @@ def asked(stack: ComposeStack, requests: int) -> set[str]:
                     client.post("/api/entries", json={"name": "Frozen", "message": name}, headers=headers).raise_for_status()
                 else:
                     client.get("/healthz", headers=headers).raise_for_status()
-                answered.append(headers["X-Request-ID"])
             except httpx.HTTPError:
                 return {""}
 
@@ -64,16 +73,29 @@ def asked(stack: ComposeStack, requests: int) -> set[str]:
     return {json.loads(line)["upstream"].split(", ")[-1].rpartition(":")[0] for line in lines()}
 
 
-def noticed(stack: ComposeStack) -> int:
-    return stack.logs("gateway").count("does not answer GET /healthz")
-
-
-def test_a_frozen_container_is_noticed_and_comes_back(stack: ComposeStack) -> None:
-    unit = stack.units("app")[0]
-    before = noticed(stack)
+def is_left_out_and_comes_back(stack: ComposeStack, unit: Unit) -> None:
     with frozen(unit):
-        wait_until(lambda: noticed(stack) > before, "the gateway notices")
-        (other,) = wait_until(lambda: asked(stack, 4) - {""}, "nginx has the new list")
-        assert other not in addresses(unit)
+        (other,) = wait_until(lambda: asked(stack, 4) - {"", *addresses(unit)}, "nginx has the new list")
         assert asked(stack, 20) == {other}
     wait_until(lambda: set(addresses(unit)) & asked(stack, 4), "it is asked again")
+
+
+def test_a_frozen_container_gets_no_request_until_it_answers_again(checked: ComposeStack) -> None:
+    is_left_out_and_comes_back(checked, checked.units("app")[0])
+    assert "does not answer GET /healthz with 200 within 2 s: out of rotation" in checked.logs("health-checks")
+
+
+def test_nginx_finds_the_health_checks_again_when_the_engine_has_restarted_them(checked: ComposeStack) -> None:
+    (checks,) = checked.units("health-checks")
+    before = checked.logs("health-checks").count("is in rotation")
+    checked.exec("health-checks", ["python", "-c", "import os, signal; os.kill(-1, signal.SIGKILL)"])
+    wait_until(lambda: checked.logs("health-checks").count("is in rotation") == before + 2, "they have looked at both containers again")
+
+    assert addresses(checked.units("health-checks")[0]) == addresses(checks)
+    is_left_out_and_comes_back(checked, checked.units("app")[0])
+
+
+def test_without_health_checks_it_is_asked_whenever_nobody_waits_for_it(unchecked: ComposeStack) -> None:
+    """The twin: it is then one of those with the fewest requests in flight."""
+    with frozen(unchecked.units("app")[0]):
+        assert [asked(unchecked, 4) for _ in range(3)] == [{""}] * 3

@@ -3,8 +3,7 @@
 One sync worker in each instance: what a single slow client can hold is then the whole instance, and nothing is hidden
 behind spare threads. LIMITS=off because all clients here have one address: with the limits on, nginx would refuse the
 51st slow connection, and the tests would show that instead of the buffers. MAX_IN_WORK=off because 300 clients begin in
-one moment, and each instance answers them one after the other. HEALTH_CHECKS=off because a probe would be one more
-connection at the only worker, and an instance without a free one would be out of rotation.
+one moment, and each instance answers them one after the other.
 
 The negative twins run the same stack, with the one directive changed that each is about (tests/surgery.py).
 """
@@ -25,7 +24,6 @@ pytestmark = pytest.mark.stack_env(
     LAB_ENABLED="1",
     LIMITS="off",
     MAX_IN_WORK="off",
-    HEALTH_CHECKS="off",
     GUNICORN_WORKER_CLASS="sync",
     WEB_CONCURRENCY="1",
     WAF_CONTENT_TYPES="application/octet-stream",
