@@ -78,7 +78,7 @@ def about() -> str:
 def _times(record: RequestRecord) -> dict[str, object]:
     """Return the whole time and each station's (start, length) on it, in milliseconds; the app's runs until now."""
     bars, at_s = {}, 0.0
-    for name, length_s in (("gateway", record.gateway_s), ("firewall", record.waf_s), ("queue", record.queue_s)):
+    for name, length_s in (("gateway", record.gateway_s), ("firewall" if record.inspected else "queue", record.queue_s)):
         if length_s is not None:
             bars[name] = (at_s * 1000, length_s * 1000)
             at_s += length_s

@@ -32,12 +32,12 @@ def current_record() -> "RequestRecord | None":
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is known of one request. All times are in seconds, None where nobody in front of the app said them."""
+    """What is known of one request. All times are in seconds, None where nothing in front of the app said them."""
 
     request_id: str
     gateway_s: float | None = None
-    waf_s: float | None = None
-    queue_s: float | None = None
+    queue_s: float | None = None  # from the gateway to here
+    inspected: bool = False  # by the firewall, whose time is part of queue_s: nginx reads the clock only between two requests
     database_s: float = 0.0
     database_after_s: float = 0.0  # when it was asked first
     started: float = field(default_factory=time.perf_counter)
@@ -52,10 +52,10 @@ class RequestRecord:
         given_id = environ.get("HTTP_X_REQUEST_ID", "")
         record = cls(given_id if _WELL_FORMED_ID.fullmatch(given_id) else uuid.uuid4().hex)
         record.gateway_s = _seconds(environ.get("HTTP_X_GATEWAY_TIME", ""))
-        record.waf_s = _seconds(environ.get("HTTP_X_WAF_TIME", ""))
+        record.inspected = "HTTP_X_WAF_TIME" in environ
         left_gateway = _seconds(environ.get("HTTP_X_REQUEST_START", "").removeprefix("t="))
-        if left_gateway is not None and (on_the_way_s := time.time() - left_gateway) < _LONGEST_QUEUE_S:
-            record.queue_s = max(0.0, on_the_way_s - (record.waf_s or 0.0))
+        if left_gateway is not None and (queue_s := time.time() - left_gateway) < _LONGEST_QUEUE_S:
+            record.queue_s = max(0.0, queue_s)
         return record
 
     @property
@@ -71,7 +71,7 @@ class RequestRecord:
     def stages(self) -> dict[str, float]:
         """Milliseconds by stage, in the order in which the request met them; a stage that nobody reported is left out."""
         own_s = self.elapsed_s - self.database_s
-        times = {"nginx": self.gateway_s, "waf": self.waf_s, "queue": self.queue_s, "app": own_s, "db": self.database_s}
+        times = {"nginx": self.gateway_s, "queue": self.queue_s, "app": own_s, "db": self.database_s}
         return {name: round(seconds * 1000, 1) for name, seconds in times.items() if seconds is not None}
 
 
