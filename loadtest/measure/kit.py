@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -99,7 +99,8 @@ class KitServer:
         """The status listener's answer; in containers it is published for the load test alone."""
         if self._stack.runtime != "local":
             return f"http://{self._settings['GATEWAY_BIND']}:{self._settings['LOADTEST_STATUS_PORT']}/nginx-health"
-        return next((url for url in _null_urls(self._stack.nginx_config())), None)
+        before, found, _ = self._stack.nginx_config().partition("location = /nginx-health")
+        return f"http://{re.findall(r'listen +([^ ;]+)', before)[-1]}/nginx-health" if found else None
 
     def proof(self) -> dict[str, Any]:
         known = {"gateway_buffers": True, "timeout_s": float(self._settings.get("GUNICORN_TIMEOUT") or GUNICORN_TIMEOUT_S)}
@@ -125,20 +126,16 @@ class KitServer:
         usage: dict[str, list[Usage]] = {}
         for unit in self._units:
             usage.setdefault(unit.service, []).append(usage_of(self._stack, unit))
-        rest = [one.cpu_s for service, all_of in usage.items() if service not in {"app", "gateway"} for one in all_of]
-        return Reading(
-            server=_sum(usage.get("app", [])),
-            gateway=_sum(usage.get("gateway", [])),
-            rest_cpu_s=None if None in rest else sum(value for value in rest if value is not None),
-        )
+        server, gateway = (Usage.total(usage.pop(service, [])) for service in ("app", "gateway"))
+        rest = [one for all_of in usage.values() for one in all_of]
+        return Reading(server, gateway, Usage.total(rest).cpu_s if rest else 0.0)
 
     def fill(self) -> None:
         """Write some entries: an empty guestbook would make a page that nobody has."""
         with httpx.Client(base_url=self.url, timeout=TIMEOUT_S) as client:
             for number in range(ENTRIES):
-                client.post(
-                    "/api/entries", json={"name": f"Guest {number}", "message": "Written before the load test. " * 3}
-                ).raise_for_status()
+                entry = {"name": f"Guest {number}", "message": "Written before the load test. " * 3}
+                client.post("/api/entries", json=entry).raise_for_status()
 
 
 class KitServers:
@@ -151,25 +148,17 @@ class KitServers:
         self._settings = {**ports, **SETTINGS, **(settings or {})}
         self._stack: Stack | None = None
         try:
-            choice = choose(runtime, name=NAME, root=ROOT, settings=read_settings(ROOT, self._settings))
+            self.runtime, self.reason = choose(runtime, name=NAME, root=ROOT, settings=read_settings(ROOT, self._settings))
         except StackError as error:
             raise ServerError(error.message, error.hint, error.exit_code) from None
-        self._runtime, self.reason = choice
-        if self._runtime == "compose":
+        if self.runtime == "compose":
             bind = gateway_address()
             # The names are set whatever a .env has: the generator calls the gateway by its address.
             self._settings |= {"GATEWAY_BIND": bind, "SERVER_NAMES": f"localhost {bind}"}
+        # The generator has the last processor, where there are two: the server is kept off it.
+        self._server_cpus, self.cpus = processors_apart()
         if self.cpus:
             self._settings["LOADTEST_APP_CPUSET"] = ",".join(map(str, self._server_cpus))
-
-    @property
-    def runtime(self) -> str:
-        return self._runtime
-
-    @property
-    def cpus(self) -> Sequence[int]:
-        """The last processor, where there are two: the server is kept off it."""
-        return processors_apart()[1]
 
     def versions(self) -> dict[str, str]:
         return {"gunicorn": metadata.version("gunicorn"), "flask": metadata.version("flask")}
@@ -178,9 +167,8 @@ class KitServers:
     def start(self, candidate: Candidate) -> Iterator[Server]:
         try:
             stack = self._stack or self._up()
-            stack.restart(
-                "app", {**candidate.settings, "GUNICORN_CMD_ARGS": f"{AT_ONCE} {candidate.settings.get('GUNICORN_CMD_ARGS', '')}"}
-            )
+            arguments = f"{AT_ONCE} {candidate.settings.get('GUNICORN_CMD_ARGS', '')}"
+            stack.restart("app", {**candidate.settings, "GUNICORN_CMD_ARGS": arguments})
             self._pin(stack)
             yield KitServer(stack, {**self._settings, **candidate.settings})
         except StackError as error:
@@ -198,18 +186,14 @@ class KitServers:
             self._stack = None
 
     def _up(self) -> Stack:
-        overrides = [OVERRIDE] if self._runtime == "compose" else []
-        stack = open_stack(self._runtime, name=NAME, env=self._settings, overrides=overrides)
+        overrides = [OVERRIDE] if self.runtime == "compose" else []
+        stack = open_stack(self.runtime, name=NAME, env=self._settings, overrides=overrides)
         stack.down(volumes=True)  # what a killed run left
         self._stack = stack
         stack.up()
         if self._settings.get("APP_MODULE", SAMPLE_SITE) == SAMPLE_SITE:
             KitServer(stack, self._settings).fill()
         return stack
-
-    @property
-    def _server_cpus(self) -> list[int]:
-        return processors_apart()[0]
 
     def _pin(self, stack: Stack) -> None:
         """Keep the server under test on processors of its own, so that the generator cannot take its time; containers have a cpuset."""
@@ -246,22 +230,3 @@ def process_usage(pid: int) -> Usage:
         memory += getattr(full, "pss", full.rss)
         number += 1
     return Usage(cpu_s=cpu_s, memory_bytes=memory, processes=number)
-
-
-def _sum(parts: Sequence[Usage]) -> Usage:
-    def total(name: str) -> Any:
-        values = [getattr(part, name) for part in parts]
-        return None if not values or None in values else sum(values)
-
-    return Usage(cpu_s=total("cpu_s"), memory_bytes=total("memory_bytes"), throttled_s=total("throttled_s"), processes=total("processes"))
-
-
-def _null_urls(nginx_config: str) -> Iterator[str]:
-    """Find the listener of the health check in what nginx reads."""
-    listen = ""
-    for line in nginx_config.splitlines():
-        words = line.split("#")[0].strip().rstrip(";").split()
-        if words[:1] == ["listen"]:
-            listen = words[1]
-        if words[:3] == ["location", "=", "/nginx-health"]:
-            yield f"http://{listen}/nginx-health"

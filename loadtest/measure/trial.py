@@ -18,7 +18,7 @@ from loadtest.measure.order import Order, StepOrder
 from loadtest.measure.search import KNOWN_SHARE, KNOWN_STRIDE, Bounds, search
 from loadtest.measure.servers import Reading, Server, ServerError, Servers
 from loadtest.plan import Place
-from loadtest.records.model import Cell, Manifest, Step, Usage, Workload
+from loadtest.records.model import Cell, Manifest, Step, Usage, Workload, difference
 
 # So many visitors without a pause find about what a server can do; the search begins below that.
 PROBE_USERS, PROBE_SHARE, PROBE_S = 32, 0.7, 1.0
@@ -111,7 +111,7 @@ class Trial:
         self._warm = True
         first, last = moments
         wall_s = last.at_s - first.at_s
-        server, gateway = (_used(getattr(first.reading, part), getattr(last.reading, part)) for part in ("server", "gateway"))
+        server, gateway = (getattr(last.reading, part).since(getattr(first.reading, part)) for part in ("server", "gateway"))
         self.steps.append(
             Step(
                 load=load,
@@ -186,23 +186,9 @@ def _ready(bench: Bench, place: Place, attempt: int) -> Iterator[tuple[Trial, di
         yield Trial(bench, workload, server, seed), proof
 
 
-def _used(first: Usage, last: Usage) -> Usage:
-    """Return what was used between two readings; memory and processes are those of the later one."""
-    return Usage(
-        cpu_s=_difference(first.cpu_s, last.cpu_s),
-        memory_bytes=last.memory_bytes,
-        throttled_s=_difference(first.throttled_s, last.throttled_s),
-        processes=last.processes,
-    )
-
-
-def _difference(first: float | None, last: float | None) -> float | None:
-    return None if first is None or last is None else max(last - first, 0.0)
-
-
 def _others(first: _Moment, last: _Moment, wall_s: float, server: Usage, gateway: Usage) -> float | None:
     """Return the cores that neither generator nor server nor its helpers used; None where a part cannot be read."""
-    rest = _difference(first.reading.rest_cpu_s, last.reading.rest_cpu_s)
+    rest = difference(first.reading.rest_cpu_s, last.reading.rest_cpu_s)
     if server.cpu_s is None or gateway.cpu_s is None or rest is None:
         return None
     known_s = server.cpu_s + gateway.cpu_s + rest + last.generator_s - first.generator_s

@@ -6,7 +6,8 @@ A cell says what was seen, never whether it is believed or what it means: that i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, dataclass_transform
 
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -167,6 +168,21 @@ class Usage:
     memory_bytes: int | None = None
     throttled_s: float | None = None
     processes: int | None = None
+
+    def since(self, first: Usage) -> Usage:
+        """Return what was used from `first` to this reading; memory and processes are those of this one."""
+        return replace(self, cpu_s=difference(first.cpu_s, self.cpu_s), throttled_s=difference(first.throttled_s, self.throttled_s))
+
+    @classmethod
+    def total(cls, parts: Sequence[Usage]) -> Usage:
+        """Return the sum of what several containers or processes used; None where one of them could not be read."""
+        columns = {one.name: [getattr(part, one.name) for part in parts] for one in fields(cls)}
+        return cls(**{name: sum(column) if column and None not in column else None for name, column in columns.items()})
+
+
+def difference(first: float | None, last: float | None) -> float | None:
+    """Return how much a counter went up; None where one of the readings is missing."""
+    return None if first is None or last is None else max(last - first, 0.0)
 
 
 @record
