@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -92,6 +93,6 @@ def _of_proof(candidate: Candidate, proof: dict[str, object]) -> Iterator[Note]:
 
 def _timeout(candidate: Candidate, cell: JudgedCell) -> Iterator[Note]:
     timeout_s = cell.cell.proof.get("timeout_s")
-    worst_ms = max((one.p99_ms for one in cell.steps), default=0.0)
+    worst_ms = max((one.p99_ms for one in cell.steps if math.isfinite(one.p99_ms)), default=0.0)
     if timeout_s and worst_ms > timeout_s * 1e3:
         yield Note(NoteKind.TIMEOUT, candidate.name, (worst_ms / 1e3, timeout_s))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from loadtest.records.store import Store
+from loadtest.records.store import RunError, Store
 from loadtest.report import make_report
 from tests.charts import unreadable
 from tests.loadtest.synthetic import cell, manifest, run, step, stored
@@ -21,6 +22,7 @@ from tests.loadtest.synthetic import cell, manifest, run, step, stored
 ALL = ("sync", "gthread", "gevent", "tornado")
 WORKLOADS = ("json", "page", "wait", "mixed", "cpu", "write", "upload", "stream", "slow-clients", "journey", "hello")
 TRUTH = {(work, name): 40.0 for work in ("wait", "stream") for name in ("sync", "tornado")} | {("wait", "gthread"): 240.0}
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 LARGEST = 500_000  # bytes: it is sent by mail
 FILES = ("report.html", "report.md", "summary.json", "overview.svg")
 VOID = {"meta", "link", "br", "img"}
@@ -177,3 +179,19 @@ def test_text_over_text_is_found(page: Page) -> None:
     page.set_content("<svg role=img viewBox='0 0 300 50' width=300><text x=0 y=20>begin</text><text x=9 y=20>end</text></svg>")
 
     assert len(unreadable(page)) == 1
+
+
+@pytest.mark.parametrize("run_", sorted(path.parent.name for path in RESULTS.glob("*/cells")))
+def test_the_committed_runs_say_what_their_cells_do(tmp_path: Path, run_: str) -> None:
+    shutil.copytree(RESULTS / run_, tmp_path / run_)
+    make_report(Store(tmp_path / run_))
+
+    for name in ("report.md", "summary.json", "overview.svg"):
+        assert (tmp_path / run_ / name).read_text() == (RESULTS / run_ / name).read_text()
+
+
+def test_a_run_without_cells_says_what_is_left(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / "quick-seed-22", tmp_path / "run")
+
+    with pytest.raises(RunError, match="has no cells any more"):
+        make_report(Store(tmp_path / "run"))

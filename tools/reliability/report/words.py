@@ -46,7 +46,7 @@ def said(one: EventFigures) -> str:
 
 def _event(one: EventFigures) -> list[str]:
     last_s = one.effect.last_failure_s
-    when = "" if last_s is None else f" (the last was sent {moment(last_s, 'begin')}, {last_failure(one)})"
+    when = "" if last_s is None else f" (the last was sent {moment(last_s, 'start')}, {last_failure(one)})"
     return [f"{one.failed:,} of {one.effect.requests:,} requests failed{when}"]
 
 
