@@ -21,7 +21,7 @@ EDITS = [
     Edit(
         "templates/60-site.conf.template",
         r"^    location / \{",
-        r"    location = /closed { return 503; }\n    location = /forbidden { deny all; }\n\g<0>",
+        r"    location = /closed { return 503; }\n    location = /forbidden { deny all; }\n    location = /untyped { return 415; }\n\g<0>",
     ),
 ]
 BURST = 40
@@ -37,7 +37,7 @@ CAUSES = {
     405: "TRACE / HTTP/1.1",
     413: "POST / HTTP/1.1\r\nContent-Length: 10485761",
     414: f"GET /{'x' * 8200} HTTP/1.1",
-    415: "POST / HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx",
+    415: "GET /untyped HTTP/1.1",
     416: "GET /static/app.css HTTP/1.1\r\nRange: bytes=900-901",
     431: f"GET / HTTP/1.1\r\nX-Long: {'x' * 8200}",
     500: f"POST /upload HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {BODY}\r\n\r\n{'x' * BODY}",
