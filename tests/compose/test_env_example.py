@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import subprocess
 from collections.abc import Mapping
 
 import pytest
@@ -12,6 +13,8 @@ TLS = ("compose/tls.yaml",)
 HEALTH_CHECKS = ("compose/health-checks.yaml",)
 LINES = (ROOT / ".env.example").read_text().splitlines()
 DOCUMENTED = {match[1]: match[2] for line in LINES if (match := re.fullmatch(r"#?([A-Z_]+)=(.*)", line))}
+
+OF_GATEWAY = re.findall(r"(?m)^export ([A-Z_]+)=", (ROOT / "nginx/docker-entrypoint.d/10-defaults.envsh").read_text())
 
 
 def test_everything_is_commented_out() -> None:
@@ -55,10 +58,21 @@ def test_what_is_documented_is_used() -> None:
 
 @pytest.mark.parametrize("variants", [(), TLS, HEALTH_CHECKS])
 def test_the_defaults_are_those_of_the_compose_file(read: Read, variants: tuple[str, ...]) -> None:
-    # The other two read their own defaults: gunicorn.conf.py (below) and nginx/render.
-    given = {name: value for name, value in DOCUMENTED.items() if value and not name.startswith(("GUNICORN_", "NGINX_", "WAF_"))}
+    # Those of gunicorn.conf.py and of the gateway stand there (below).
+    others = ("GUNICORN_", "NGINX_", "WAF_", *OF_GATEWAY)
+    given = {name: value for name, value in DOCUMENTED.items() if value and not name.startswith(others)}
 
     assert read(env=given, variants=variants) == read(variants=variants)
+
+
+def test_the_defaults_of_the_gateway_are_those_of_its_image() -> None:
+    command = 'unset "$@"; . nginx/docker-entrypoint.d/10-defaults.envsh; env'
+    printed = subprocess.run(["sh", "-c", command, "sh", *OF_GATEWAY], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    defaults = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+    documented = {name: value for name, value in DOCUMENTED.items() if name in OF_GATEWAY}
+
+    assert {name: defaults[name] for name in documented} == documented
+    assert {name for name in OF_GATEWAY if not name.startswith("NGINX_")} - documented.keys() == {"LISTENERS"}  # chosen by overlays
 
 
 def test_the_defaults_of_gunicorn_are_those_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 One sync worker in each instance: what a single slow client can hold is then the whole instance, and nothing is hidden
 behind spare threads. LIMITS=off because all clients here have one address: with the limits on, nginx would refuse the
-51st slow connection, and the tests would show that instead of the buffers. MAX_IN_WORK=off because 300 clients begin in
+51st slow connection, and the tests would show that instead of the buffers. MAX_IN_FLIGHT=0 because 300 clients begin in
 one moment, and each instance answers them one after the other.
 
 The negative twins run the same stack, with the one directive changed that each is about (tests/surgery.py).
@@ -23,7 +23,7 @@ from tools.stack import Stack
 pytestmark = pytest.mark.stack_env(
     LAB_ENABLED="1",
     LIMITS="off",
-    MAX_IN_WORK="off",
+    MAX_IN_FLIGHT="0",
     GUNICORN_WORKER_CLASS="sync",
     WEB_CONCURRENCY="1",
     WAF_CONTENT_TYPES="application/octet-stream",
