@@ -111,7 +111,7 @@ def _firewall(read: Nginx, name: str) -> Waf | Missing:
 def _certificate(box: Inspected) -> Certificate | Missing:
     """As the gateway itself finds it: with its user, and in a volume too."""
     name = _name(box)
-    return certificate.ask(["docker", "exec", name, "/opt/gateway/certificate"], certificate.chosen(_environment(box)), Origin(name))
+    return certificate.ask(["docker", "exec", name, "certificate"], certificate.chosen(_environment(box)), Origin(name))
 
 
 def _configuration(name: str) -> str:
