@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from flask import Flask
 from flask_static_digest import FlaskStaticDigest
-from kit_flask import logs, record, sessions
-from kit_flask.proxy import TrustedProxy
 
 from kit_app import api, database, entries, health, pages, problems, security
 from kit_app.settings import SettingsError, load_settings
+from kit_flask import logs, record, sessions
+from kit_flask.proxy import TrustedProxy
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:

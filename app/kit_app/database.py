@@ -9,11 +9,11 @@ from typing import Any
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from kit_flask.deadline import DEADLINE_S, Connection
 from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase
 
 from kit_app.settings import Settings
+from kit_flask.deadline import DEADLINE_S, Connection
 
 _logger = logging.getLogger(__name__)
 # A pool has a connection for each thread, up to here. More are greenlets, which share a few, as gevent's 1000 would exhaust

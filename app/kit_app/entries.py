@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Flask
-from kit_flask.sessions import session_scope
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -14,6 +13,7 @@ from werkzeug.routing import BaseConverter, ValidationError
 
 from kit_app.models import Entry, IdempotencyKey
 from kit_app.schemas import MAX_ID, NewEntry
+from kit_flask.sessions import session_scope
 
 
 @dataclass(frozen=True, slots=True)

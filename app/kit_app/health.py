@@ -1,6 +1,7 @@
 """Whether this process is alive, and whether it can do its work."""
 
 from flask import Blueprint
+
 from kit_flask.sessions import ping
 
 bp = Blueprint("health", __name__)

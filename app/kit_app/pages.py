@@ -6,11 +6,11 @@ from typing import Annotated
 
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from kit_flask.record import RequestRecord, current_record
 from pydantic import BaseModel, Field
 
 from kit_app import entries
 from kit_app.schemas import CURSOR_PATTERN, MESSAGE_LENGTH, NAME_LENGTH, InvalidInputError, NewEntry, validate
+from kit_flask.record import RequestRecord, current_record
 
 bp = Blueprint("pages", __name__)
 

@@ -5,11 +5,11 @@ from http import HTTPStatus
 
 from flask import Flask, Response, render_template, request
 from flask.typing import ResponseReturnValue
-from kit_flask.record import current_record
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, NotFound, ServiceUnavailable
 
 from kit_app.schemas import InvalidInputError, Problem
+from kit_flask.record import current_record
 
 _logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ def init_app(app: Flask, settings: "Settings") -> None:
     """Open the laboratory."""
     # Here, not above: the downstream service needs no application.
     from kit_app.security import csrf
-
     from kit_lab import context, lifecycle, process, wait, work
 
     wait.init_app(app, settings)

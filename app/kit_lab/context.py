@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from typing import Annotated
 
 from flask import Blueprint, current_app, g, request, session
-from kit_app.schemas import validate
 from pydantic import BaseModel, Field
 
+from kit_app.schemas import validate
 from kit_lab.process import describe_process
 from kit_lab.wait import call_downstream, has_downstream
 

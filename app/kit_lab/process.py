@@ -10,6 +10,7 @@ from functools import cache
 import psycopg.waiting
 from flask import Blueprint, request
 from greenlet import getcurrent
+
 from kit_app.database import db
 
 bp = Blueprint("lab_process", __name__)

@@ -9,13 +9,14 @@ from typing import Annotated
 
 import urllib3
 from flask import Blueprint, Flask, abort, current_app, request
+from pydantic import BaseModel, Field, HttpUrl, TypeAdapter, ValidationError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from werkzeug.exceptions import ServiceUnavailable
+
 from kit_app.problems import RETRY_AFTER_S
 from kit_app.schemas import validate
 from kit_app.settings import Settings, SettingsError
 from kit_flask.breaker import Breaker
-from pydantic import BaseModel, Field, HttpUrl, TypeAdapter, ValidationError
-from urllib3.exceptions import HTTPError, ReadTimeoutError
-from werkzeug.exceptions import ServiceUnavailable
 
 bp = Blueprint("lab_wait", __name__)
 

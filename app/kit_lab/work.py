@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from flask import Blueprint, Response, render_template, request
+from pydantic import BaseModel, Field
+
 from kit_app import entries
 from kit_app.schemas import validate
-from pydantic import BaseModel, Field
 
 bp = Blueprint("lab_work", __name__, template_folder="templates")
 

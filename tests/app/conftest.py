@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+
 from kit_app import create_app
 from kit_app.database import db
 from kit_flask.sessions import PROBE
-
 from tests.app.postgres import Cluster, cluster
 from tests.app.server import SECRET, Server, gunicorn
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from kit_flask.breaker import GRACE_S, Breaker
 
 

@@ -11,13 +11,13 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import inspect, text
+
 from kit_app.database import db
 from kit_flask import sessions
 from kit_flask.breaker import Breaker
 from kit_flask.deadline import BREAKER_OPEN, DEADLINE_S
 from kit_flask.sessions import BREAKER, session_scope
-from sqlalchemy import inspect, text
-
 from tests.app.conftest import MakeApp, site
 from tests.app.postgres import Cluster
 from tests.app.server import ROOT, environment

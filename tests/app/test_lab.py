@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from flask.testing import FlaskClient
-from kit_lab import wait
 
+from kit_lab import wait
 from tests.app.conftest import MakeApp, Serve
 from tests.app.server import ROOT, environment
 from tests.clients import wait_until

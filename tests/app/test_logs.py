@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import json
 from flask.testing import FlaskClient
+
 from kit_flask.logs import init_app
 
 FORGED = '{"level": "INFO", "message": "request", "path": "/forged"}'

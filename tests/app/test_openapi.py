@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from kit_app.openapi import document
-from kit_app.schemas import NewEntry
 from pydantic import ValidationError
 
+from kit_app.openapi import document
+from kit_app.schemas import NewEntry
 from tests.app.conftest import MakeApp, Serve
 from tests.app.server import ROOT, environment
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from kit_app import create_app
 from kit_app.settings import SettingsError, load_settings
-
 from tests.app.conftest import MakeApp
 from tests.app.server import ROOT, SECRET, environment, gunicorn_command
 

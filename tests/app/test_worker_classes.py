@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from kit_flask.deadline import BREAKER_OPEN
 
+from kit_flask.deadline import BREAKER_OPEN
 from tests.app.conftest import Serve, new_database, site
 from tests.app.postgres import Cluster
 from tests.app.server import Server, gunicorn

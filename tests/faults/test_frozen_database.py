@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from kit_flask.deadline import BREAKER_OPEN
 
+from kit_flask.deadline import BREAKER_OPEN
 from tests.conftest import StackFactory
 from tools.reliability.measure.faults import FAULTS
 from tools.stack import Stack
