@@ -76,16 +76,18 @@ def about() -> str:
 
 
 def _times(record: RequestRecord) -> dict[str, object]:
-    """Return the whole time and each station's (start, length) on it, in milliseconds; the app's runs until now."""
-    bars, at_s = {}, 0.0
-    for name, length_s in (("gateway", record.gateway_s), ("firewall" if record.inspected else "queue", record.queue_s)):
-        if length_s is not None:
-            bars[name] = (at_s * 1000, length_s * 1000)
-            at_s += length_s
-    app_s = record.elapsed_s
-    bars["flask"] = (at_s * 1000, app_s * 1000)
-    bars["database"] = ((at_s + record.database_after_s) * 1000, record.database_s * 1000)
-    return {"bars": bars, "total_ms": (at_s + app_s) * 1000}
+    """Return the whole time and each station's (start, length) on it, in milliseconds; the app's runs until now.
+
+    The stations in `shared` have one time together: nginx reads the clock when an event begins, so it can say when a request left
+    the gateway, and not when its inspection ended.
+    """
+    shared = [*(["firewall"] if record.inspected else []), "queue", "gunicorn"]
+    gateway_s, queue_s, app_s = record.gateway_s or 0.0, record.queue_s or 0.0, record.elapsed_s
+    spans = {"flask": (gateway_s + queue_s, app_s), "database": (gateway_s + queue_s + record.database_after_s, record.database_s)}
+    spans |= {"gateway": (0.0, gateway_s)} if record.gateway_s is not None else {}
+    spans |= dict.fromkeys(shared, (gateway_s, queue_s)) if record.queue_s is not None else {}
+    bars = {name: (start_s * 1000, length_s * 1000) for name, (start_s, length_s) in spans.items()}
+    return {"bars": bars, "shared": shared, "total_ms": (gateway_s + queue_s + app_s) * 1000}
 
 
 @bp.get("/robots.txt")
