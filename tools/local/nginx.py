@@ -55,17 +55,16 @@ class Nginx(NamedTuple):
     @classmethod
     def ask(cls, *command: str) -> "Nginx":
         """Ask a program, such as "nginx", or with more words before it one in a container."""
-        run = subprocess.run([*command, "-V"], capture_output=True, text=True, check=True)
-        folder = _word(r"--modules-path=(\S+)", run.stderr)
-        listed = subprocess.run([*command[:-1], "ls", folder], capture_output=True, text=True, check=False)
-        versions = (_word(rf"{name}([0-9.]+)", run.stderr) for name in ("nginx/", "OpenSSL "))
-        numbers = [tuple(int(number) for number in text.split(".") if number) for text in versions]
-        return cls(numbers[0], numbers[1], frozenset(listed.stdout.split()), folder)
+        said = subprocess.run([*command, "-V"], capture_output=True, text=True, check=True).stderr
+        nginx, openssl, modules = (
+            re.findall(pattern, said) for pattern in (r"nginx/([\d.]+)", r"OpenSSL ([\d.]+)", r"--modules-path=(\S+)")
+        )
+        listed = subprocess.run([*command[:-1], "ls", *modules], capture_output=True, text=True, check=False).stdout
+        return cls(_numbers(nginx[0]), _numbers(openssl[0]), frozenset(listed.split()), modules[0])
 
 
-def _word(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    return found[1] if found else ""
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
 
 
 def write(
@@ -143,48 +142,31 @@ BROTLI = ("ngx_http_brotli_filter_module.so", "ngx_http_brotli_static_module.so"
 IMAGE = Nginx((1, 30, 6), (3, 5), frozenset(BROTLI), "/usr/lib/nginx/modules")
 
 
-class _Since(NamedTuple):
-    version: tuple[int, ...]
-    edit: Edit
-    lost: str = ""  # nothing: the edit says the same in the old words
-
-
+# (first version that knows it, files, what is written, what instead, what is lost: "" where the old words say the same)
 SINCE = (
-    _Since((1, 25, 1), Edit("listeners/*/*.conf", r"^(listen .* ssl)(.*);$", r"\1 http2\2;")),
-    _Since((1, 25, 1), Edit("listeners/*/*.conf", r"^http2 on;$", "")),
-    _Since((1, 27, 3), Edit("templates/upstream/*", r"^ *resolver .*\n", "")),
-    _Since(
-        (1, 27, 3),
-        Edit("templates/upstream/*", r"^( *server .*?) resolve\b", r"\1"),
-        "resolve: a name among the servers is looked up once, at start; when its address changes nginx must be restarted",
-    ),
-    _Since(
+    ((1, 25, 1), "listeners/*/*.conf", r"^(listen .* ssl)(.*);$", r"\1 http2\2;", ""),
+    ((1, 25, 1), "listeners/*/*.conf", r"^http2 on;$", "", ""),
+    ((1, 27, 3), "templates/upstream/*", r"^ *resolver .*\n", "", ""),
+    ((1, 27, 3), "templates/upstream/*", r"^( *server .*?) resolve\b", r"\1", "resolve: a name is looked up once, at start"),
+    (
         (1, 27, 4),
-        Edit("**/*.conf", r"^ *keepalive_min_timeout .*", ""),
-        "keepalive_min_timeout: a client whose idle connection closes as it sends sees a reset and must repeat",
+        "**/*.conf",
+        r"^ *keepalive_min_timeout .*",
+        "",
+        "keepalive_min_timeout: an idle connection may close as the client sends",
     ),
-    _Since((1, 29, 7), Edit("templates/upstream/*", r"^( *)(keepalive_timeout .*)", r"\1keepalive 32;\n\1\2")),
-    _Since(
-        (1, 29, 7),
-        Edit(
-            "snippets/proxy-headers.conf", r"^(proxy_set_header Host .*)", r'proxy_http_version 1.1;\nproxy_set_header Connection "";\n\1'
-        ),
-    ),
-    _Since(
-        (1, 29, 8),
-        Edit("**/*.template", r"^ *max_headers .*", ""),
-        "max_headers: any number of header lines within 32 KiB passes; only gunicorn (limit_request_fields) refuses too many",
-    ),
+    ((1, 29, 7), "templates/upstream/*", r"^( *)(keepalive_timeout .*)", r"\1keepalive 32;\n\1\2", ""),
+    ((1, 29, 7), "snippets/*", r"^(proxy_set_header Host .*)", r'proxy_http_version 1.1;\nproxy_set_header Connection "";\n\1', ""),
+    ((1, 29, 8), "**/*.*", r"^ *max_headers .*", "", "max_headers: only gunicorn refuses too many header lines (limit_request_fields)"),
 )
 
 
 def _fit(dest: Path, nginx: Nginx) -> list[str]:
-    """Take out what this nginx does not know. In a container the modules are loaded as there, on this machine by their files."""
-    said = ".".join(map(str, nginx.version))
+    """Take out what this nginx does not know; load the modules that it has."""
     notes = []
-    for since, edit, lost in SINCE:
-        if nginx.version < since and _apply(dest, edit, optional=True) and lost:
-            notes.append(f"left out (nginx {said}, needs {'.'.join(map(str, since))}): {lost}")
+    for since, files, pattern, replacement, lost in SINCE:
+        if nginx.version < since and _apply(dest, Edit(files, pattern, replacement), optional=True) and lost:
+            notes.append(f"left out (nginx {_dots(nginx.version)}, needs {_dots(since)}): {lost}")
     if nginx.openssl < (3, 5):
         _apply(dest, Edit("listeners/tls/*.conf", r"\?X25519MLKEM768:", ""), optional=True)
     if not nginx.modules.issuperset(BROTLI) and (dest / "conf.d" / "36-brotli.conf").exists():
@@ -193,6 +175,10 @@ def _fit(dest: Path, nginx: Nginx) -> list[str]:
     loaded = "".join(f'load_module "{nginx.modules_folder}/{name}";\n' for name in BROTLI if name in nginx.modules)
     _apply(dest, Edit("nginx.conf", r"^include /etc/nginx/modules-enabled/.*\n", loaded), optional=True)
     return notes
+
+
+def _dots(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 # --- Files
