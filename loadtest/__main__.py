@@ -14,7 +14,7 @@ import click
 from loadtest.judge.answers import RunAnswers, answer_run
 from loadtest.judge.difference import difference, obstacles
 from loadtest.judge.steps import JudgedCell
-from loadtest.measure.generation import GeneratorError, Generators
+from loadtest.measure.generation import GeneratorError, GeneratorProcess
 from loadtest.measure.kit import KitServers, check_app
 from loadtest.measure.machine import fingerprint
 from loadtest.measure.runner import Progress, calibrate, run as run_plan
@@ -62,7 +62,6 @@ def _names(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--blocks", type=click.IntRange(min=1), help="How often everything is measured. Default: the profile's.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same order and the same arrivals.")
 @click.option("--runtime", type=click.Choice(["auto", "compose", "local"]), default="auto", show_default=True)
-@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Generator processes.")
 @click.option("--app", help="Another application than the sample site: package.module:app.")
 @click.option("--scenario", type=click.Path(path_type=Path), help="A locustfile of your own instead of the workloads.")
 @click.option("--from-access-log", type=click.Path(path_type=Path), help="The gateway's access log: its GET requests are the workload.")
@@ -89,10 +88,10 @@ def run(**options: Any) -> None:
 
 def _begin(folder: Path, manifest: Manifest, servers: KitServers) -> None:
     require_empty(folder)
-    with closing(servers), Generators(manifest.processes) as generators:
-        calibration = calibrate(servers, manifest, generators, click.echo)
+    with closing(servers), GeneratorProcess() as generator:
+        calibration = calibrate(servers, manifest, generator, click.echo)
         store = Store.create(folder, replace(manifest, calibration=calibration))
-        _measure(store, Bench(store.manifest(), servers, generators))
+        _measure(store, Bench(store.manifest(), servers, generator))
 
 
 def _go_on(store: Store) -> None:
@@ -101,8 +100,8 @@ def _go_on(store: Store) -> None:
     here = fingerprint(manifest.machine.runtime)
     if (here.cpu_model, here.cpus) != (manifest.machine.cpu_model, manifest.machine.cpus):
         raise RunError(f"{store.folder} was begun on another machine ({manifest.machine.cpu_model})", "begin a new run here", 2)
-    with closing(KitServers(manifest.machine.runtime, manifest.settings)) as servers, Generators(manifest.processes) as generators:
-        _measure(store, Bench(manifest, servers, generators))
+    with closing(KitServers(manifest.machine.runtime, manifest.settings)) as servers, GeneratorProcess() as generator:
+        _measure(store, Bench(manifest, servers, generator))
 
 
 def _measure(store: Store, bench: Bench) -> None:

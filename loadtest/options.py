@@ -16,7 +16,7 @@ import click
 from loadtest.access_log import read_access_log
 from loadtest.catalogue import choose, load_candidates, load_workloads
 from loadtest.judge.inference import CONFIDENCE
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.machine import fingerprint
 from loadtest.measure.order import Order
 from loadtest.measure.servers import Servers
@@ -31,7 +31,7 @@ RATES = (0.5, 0.7, 0.9, 1.2)
 OWN_SLO_MS = 200.0
 # What stands before ARGS in the command that asks the same again, and what stands in it.
 VARIABLES = ("profile", "runtime", "app", "scenario")
-OPTIONS = ("seed", "candidates", "workloads", "slo", "blocks", "from_access_log", "processes")
+OPTIONS = ("seed", "candidates", "workloads", "slo", "blocks", "from_access_log")
 
 
 def runtime_of(options: dict[str, Any]) -> str:
@@ -84,8 +84,8 @@ def _replayed(log: Path) -> Workload:
 def _own_workload(scenario: Path, title: str) -> Workload:
     """Make a workload of a locustfile; a generator looks at it and refuses what does not serve, before anything is started."""
     users = ((str(scenario), "*", 1.0),)
-    with Generators() as generators:
-        generators.visit(Order(url="http://127.0.0.1:9", mix=users))
+    with GeneratorProcess() as generator:
+        generator.visit(Order(url="http://127.0.0.1:9", mix=users))
     return Workload(name="own", title=title, question="Which server is best for this work?", users=users, judged=ALL, slo_ms=OWN_SLO_MS)
 
 
@@ -95,10 +95,10 @@ def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], worklo
     seed = options["seed"] if options["seed"] is not None else secrets.randbelow(100_000)
     now = datetime.now(UTC)
     return Manifest(
-        run=f"{now:%Y%m%d-%H%M%S}-{profile.name}-{seed}",
+        run=f"{now:%Y%m%d-%H%M%S}-{options['profile']}-{seed}",
         created=now.isoformat(timespec="seconds"),
         command=command_of({**options, "seed": seed, "runtime": servers.runtime}),
-        profile=profile.name,
+        profile=options["profile"],
         gives_verdict=profile.gives_verdict,
         seed=seed,
         blocks=blocks,
@@ -108,7 +108,6 @@ def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], worklo
         rates=RATES,
         pace=replace(profile.pace, rate_blocks=min(profile.pace.rate_blocks, blocks)),
         settings=settings_of(options),
-        processes=options["processes"],
         candidates=tuple(candidates),
         workloads=tuple(workloads),
         limits=Limits(),
@@ -120,12 +119,8 @@ def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], worklo
 def command_of(options: dict[str, Any]) -> str:
     """Return the command that asks the same again."""
     variables = [f"{name.upper()}={shlex.quote(str(options[name]))}" for name in VARIABLES if options[name]]
-    words = [word for name in OPTIONS if _asked(name, options[name]) for word in (f"--{name.replace('_', '-')}", _text(options[name]))]
+    words = [word for name in OPTIONS if options[name] not in {None, ()} for word in (f"--{name.replace('_', '-')}", _text(options[name]))]
     return " ".join(["make loadtest", *variables, f"ARGS={shlex.quote(shlex.join(words))}"])
-
-
-def _asked(name: str, value: Any) -> bool:
-    return value not in {None, ()} and (name, value) != ("processes", 1)
 
 
 def _text(value: Any) -> str:

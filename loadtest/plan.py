@@ -11,7 +11,7 @@ from loadtest.records.model import Candidate, Kind, Manifest, Pace, Workload
 # Until a candidate is ready and proved, about, by runtime: new processes need less than new containers.
 START_S: Mapping[str, float] = {"local": 3.0, "compose": 3.5}
 FIRST_START_S: Mapping[str, float] = {"local": 15.0, "compose": 60.0}
-# Of each step beside its measured time: the word to several generators, the last answers, the record.
+# Of each step beside its measured time: the last answers, the record.
 STEP_OVERHEAD_S = 0.5
 
 
@@ -19,48 +19,21 @@ STEP_OVERHEAD_S = 0.5
 class Profile:
     """How thorough a run is. `workloads`: empty: all."""
 
-    name: str
     gives_verdict: bool
     blocks: int
     pace: Pace
     workloads: tuple[str, ...]
 
 
+_SMOKE = Pace(step_s=0.5, warm_up_s=0.5, warm_up_at_most_s=0.5, between_s=0.3, steps=3, known_steps=3, rate_blocks=1)
+_QUICK = Pace(step_s=1.0, warm_up_s=0.5, warm_up_at_most_s=1.0, between_s=0.25, steps=4, known_steps=3, rate_blocks=1)
+_FULL = Pace(step_s=6.0, warm_up_s=2.0, warm_up_at_most_s=8.0, between_s=0.5, steps=5, known_steps=3, rate_blocks=3)
 # quick: more blocks of shorter steps tell more than few long ones, because each run is one sample; five is where the
 # interval of so many pairs stops being hopeless (with three it is four times as wide).
 PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            "smoke",
-            gives_verdict=False,
-            blocks=1,
-            pace=Pace(step_s=0.5, warm_up_s=0.5, warm_up_at_most_s=0.5, between_s=0.3, steps=3, known_steps=3, rate_blocks=1),
-            workloads=("json", "wait"),
-        ),
-        Profile(
-            "quick",
-            gives_verdict=True,
-            blocks=5,
-            pace=Pace(step_s=1.0, warm_up_s=0.5, warm_up_at_most_s=1.0, between_s=0.25, steps=4, known_steps=3, rate_blocks=1),
-            workloads=("json", "page", "wait", "mixed"),
-        ),
-        Profile(
-            "full",
-            gives_verdict=True,
-            blocks=8,
-            pace=Pace(
-                step_s=6.0,
-                warm_up_s=2.0,
-                warm_up_at_most_s=8.0,
-                between_s=0.5,
-                steps=5,
-                known_steps=3,
-                rate_blocks=3,
-            ),
-            workloads=(),
-        ),
-    )
+    "smoke": Profile(False, 1, _SMOKE, ("json", "wait")),
+    "quick": Profile(True, 5, _QUICK, ("json", "page", "wait", "mixed")),
+    "full": Profile(True, 8, _FULL, ()),
 }
 
 

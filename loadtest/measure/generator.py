@@ -1,10 +1,8 @@
 """One process that makes load: `python -m loadtest.measure.generator`, told what to do on stdin, answers on stdout.
 
-In, one JSON object per line: an Order whenever another server or other visitors are meant, then for each stretch of load
-a StepOrder, and {"measure_from_s": T} when it has settled; the end of stdin ends the process. Out, one per line: "ready"
-for each Order, and for each step "settled", "measuring", "measured", "done" with the recording; or "refused" with the
-reason. Times are readings of the monotonic clock, which all processes of a machine share. Several generators make one load:
-each takes its part of the rate, and all measure the same stretch of time.
+In, one JSON object per line: an Order whenever another server or other visitors are meant, then a StepOrder for each stretch of load;
+the end of stdin ends the process. Out, one per line: "ready" for each Order, and for each step "measuring", "measured", and "done" with
+what was seen; or "refused" with the reason. Times are readings of the monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 import psutil
@@ -27,7 +25,7 @@ from pydantic import RootModel, TypeAdapter
 
 from loadtest.measure.closed_model import ClosedModel
 from loadtest.measure.open_model import OpenModelUser, VisitorPool, choices_of, listen
-from loadtest.measure.order import Done, Order, StepOrder
+from loadtest.measure.order import Generated, Order, StepOrder
 from loadtest.measure.recorder import Recorder
 from loadtest.scenarios import load_users
 
@@ -37,14 +35,7 @@ SETTLED_SHARE = 0.05
 # … or by less than this: a busy timer moves medians below a millisecond by more than 5 %.
 SETTLED_MS = 0.3
 SAMPLE_S = 0.02
-# The order to measure comes when the slowest of several generators has settled; an abandoned one must not run on.
-ORDER_TIMEOUT_S = 120
-
-
-class Orders(Protocol):
-    """Where the orders come from; reading a line lets the other greenlets run."""
-
-    def readline(self) -> bytes: ...
+LEAD_S = 0.1  # from the end of the warm-up until it is measured: what was late by then is over
 
 
 def say(event: str, **facts: Any) -> None:
@@ -73,13 +64,12 @@ class Generator:
         gc.unfreeze()
         gc.collect()
 
-    def step(self, step: StepOrder, orders: Orders) -> None:
-        """Warm up, wait for the word, measure, and report."""
+    def step(self, step: StepOrder) -> None:
+        """Warm up, measure, and report."""
         source, recorder = self._source(step), self._recorder
         load = gevent.spawn(source.arrive)
-        say("settled", **_warm_up(step, recorder))
-        with gevent.Timeout(ORDER_TIMEOUT_S):
-            start_s = float(json.loads(orders.readline())["measure_from_s"])
+        settled, warm_up_s = _warm_up(step, recorder)
+        start_s = time.perf_counter() + LEAD_S
         # Before the moment comes: an arrival that is due at it must find the recorder ready.
         recorder.start(start_s)
         source.until_s = start_s + step.measure_s
@@ -91,12 +81,21 @@ class Generator:
         in_flight = list(_watch(source))
         cpu_s = _cpu_s() - cpu_s
         load.join(timeout=1)
-        load.kill()  # so far behind that it must not reach into the next step; who was not let in is missed (loadtest/run/gates.py)
+        load.kill()  # so far behind that it must not reach into the next step; who was not let in is missed (judge/gates.py)
         say("measured")
         source.finish(step.patience_s)
-        mean = sum(in_flight) / max(len(in_flight), 1)
-        memory_bytes = psutil.Process().memory_info().rss
-        say("done", **RootModel(Done(recorder.recording(step.measure_s), cpu_s, mean, memory_bytes, source.start_s)).model_dump())
+        seen = Generated(
+            recording=recorder.recording(step.measure_s),
+            settled=settled,
+            warm_up_s=warm_up_s,
+            from_s=start_s,
+            until_s=source.until_s,
+            cpu_share=cpu_s / step.measure_s,
+            in_flight_mean=sum(in_flight) / max(len(in_flight), 1),
+            memory_bytes=psutil.Process().memory_info().rss,
+            schedule_start_s=source.start_s,
+        )
+        say("done", **RootModel(seen).model_dump())
 
     def _source(self, step: StepOrder) -> OpenModelUser | ClosedModel:
         if not step.rate_per_s:
@@ -115,8 +114,8 @@ def _stay(url: str, part: tuple[str, str, float]) -> ClosedModel:
     return pool
 
 
-def _warm_up(order: StepOrder, recorder: Recorder) -> dict[str, Any]:
-    """Let the load run until its medians no longer move, or as long as the order allows."""
+def _warm_up(order: StepOrder, recorder: Recorder) -> tuple[bool, float]:
+    """Let the load run until its medians no longer move, or as long as the order allows; return whether they did, and how long."""
     start_s = time.perf_counter()
     medians_ms: list[float] = []
     while True:
@@ -126,7 +125,7 @@ def _warm_up(order: StepOrder, recorder: Recorder) -> dict[str, Any]:
         passed_s = time.perf_counter() - start_s
         settled = has_settled(medians_ms)
         if (settled and passed_s >= order.warm_up_s) or passed_s >= order.warm_up_at_most_s:
-            return {"settled": settled, "warm_up_s": passed_s, "medians_ms": medians_ms}
+            return settled, passed_s
 
 
 def has_settled(medians_ms: list[float]) -> bool:
@@ -172,7 +171,7 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536, hard))
-    orders: Orders = FileObjectThread(sys.stdin.fileno(), "rb")
+    orders = FileObjectThread(sys.stdin.fileno(), "rb")
     generator: Generator | None = None
     while line := orders.readline().decode():
         with _refusals():
@@ -184,7 +183,7 @@ def main() -> None:
                 continue
             step = TypeAdapter(StepOrder).validate_json(line)
         if generator:
-            generator.step(step, orders)
+            generator.step(step)
 
 
 if __name__ == "__main__":

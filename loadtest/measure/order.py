@@ -11,7 +11,7 @@ Mix = tuple[tuple[str, str, float], ...]  # (locustfile, "" for the kit's own; u
 
 @dataclass(frozen=True)
 class Order:
-    """Whom to visit, and who visits: said once to each generator process.
+    """Whom to visit, and who visits: said once for a server.
 
     `background`: visitors who are there all the time and are not measured; their third part is their number.
     `cpus`: processors to run on; empty: any.
@@ -43,11 +43,18 @@ class StepOrder:
 
 
 @dataclass(frozen=True)
-class Done:
-    """What one generator process saw. cpu_s: of its own. schedule_start_s: moment 0 of its arrivals, of the monotonic clock."""
+class Generated:
+    """What the generator saw in a stretch of time, and how it fared itself.
+
+    cpu_share: of one core. from_s, until_s, schedule_start_s (moment 0 of the arrivals): readings of the monotonic clock.
+    """
 
     recording: Recording
-    cpu_s: float
+    settled: bool
+    warm_up_s: float
+    from_s: float
+    until_s: float
+    cpu_share: float
     in_flight_mean: float
     memory_bytes: int
     schedule_start_s: float

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from loadtest.judge.answers import latest
 from loadtest.judge.gates import fewest_due
 from loadtest.judge.steps import JudgedCell, judge_cells
-from loadtest.measure.generation import GeneratorError, Generators
+from loadtest.measure.generation import GeneratorError, GeneratorProcess
 from loadtest.measure.order import Order, StepOrder
 from loadtest.measure.servers import Servers
 from loadtest.measure.trial import WINDOW_S, Bench, Known, measure_cell
@@ -68,17 +68,17 @@ def _known(manifest: Manifest, place: Place, cells: Sequence[JudgedCell]) -> Kno
 
 
 def calibrate(
-    servers: Servers, manifest: Manifest, generators: Generators, say: Say, rates: Sequence[float] = CALIBRATION_RATES
+    servers: Servers, manifest: Manifest, generator: GeneratorProcess, say: Say, rates: Sequence[float] = CALIBRATION_RATES
 ) -> tuple[Calibration, ...]:
     """Measure the generator itself, against the gateway's own answer: what it shows there, no server can be blamed for."""
     with servers.start(manifest.candidates[0]) as server:
         if server.null_url is None:
             say("The gateway has no answer of its own here: what the generator adds is not known.")
             return ()
-        generators.visit(Order(url=server.null_url, mix=(("", "Null", 1.0),), cpus=tuple(servers.cpus)))
+        generator.visit(Order(url=server.null_url, mix=(("", "Null", 1.0),), cpus=tuple(servers.cpus)))
         entries: list[Calibration] = []
         for rate in rates:
-            entry = _calibration(generators, rate, manifest.pace)
+            entry = _calibration(generator, rate, manifest.pace)
             if entry is None:
                 say(f"The generator cannot make {rate:g} requests/s here.")
                 break
@@ -86,7 +86,7 @@ def calibrate(
         return tuple(entries)
 
 
-def _calibration(generators: Generators, rate_per_s: float, pace: Pace) -> Calibration | None:
+def _calibration(generator: GeneratorProcess, rate_per_s: float, pace: Pace) -> Calibration | None:
     order = StepOrder(
         rate_per_s=rate_per_s,
         warm_up_s=pace.warm_up_s,
@@ -94,7 +94,7 @@ def _calibration(generators: Generators, rate_per_s: float, pace: Pace) -> Calib
         window_s=min(WINDOW_S, pace.between_s),
         measure_s=pace.step_s,
     )
-    seen = generators.step(order)
+    seen = generator.step(order)
     latency = seen.recording.all.latency
     if not latency.count and seen.recording.errors:
         raise GeneratorError(f"the gateway's own answer failed: {', '.join(seen.recording.errors)}")

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from loadtest.judge.steps import JudgedStep
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.machine import share_of_all, steal_s
 from loadtest.measure.order import Order, StepOrder
 from loadtest.measure.search import KNOWN_SHARE, KNOWN_STRIDE, Bounds, search
@@ -33,7 +33,7 @@ class Bench:
 
     manifest: Manifest
     servers: Servers
-    generators: Generators
+    generator: GeneratorProcess
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Trial:
     """One candidate under one workload, started and ready."""
 
     def __init__(self, bench: Bench, workload: Workload, server: Server, seed: int) -> None:
-        self._bench, self._workload, self._server, self._generators = bench, workload, server, bench.generators
+        self._bench, self._workload, self._server, self._generator = bench, workload, server, bench.generator
         self._seed, self._warm = seed, False
         self.steps: list[Step] = []
 
     def probe(self) -> float:
         """Return about how much the server can do (per second)."""
-        seen = self._generators.step(
+        seen = self._generator.step(
             replace(self._order(), users=PROBE_USERS, measure_s=min(self._bench.manifest.pace.step_s, PROBE_S))
         ).recording
         self._warm = True
@@ -107,7 +107,7 @@ class Trial:
 
     def _record(self, order: StepOrder, load: float | None) -> None:
         moments: list[_Moment] = []
-        seen = self._generators.step(order, lambda _: moments.append(self._moment()))
+        seen = self._generator.step(order, lambda _: moments.append(self._moment()))
         self._warm = True
         first, last = moments
         wall_s = last.at_s - first.at_s
@@ -133,7 +133,7 @@ class Trial:
         times = psutil.cpu_times()
         busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "steal", 0.0)
         busy_s -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # already in user and nice
-        own_s = sum(_cpu_s(pid) for pid in self._generators.pids)
+        own_s = _cpu_s(self._generator.pid)
         return _Moment(self._server.read(), steal_s(), busy_s, own_s, time.monotonic())
 
 
@@ -181,7 +181,7 @@ def _ready(bench: Bench, place: Place, attempt: int) -> Iterator[tuple[Trial, di
                     "look at its settings in candidates.toml",
                 )
         order = Order(url=server.url, mix=workload.users, background=workload.background, cpus=tuple(bench.servers.cpus))
-        bench.generators.visit(order)
+        bench.generator.visit(order)
         # The same moments of arrival for all candidates of a block: one source of difference less.
         yield Trial(bench, workload, server, seed), proof
 

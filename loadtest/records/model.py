@@ -133,7 +133,7 @@ class Pace:
 class Manifest:
     """What was decided before the run. `rates`: shares of the weakest candidate's knee at which all are compared.
 
-    `settings`: environment of every server, below the candidates' own. `processes`: of the generator.
+    `settings`: environment of every server, below the candidates' own.
     """
 
     format: int = FORMAT
@@ -151,7 +151,6 @@ class Manifest:
     rates: tuple[float, ...]
     pace: Pace
     settings: dict[str, str] = field(default_factory=dict)
-    processes: int = 1
     candidates: tuple[Candidate, ...]
     workloads: tuple[Workload, ...]
     limits: Limits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Self
@@ -25,7 +24,7 @@ class Series:
 
     @classmethod
     def merged(cls, parts: Sequence[Series]) -> Self:
-        """Put together requests of several names, or of several generators."""
+        """Put together requests of several names."""
         return cls(*(Histogram.merged(getattr(part, name) for part in parts) for name in ("latency", "service", "failed")))
 
 
@@ -53,17 +52,3 @@ class Recording:
     def of(self, name: str) -> Series:
         """Return the requests of a name; empty when there was none."""
         return self.all if name == ALL else self.series.get(name, Series())
-
-    @classmethod
-    def merged(cls, parts: Sequence[Recording]) -> Self:
-        """Put together what several generators saw at the same time."""
-        names = sorted({name for part in parts for name in part.series})
-        return cls(
-            duration_s=max(part.duration_s for part in parts),
-            offered=sum(part.offered for part in parts),
-            dropped=sum(part.dropped for part in parts),
-            unfinished=sum(part.unfinished for part in parts),
-            slip=Histogram.merged(part.slip for part in parts),
-            series={name: Series.merged([part.series[name] for part in parts if name in part.series]) for name in names},
-            errors=dict(sum((Counter(part.errors) for part in parts), Counter())),
-        )

@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.order import Order, StepOrder
 from loadtest.records.histogram import Histogram
 from tests.clients import Session
@@ -56,7 +56,7 @@ def on_processors_of_its_own(stack: Stack) -> list[int]:
 class Visitors:
     """The others: an open model, whose latency counts from the moment when each request was due."""
 
-    def __init__(self, generators: Generators) -> None:
+    def __init__(self, generators: GeneratorProcess) -> None:
         self._generators = generators
         self._steps = 0
 
@@ -79,7 +79,7 @@ def test_how_much_the_others_notice(stack: Stack, note: Callable[[str], None]) -
     clients = on_processors_of_its_own(stack)
     beside_s = FLOOD / PER_S - 2 * WARM_UP_S  # the flood begins before them and ends after them
     rounds: list[tuple[Histogram, Histogram]] = []
-    with Generators() as generators:
+    with GeneratorProcess() as generators:
         visitors = Visitors(generators.visit(Order(url=url, mix=(VISITORS,), cpus=tuple(clients))))
         visitors.come(2)
         for _ in range(ROUNDS):

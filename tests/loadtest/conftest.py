@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 
 
 @pytest.fixture(scope="module")
-def generators() -> Iterator[Generators]:
+def generators() -> Iterator[GeneratorProcess]:
     """A generator process that waits for an order."""
-    with Generators() as generators:
+    with GeneratorProcess() as generators:
         yield generators

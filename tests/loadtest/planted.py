@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from loadtest.judge.steps import JudgedCell
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.kit import process_usage
 from loadtest.measure.runner import Progress, run
 from loadtest.measure.servers import Reading, Server, ServerError
@@ -26,6 +26,7 @@ from tests.loadtest.synthetic import manifest
 
 HERE = Path(__file__).parent
 Disbelieved = list[tuple[JudgedCell, bool]]  # the second: it is measured again
+Measured = tuple[Store, list[Progress], Disbelieved]
 VISITORS = str(HERE / "visitors.py")
 # Other tests share this machine: what it does is no part of these, what the generator does is.
 TOLERANT = Limits(steal_share=1.0, others_cpu_share=99.0, slip_share_of_slo=5.0, generator_cpu_share=5.0, gateway_cpu_share=99.0)
@@ -105,7 +106,9 @@ def plan(candidates: Sequence[Candidate], work: Workload | None = None, blocks: 
     )
 
 
-def measure(folder: Path, servers: PlantedServers, made: Manifest, generators: Generators) -> tuple[Store, list[Progress], Disbelieved]:
+def measure(
+    folder: Path, servers: PlantedServers, made: Manifest, generators: GeneratorProcess
+) -> tuple[Store, list[Progress], Disbelieved]:
     """Run a plan, or what is left of it; returns its files, its progress and what it did not believe."""
     store = Store(folder) if folder.exists() else Store.create(folder, made)
     progress: list[Progress] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.access_log import MOST_PATHS, read_access_log
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.order import Order
 from loadtest.records.store import RunError
 
@@ -27,7 +27,7 @@ def test_the_mix_has_the_shares_of_the_log(tmp_path: Path) -> None:
     mix = read_access_log(written(tmp_path, *[line("/")] * 9, *compose, line("/cart", "POST"), line("/x", status=500), "hello"))
     scenario = tmp_path / "made.py"
     scenario.write_text(mix.locustfile())
-    with Generators() as generators:  # takes it as a scenario, or raises
+    with GeneratorProcess() as generators:  # takes it as a scenario, or raises
         generators.visit(Order(url="http://127.0.0.1:9", mix=((str(scenario), "*", 1.0),)))
 
     assert mix.paths == {"/": 9, "/shop?page=2": 3}

@@ -105,7 +105,7 @@ def test_the_plan_starts_nothing(tmp_path: Path) -> None:
 
 def test_the_command_in_a_report_asks_the_same_again() -> None:
     options: dict[str, Any] = dict.fromkeys((*VARIABLES, *OPTIONS)) | {"profile": "quick", "runtime": "local", "workloads": ()}
-    options |= {"seed": 1, "blocks": 1, "processes": 1, "slo": 50.0, "candidates": ("sync", "gevent")}
+    options |= {"seed": 1, "blocks": 1, "slo": 50.0, "candidates": ("sync", "gevent")}
 
     assert command_of(options) == ("make loadtest PROFILE=quick RUNTIME=local ARGS='--seed 1 --candidates sync,gevent --slo 50 --blocks 1'")
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from loadtest.catalogue import load_candidates
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.kit import KitServers
 from loadtest.measure.order import Order, StepOrder
 from loadtest.records.model import Limits
@@ -56,7 +56,7 @@ def test_the_open_model_keeps_up_with_locusts_own_loop(note: Callable[[str], Non
     slips_ms: list[float] = []
     cpu_shares: list[float] = []
     try:
-        with servers.start(candidate) as server, Generators() as generators:
+        with servers.start(candidate) as server, GeneratorProcess() as generators:
             assert server.null_url
             generators.visit(Order(url=server.null_url, mix=(("", "Null", 1.0),), cpus=tuple(servers.cpus)))
             for _ in range(ROUNDS):

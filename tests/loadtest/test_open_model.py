@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from loadtest.measure.generation import Generated, GeneratorError, Generators
-from loadtest.measure.order import Mix, Order, StepOrder
+from loadtest.measure.generation import GeneratorError, GeneratorProcess
+from loadtest.measure.order import Generated, Mix, Order, StepOrder
 from loadtest.measure.schedule import poisson_arrivals
 from tests.loadtest.servers import NEVER, STALL_S, running
 
@@ -33,7 +33,7 @@ def quick_server() -> Iterator[str]:
         yield url
 
 
-def load(generators: Generators, url: str, user: str = "Visitor", **changes: object) -> Generated:
+def load(generators: GeneratorProcess, url: str, user: str = "Visitor", **changes: object) -> Generated:
     """Measure for five seconds at 200/s, or as `changes` say."""
     settings: dict[str, object] = {
         "rate_per_s": float(RATE_PER_S),
@@ -49,7 +49,7 @@ def load(generators: Generators, url: str, user: str = "Visitor", **changes: obj
 
 def due_moments_s(generated: Generated) -> np.ndarray:
     """The schedule, as readings of the monotonic clock: worked out again from the seed, without asking the generator."""
-    start_s = generated.schedule_starts_s[0]
+    start_s = generated.schedule_start_s
     arrivals = takewhile(lambda arrival: start_s + arrival.offset_s < generated.until_s, poisson_arrivals(RATE_PER_S, seed=1))
     due_s = start_s + np.array([arrival.offset_s for arrival in arrivals])
     return due_s[due_s >= generated.from_s]
@@ -60,7 +60,7 @@ def p99_ms(waits_s: np.ndarray) -> float:
 
 
 @pytest.mark.timeout(120)
-def test_a_stall_of_two_seconds_reads_as_the_schedule_says(generators: Generators) -> None:
+def test_a_stall_of_two_seconds_reads_as_the_schedule_says(generators: GeneratorProcess) -> None:
     with running(STALL_AT) as url:
         generated = load(generators, url, "DueVisitor")
         record = httpx.get(f"{url}/record").json()
@@ -100,7 +100,7 @@ def test_locusts_constant_throughput_does_not_see_that_stall(tmp_path: Path) -> 
     assert np.quantile(times_ms, 0.99) < STALL_S * 1000 / 2
 
 
-def test_every_arrival_is_accounted_for(quick_server: str, generators: Generators) -> None:
+def test_every_arrival_is_accounted_for(quick_server: str, generators: GeneratorProcess) -> None:
     recording = load(generators, quick_server, measure_s=2.0).recording
 
     assert recording.offered == recording.all.latency.count + recording.dropped
@@ -108,7 +108,7 @@ def test_every_arrival_is_accounted_for(quick_server: str, generators: Generator
     assert recording.offered == pytest.approx(2 * RATE_PER_S, abs=4 * (2 * RATE_PER_S) ** 0.5)
 
 
-def test_arrivals_beyond_the_bound_are_dropped_and_counted(generators: Generators) -> None:
+def test_arrivals_beyond_the_bound_are_dropped_and_counted(generators: GeneratorProcess) -> None:
     with running(STALL_AT) as url:
         recording = load(generators, url, max_in_flight=50, measure_s=5.0).recording
 
@@ -116,7 +116,7 @@ def test_arrivals_beyond_the_bound_are_dropped_and_counted(generators: Generator
     assert recording.offered == recording.all.latency.count + recording.dropped
 
 
-def test_requests_without_an_answer_at_the_end_are_failures(generators: Generators) -> None:
+def test_requests_without_an_answer_at_the_end_are_failures(generators: GeneratorProcess) -> None:
     with running(RATE_PER_S * 3) as url:
         recording = load(generators, url, measure_s=3.0, patience_s=0.0).recording
 
@@ -154,14 +154,7 @@ def test_who_is_sent_home_before_the_first_turn_is_counted() -> None:
     assert answer.stdout.strip() == "2 1 {'no answer at the end': 1, 'Caller sent no request': 1}"
 
 
-def test_several_generators_share_the_rate(quick_server: str) -> None:
-    with Generators(2) as two:
-        recording = load(two, quick_server, measure_s=2.0).recording
-
-    assert recording.offered == pytest.approx(2 * RATE_PER_S, abs=4 * (2 * RATE_PER_S) ** 0.5)
-
-
-def test_a_second_request_counts_from_its_send(quick_server: str, generators: Generators) -> None:
+def test_a_second_request_counts_from_its_send(quick_server: str, generators: GeneratorProcess) -> None:
     recording = load(generators, quick_server, "ThoughtfulVisitor", measure_s=1.0).recording
 
     assert recording.series["first"].latency.count == recording.series["second"].latency.count == recording.offered
@@ -169,19 +162,19 @@ def test_a_second_request_counts_from_its_send(quick_server: str, generators: Ge
 
 
 @pytest.mark.parametrize("fault", ["BrokenVisitor raised RuntimeError: not today", "ImpatientVisitor raised Timeout: 0.01 seconds"])
-def test_a_fault_of_the_scenario_is_counted(quick_server: str, generators: Generators, fault: str) -> None:
+def test_a_fault_of_the_scenario_is_counted(quick_server: str, generators: GeneratorProcess, fault: str) -> None:
     recording = load(generators, quick_server, fault.partition(" ")[0], measure_s=1.0).recording
 
     assert recording.errors[fault] == recording.offered
 
 
-def test_a_server_that_is_away_gives_errors_by_kind(free_port: int, generators: Generators) -> None:
+def test_a_server_that_is_away_gives_errors_by_kind(free_port: int, generators: GeneratorProcess) -> None:
     recording = load(generators, f"http://127.0.0.1:{free_port}", measure_s=1.0).recording
 
     assert {"refused": recording.offered} == recording.errors
 
 
-def test_a_wrong_body_is_an_error(quick_server: str, generators: Generators) -> None:
+def test_a_wrong_body_is_an_error(quick_server: str, generators: GeneratorProcess) -> None:
     recording = load(generators, quick_server + "/record?", measure_s=1.0).recording
 
     assert {"wrong answer: body": recording.offered} == recording.errors
@@ -196,7 +189,7 @@ def test_a_wrong_body_is_an_error(quick_server: str, generators: Generators) -> 
     ],
 )
 def test_a_wrong_scenario_is_refused_in_one_line(mix: Mix, reason: str) -> None:
-    with Generators() as refusing, pytest.raises(GeneratorError, match=reason):
+    with GeneratorProcess() as refusing, pytest.raises(GeneratorError, match=reason):
         refusing.visit(Order(url="http://127.0.0.1:1", mix=mix))
 
 
@@ -213,18 +206,18 @@ def test_a_locustfile_that_does_not_serve_is_refused_in_one_line(tmp_path: Path,
     locustfile = tmp_path / "locustfile.py"
     locustfile.write_text(source)
 
-    with Generators() as refusing, pytest.raises(GeneratorError, match=reason):
+    with GeneratorProcess() as refusing, pytest.raises(GeneratorError, match=reason):
         refusing.visit(Order(url="http://127.0.0.1:1", mix=((str(locustfile), "*", 1.0),)))
 
 
-def test_the_closed_model_goes_as_fast_as_the_server(quick_server: str, generators: Generators) -> None:
+def test_the_closed_model_goes_as_fast_as_the_server(quick_server: str, generators: GeneratorProcess) -> None:
     recording = load(generators, quick_server, rate_per_s=0.0, users=2, measure_s=1.0).recording
 
     assert recording.errors == {}
     assert recording.all.latency.count == recording.offered > 100
 
 
-def test_a_generator_makes_several_steps(quick_server: str, generators: Generators) -> None:
+def test_a_generator_makes_several_steps(quick_server: str, generators: GeneratorProcess) -> None:
     generators.visit(Order(url=quick_server, mix=((VISITORS, "Visitor", 1.0),)))
     slow, fast = (
         generators.step(StepOrder(rate_per_s=rate, warm_up_s=0.2, warm_up_at_most_s=0.2, window_s=0.1, measure_s=2.0)).recording
@@ -236,7 +229,7 @@ def test_a_generator_makes_several_steps(quick_server: str, generators: Generato
     assert fast.offered == fast.all.latency.count == pytest.approx(400, abs=80)
 
 
-def test_background_visitors_are_there_and_not_counted(quick_server: str, generators: Generators) -> None:
+def test_background_visitors_are_there_and_not_counted(quick_server: str, generators: GeneratorProcess) -> None:
     order = Order(url=quick_server, mix=((VISITORS, "Visitor", 1.0),), background=((VISITORS, "ThoughtfulVisitor", 2.0),))
     step = StepOrder(rate_per_s=20.0, warm_up_s=0.2, warm_up_at_most_s=0.2, window_s=0.1, measure_s=1.0)
     recording = generators.visit(order).step(step).recording

@@ -9,7 +9,7 @@ import pytest
 from loadtest.judge.answers import answer_run
 from loadtest.judge.gates import Gate
 from loadtest.judge.steps import judge_cells
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.runner import calibrate
 from loadtest.measure.search import Bounds, search
 from loadtest.measure.servers import ServerError
@@ -24,7 +24,7 @@ from tests.loadtest.synthetic import manifest
 TWO = (candidate("quick", 4), candidate("slow", 20))
 
 
-def test_a_run_measures_all_places_and_judges_them(tmp_path: Path, generators: Generators) -> None:
+def test_a_run_measures_all_places_and_judges_them(tmp_path: Path, generators: GeneratorProcess) -> None:
     made = plan(TWO, blocks=3)
     servers = PlantedServers()
     store, progress, told = measure(tmp_path / "run", servers, made, generators)
@@ -42,7 +42,7 @@ def test_a_run_measures_all_places_and_judges_them(tmp_path: Path, generators: G
     assert all(path.is_file() for path in make_report(store))
 
 
-def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, generators: Generators) -> None:
+def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, generators: GeneratorProcess) -> None:
     made = plan(TWO)
 
     def interrupt(number: int) -> None:
@@ -63,7 +63,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, genera
     assert {cell.kind for cell in store.cells()} == {"knee", "rates"}
 
 
-def test_a_server_that_goes_away_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, generators: Generators) -> None:
+def test_a_server_that_goes_away_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, generators: GeneratorProcess) -> None:
     made = plan(TWO)
 
     def fail(number: int) -> None:
@@ -76,7 +76,7 @@ def test_a_server_that_goes_away_ends_the_run_and_keeps_what_was_measured(tmp_pa
     assert len(Store(tmp_path / "run").cells()) == 1
 
 
-def test_a_slow_generator_is_invalid_every_time(tmp_path: Path, generators: Generators) -> None:
+def test_a_slow_generator_is_invalid_every_time(tmp_path: Path, generators: GeneratorProcess) -> None:
     made = plan(TWO[:1], workload("SlowGenerator", slo_ms=100.0))
     limits = replace(TOLERANT, slip_share_of_slo=Limits().slip_share_of_slo, generator_cpu_share=Limits().generator_cpu_share)
     store, _, told = measure(tmp_path / "run", PlantedServers(), replace(made, limits=limits), generators)
@@ -89,7 +89,7 @@ def test_a_slow_generator_is_invalid_every_time(tmp_path: Path, generators: Gene
     assert answer_run(made, cells).answers[0].recommended is None
 
 
-def test_a_server_that_answers_errors_fast_is_never_recommended(tmp_path: Path, generators: Generators) -> None:
+def test_a_server_that_answers_errors_fast_is_never_recommended(tmp_path: Path, generators: GeneratorProcess) -> None:
     made = plan((candidate("honest", 10), candidate("liar", 0, ERRORS="1")), blocks=3)
     store, _, _ = measure(tmp_path / "run", PlantedServers(), made, generators)
     answer = answer_run(made, store.cells()).answers[0]
@@ -100,14 +100,14 @@ def test_a_server_that_answers_errors_fast_is_never_recommended(tmp_path: Path, 
     assert answer.candidates[1].failure.mostly == "status 500"
 
 
-def test_a_candidate_that_is_not_what_it_is_called_is_not_measured(tmp_path: Path, generators: Generators) -> None:
+def test_a_candidate_that_is_not_what_it_is_called_is_not_measured(tmp_path: Path, generators: GeneratorProcess) -> None:
     made = plan((replace(TWO[0], expect={"worker_class": "gevent"}),))
 
     with pytest.raises(ServerError, match="worker_class is 'planted', expected 'gevent'"):
         measure(tmp_path / "run", PlantedServers(), made, generators)
 
 
-def test_the_generator_is_calibrated_before_anything_else(generators: Generators) -> None:
+def test_the_generator_is_calibrated_before_anything_else(generators: GeneratorProcess) -> None:
     entries = calibrate(PlantedServers(), plan(TWO), generators, print, rates=(100.0, 500.0))
 
     assert [entry.rate_per_s for entry in entries] == [100, 500]

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from loadtest.measure.generation import Generated, Generators
-from loadtest.measure.order import Order, StepOrder
+from loadtest.measure.generation import GeneratorProcess
+from loadtest.measure.order import Generated, Order, StepOrder
 from tests.loadtest.servers import NEVER, running
 from tools.stack import Stack
 
@@ -26,7 +26,7 @@ REQUESTS = {
 LAB = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", WAF_MODE="Off")
 
 
-def visit(generators: Generators, url: str, scenario: str, seconds: float = 1.0) -> Generated:
+def visit(generators: GeneratorProcess, url: str, scenario: str, seconds: float = 1.0) -> Generated:
     """Let about ten visitors a second arrive, and do what they came for to the end."""
     step = StepOrder(rate_per_s=10.0, warm_up_s=0, warm_up_at_most_s=0, window_s=0.1, measure_s=seconds, patience_s=60)
     return generators.visit(Order(url=url, mix=(("", scenario, 1.0),))).step(step)
@@ -35,7 +35,7 @@ def visit(generators: Generators, url: str, scenario: str, seconds: float = 1.0)
 @LAB
 @pytest.mark.runtimes("local")
 @pytest.mark.parametrize("scenario", REQUESTS)
-def test_a_scenario_gets_what_it_asks_for(stack: Stack, generators: Generators, scenario: str) -> None:
+def test_a_scenario_gets_what_it_asks_for(stack: Stack, generators: GeneratorProcess, scenario: str) -> None:
     recording = visit(generators, stack.url, scenario).recording
 
     assert recording.errors == {}
@@ -51,7 +51,7 @@ def wrong_server() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("scenario", REQUESTS)
-def test_a_scenario_refuses_a_wrong_answer(wrong_server: str, generators: Generators, scenario: str) -> None:
+def test_a_scenario_refuses_a_wrong_answer(wrong_server: str, generators: GeneratorProcess, scenario: str) -> None:
     recording = visit(generators, wrong_server + "/record?", scenario, seconds=0.3).recording
 
     assert recording.all.latency.count == 0

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from loadtest.records.histogram import HIGHEST_US, Histogram
-from loadtest.records.recording import Recording
 from loadtest.records.store import RunError, Store
 from tests.loadtest.synthetic import manifest, run, stored
 
@@ -117,13 +116,3 @@ def test_other_tools_read_the_encoding() -> None:
     text = Histogram.of_seconds([0.001, 0.002]).encode()
 
     assert HdrHistogram.decode(text).get_total_count() == 2
-
-
-def test_recordings_of_several_generators_add_up() -> None:
-    plan = manifest(("sync",), ("json",), blocks=1)
-    one = run(plan, {})[0].steps[0].recording
-    both = Recording.merged([one, one])
-
-    assert both.offered == 2 * one.offered
-    assert both.series["json"].latency.count == 2 * one.series["json"].latency.count
-    assert both.duration_s == one.duration_s

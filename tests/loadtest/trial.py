@@ -21,7 +21,7 @@ import click
 from loadtest.judge.answers import Answer, answer_run
 from loadtest.judge.inference import CONFIDENCE, POWER, Comparison, smallest_difference
 from loadtest.judge.steps import judge_cells
-from loadtest.measure.generation import Generators
+from loadtest.measure.generation import GeneratorProcess
 from loadtest.records.model import Candidate, Limits, Manifest
 from loadtest.records.store import Store
 from loadtest.report.words import sentence
@@ -39,7 +39,7 @@ def compare(candidates: list[Candidate], seed: int, user: str = "Visitor") -> tu
     """Run one comparison in a folder that goes away, and return what it left."""
     made = replace(plan(candidates, workload(user, slo_ms=200.0), BLOCKS), seed=seed, limits=LIMITS)
     folder = Path(tempfile.mkdtemp(prefix="loadtest-trial-")) / "run"
-    with Generators() as generators:
+    with GeneratorProcess() as generators:
         store, _, _ = measure(folder, PlantedServers(), made, generators)
     return made, store
 
