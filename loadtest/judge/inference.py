@@ -92,7 +92,7 @@ def half_width(sd_log: float, blocks: int, *, comparisons: int = 1, confidence: 
 
 
 def compare(interval: Interval, margin: float) -> Comparison:
-    """Say what an interval of ratios means; `margin`: a difference below it (0.05 is 5 %) makes no difference to anybody.
+    """Say what an interval of ratios means; `margin`: a smaller difference (0.05 is 5 %) does not matter.
 
     A difference counts when the interval leaves 1 out and the ratio is beyond the margin; a tie needs the whole interval
     within the margin. The chance of a HIGHER or LOWER where there is no difference is at most 1 - confidence.

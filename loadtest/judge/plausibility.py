@@ -14,7 +14,7 @@ from loadtest.records.model import Candidate, Manifest, Workload
 LITTLE_TOLERANCE = 0.2
 FEWEST_IN_FLIGHT = 1.0  # below, sampling says little
 BOUND_TOLERANCE = 1.05
-# A database in the server's own process does not wait for anybody, so no driver could wait better.
+# A database in the server's own process never waits, so no driver could wait better.
 IN_PROCESS = {"pysqlite"}
 
 

@@ -61,7 +61,7 @@ class _ClientPool(HTTPClientPool):
 class _Client(HTTPClient):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._connection_pool._is_socket_alive = is_quiet  # type: ignore[method-assign] # noqa: SLF001 - there is no other way in
+        self._connection_pool._is_socket_alive = is_quiet  # type: ignore[method-assign] # noqa: SLF001 - it has no public setting
         self._heads: dict[Any, str] = {}
 
     def _build_request(self, method: str, request_uri: str, body: Any = b"", headers: Any = None, chunked: Any = None) -> str:

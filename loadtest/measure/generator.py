@@ -81,7 +81,7 @@ class Generator:
         in_flight = list(_watch(source))
         cpu_s = _cpu_s() - cpu_s
         load.join(timeout=1)
-        load.kill()  # so far behind that it must not reach into the next step; who was not let in is missed (judge/gates.py)
+        load.kill()  # so far behind that it must not reach into the next step; what was not sent is missed (judge/gates.py)
         say("measured")
         source.finish(step.patience_s)
         seen = Generated(

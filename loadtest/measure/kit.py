@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "flask-kit-loadtest"
 OVERRIDE = ROOT / "loadtest" / "compose.loadtest.yaml"
 SAMPLE_SITE = "kit_app:create_app()"
-# All that differs from a site in production: the laboratory is open, nobody is limited, the WAF is off (it would cost the same for all,
-# and hide the differences), and there is one instance. Then, neutral, what a candidate may set: a .env must not decide what is compared.
+# All that differs from a site in production: the laboratory is open, clients are not limited, the WAF is off (it would cost the same for
+# all, and hide the differences), and there is one instance. Then, neutral, what a candidate may set: a .env must not decide.
 SETTINGS = {
     "LAB_ENABLED": "1",
     "LIMITS": "off",
@@ -131,7 +131,7 @@ class KitServer:
         return Reading(server, gateway, Usage.total(rest).cpu_s if rest else 0.0)
 
     def fill(self) -> None:
-        """Write some entries: an empty guestbook would make a page that nobody has."""
+        """Write some entries: an empty guestbook would make an untypically small page."""
         with httpx.Client(base_url=self.url, timeout=TIMEOUT_S) as client:
             for number in range(ENTRIES):
                 entry = {"name": f"Guest {number}", "message": "Written before the load test. " * 3}

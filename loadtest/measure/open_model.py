@@ -36,7 +36,7 @@ IN_FLIGHT_S = 5
 FEWEST_IN_FLIGHT, MOST_IN_FLIGHT = 100, 2000
 # A generator that is late sends at once instead of sleeping; it still lets answers be read after so many sends.
 SENDS_WITHOUT_PAUSE = 32
-SETTLE_S = 0.01  # so often is looked whether all visitors are back
+SETTLE_S = 0.01  # between two looks whether all visitors are idle
 
 Work = Callable[[Any], None]  # a task: a function of the visitor
 VISIT = "visit"  # key of the request's context
@@ -167,7 +167,7 @@ class OpenModelUser(User):
 
 
 class VisitorPool:
-    """Visitors who wait for an arrival, each in a greenlet of its own, and those who are on their way.
+    """Idle visitors, each in a greenlet of its own, and busy ones.
 
     As with Locust a visitor keeps its greenlet: a new one for each visit took a fifth of the generator's time. CPython, since
     3.11, maps memory for the first frames of each, and unmaps it at the end.
@@ -177,14 +177,14 @@ class VisitorPool:
         self._environment, self._recorder = environment, recorder
         self._idle: defaultdict[type[FastHttpUser], list[Greenlet[..., None]]] = defaultdict(list)
         self.busy: set[Greenlet[..., None]] = set()
-        # Of those the ones who have not had their first turn: when they are ended, nothing of them runs that could count them.
+        # Of those the visitors that have not run yet: killed, they run no code that could count them.
         self._called: dict[Greenlet[..., None], tuple[type[FastHttpUser], Visit]] = {}
 
     def send(self, cls: type[FastHttpUser], work: Work, visit: Visit) -> None:
-        """Send somebody on a visit."""
+        """Give a visit to an idle visitor, or to a new one."""
         idle = self._idle[cls]
         if idle:
-            visitor = idle.pop()  # who came back last has the warmest connection
+            visitor = idle.pop()  # the last one used has the warmest connection
             gevent.get_hub().loop.run_callback(visitor.switch, (work, visit))
         else:
             visitor = gevent.spawn(self._live, cls, work, visit)
@@ -192,7 +192,7 @@ class VisitorPool:
         self._called[visitor] = cls, visit
 
     def settle(self, patience_s: float) -> None:
-        """Wait until all are back; who is not by then has to give up."""
+        """Wait until all are idle; the rest is counted as given up."""
         until_s = time.perf_counter() + patience_s
         while self.busy and time.perf_counter() < until_s:
             gevent.sleep(SETTLE_S)
@@ -204,7 +204,7 @@ class VisitorPool:
         self.busy.clear()  # one that was killed before its first turn does not come back
 
     def close(self) -> None:
-        """Let everybody go home."""
+        """End all visitors."""
         gevent.killall([*self.busy, *(visitor for idle in self._idle.values() for visitor in idle)])
 
     def _live(self, cls: type[FastHttpUser], work: Work, visit: Visit) -> None:

@@ -1,7 +1,7 @@
 """What a run leaves behind, as frozen records with units in their names. They are written as JSON and never changed.
 
 A run has one Manifest, written before the first measured request, and one Cell for each (workload, candidate, block, kind).
-A cell says what was seen, never whether it is believed or what it means: that is judged from the files, as often as anybody asks.
+A cell says what was seen, never whether it is believed or what it means: that is judged from the files, each time.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What a record means: pure, so that it is judged anew from the file whenever somebody asks."""
+"""What a record means: pure, so that it can be judged anew from the file."""

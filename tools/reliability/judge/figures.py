@@ -98,7 +98,7 @@ class OverloadFigures(EventFigures):
 
     @cached_property
     def recovery_s(self) -> float:
-        """From the end of the overload until the last trouble of those who came afterwards; infinite when nobody came."""
+        """From the end of the overload until the last failed or late request sent afterwards; infinite when none was sent."""
         afterwards = [request for request in self.requests if request.due_s >= self.record.ended_s]
         troubles_s = [request.due_s - self.record.ended_s for request in afterwards if not in_time(request)]
         return max(troubles_s, default=0.0) if afterwards else math.inf

@@ -16,8 +16,8 @@ class Event:
 
     lasts_s: from `begin` to `end`. Without an `end`, about how long `begin` takes, which is only used to foretell.
     after_s: how long it is watched afterwards. promised: no request may fail.
-    prepare, clear: done before and after the load. lab: it needs the laboratory and its slow service (LAB_ENABLED=1), and among
-    the visitors are some who ask for that service. moves_gateway: it may have another address afterwards, so that visitors come over
+    prepare, clear: done before and after the load. lab: it needs the laboratory and its slow service (LAB_ENABLED=1), and some visitors
+    ask for that service. moves_gateway: it may have another address afterwards, so that visitors come over
     the published port.
     """
 

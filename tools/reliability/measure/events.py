@@ -14,7 +14,7 @@ from tools.stack.compose import ComposeStack
 BEFORE_S = 5.0
 # Starting, being ready again and closing the ledger, per event.
 AROUND_S = 8.0
-# Who comes beside the others when the fault is one of the slow service: one in six.
+# Added when the fault is one of the slow service: one visitor in six.
 LAB_MIX = {"caller": 1.0}
 
 

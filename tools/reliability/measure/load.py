@@ -39,7 +39,7 @@ class Load:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tools.reliability.measure.load", json.dumps(self._order)]
-        # A session of its own: Ctrl-C is for the one who started the load, and that one ends it.
+        # A session of its own: Ctrl-C is for the parent, which ends the load.
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
         if not self._process.stdout or self._process.stdout.readline().strip() != "sending":

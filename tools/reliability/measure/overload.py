@@ -20,7 +20,7 @@ from tools.stack.compose import ComposeStack, docker
 STEP, STEP_S = 1.4, 8.0
 ENOUGH, SHORT_STEPS = 0.8, 2
 HIGHEST_PER_S = 2000.0
-# Who comes before, during and after the overload, of the peak: a normal day, whose end of trouble is the recovery.
+# The load before, during and after the overload, as a share of the peak: when it is served again, the site has recovered.
 CALM = 0.3
 BEFORE_S, AFTER_S = 5.0, 12.0
 MEASURED_SERVICES = ("gateway", "waf", "app", "database")
@@ -40,7 +40,7 @@ class Excess:
 
 
 def lasts_s(options: Options, excess: Excess) -> float:
-    """About how long it takes in all; how many steps the ladder has nobody knows before."""
+    """About how long it takes in all; how many steps the ladder takes is not known before."""
     return len(options.classes) * (STACK_S + 7 * (STEP_S + 4.0) + BEFORE_S + excess.lasts_s + AFTER_S + 15.0)
 
 

@@ -48,7 +48,7 @@ def forget_versions(stack: ComposeStack) -> None:
 
 
 def _silent(_line: str) -> None:
-    """What a rollout says is for somebody who waits for that one."""
+    """Drop what a rollout says: progress is told by event."""
 
 
 def _roll(rounds: int) -> Act:

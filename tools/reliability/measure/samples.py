@@ -1,6 +1,6 @@
 """What the containers of a stack hold at one moment, read from outside: it costs them nothing and needs nothing in them.
 
-It needs root on the engine's machine: whose files a process has open, and how long the engine's logs are, is nobody else's business.
+It needs root on the engine's machine: whose files a process has open, and how long the engine's logs are, only root may see.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from tools.stack.compose import ComposeStack, docker
 from tools.stack.rollout import Rollout, Wish as Release
 from tools.stack.waiting import wait_until
 
-# Who comes: a browser's visit of three requests, a read and a write of the API, in equal parts.
+# The load: a browser's visit of three requests, a read and a write of the API, in equal parts.
 MIX = {"guest": 1.0, "reader": 1.0, "writer": 1.0}
 REQUESTS_PER_VISITOR = 5 / 3
 # Before anything is counted: tables, caches and pools are there, and a first release is over.

@@ -29,7 +29,7 @@ NOTABLE = ("[error]", "[alert]", "[crit]", '"ERROR"', '"CRITICAL"', '"WARNING"',
 # What the gateway's log says of an answer that failed, and, with the same request_id, the firewall of one that it refused.
 ANSWER = ("msec", "method", "uri", "status", "upstream", "upstream_status", "upstream_connect_s", "upstream_response_s", "request_s")
 REFUSAL = ("request_id", "score", "rules")
-# Where lines of one kind differ: the request and who asked, the container's number, moments, addresses and names made of digits.
+# Where lines of one kind differ: the request and its client, the container's number, moments, addresses and names made of digits.
 _PARTICULARS = re.compile(r", client: .*|[0-9a-f]*[0-9][0-9a-f]*")
 _FAILED = re.compile(r'"status":(?:403|5\d\d)\b')
 # An entry of the ledger carries its key as its text, so that one that was stored twice shows as two rows.
@@ -108,7 +108,7 @@ def gateway_address(stack: ComposeStack) -> str:
 
 
 def keep_apart(stack: ComposeStack) -> list[int]:
-    """Keep a stack off the last processor, and return that one, for the generator; [], where there is one only or nobody can choose.
+    """Keep a stack off the last processor, and return that one, for the generator; [], where there is only one, or no choice.
 
     Each refusal costs the client a connection too. On processors that both use, what is left of the site would be what the client
     leaves it.

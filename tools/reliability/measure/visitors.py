@@ -127,7 +127,7 @@ class Caller(Strict):
 
 
 class Guest(Strict):
-    """Somebody with a browser: opens the guestbook, pages on, and signs it through the form."""
+    """A browser: opens the guestbook, pages on, and signs it through the form."""
 
     @task
     def visit(self) -> None:

@@ -57,7 +57,7 @@ def _overload(one: OverloadFigures) -> list[str]:
         f"{one.share:.0%} of the peak",
         f"refused: {kinds(one.refused)} (median {ms(median_s)}, p99 {ms(p99_s)})",
         f"slowest right answer {ms(one.slowest_right_s)}",
-        f"back to normal {one.recovery_s:.1f} s after the end" if math.isfinite(one.recovery_s) else "nobody asked afterwards",
+        f"back to normal {one.recovery_s:.1f} s after the end" if math.isfinite(one.recovery_s) else "no request afterwards",
         f"{one.record.steal_share:.0%} of the time was taken by other guests of the host",
     ]
 
