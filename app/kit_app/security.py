@@ -25,9 +25,8 @@ class _Sessions(SecureCookieSessionInterface):
 
 def _protect(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", _POLICY)
-    if response.mimetype == "text/html":
-        # A page has a visitor's token in it. Without a word of ours caches choose a lifetime of their own.
-        response.headers.setdefault("Cache-Control", "private, no-cache")
+    # A page has a visitor's token in it, and the API's lists change. Without a word of ours caches choose a lifetime of their own.
+    response.headers.setdefault("Cache-Control", "private, no-cache")
     return response
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def init_app(app: Flask, settings: "Settings") -> None:
-    """Open the laboratory."""
+    """Register the routes of the lab."""
     # Here, not above: the downstream service needs no application.
     from kit_app.security import csrf
     from kit_lab import context, lifecycle, process, wait, work
