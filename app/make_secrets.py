@@ -15,7 +15,7 @@ SECRETS = {
     "secret_key": ("app", "everybody is signed out: cookies signed with the old one are void"),
     "database_password": ("database", "PostgreSQL keeps the old one until you tell it: secrets/README.md"),
 }
-MIN_LENGTH = 16  # a shorter one can be guessed offline: anybody has a cookie that is signed with secret_key
+MIN_LENGTH = 16  # a shorter one can be guessed offline, from any cookie that is signed with secret_key
 
 
 class RefusedError(Exception):

@@ -1,4 +1,4 @@
-"""The API's description. Schemas come from the models that validate; here stands which answer has which of them.
+"""The API's description. Schemas come from the models that validate; which answer has which of them is said here.
 
 By hand: spectree and flask-openapi validate too, and answer 422 to a body that is no JSON, and 500 to one that is nested too deeply.
 """

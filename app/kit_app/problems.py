@@ -18,7 +18,7 @@ PROBLEM_JSON = "application/problem+json"
 _FOR_PROGRAMS = ("/api/", "/lab/", "/healthz", "/readyz")
 # Seconds after which a client may try again. A database restart takes a few.
 RETRY_AFTER_S = 5
-# Werkzeug's own text speaks of an address that somebody typed.
+# Werkzeug's own text supposes a typed address.
 NotFound.description = "There is nothing at this address: the link may be old, or it was cut off."
 
 

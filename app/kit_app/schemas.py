@@ -19,7 +19,7 @@ _ONE_LINE = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u
 _LINES = _ONE_LINE.replace(r"\u0000-\u001f", r"\u0000-\u0008\u000b\u000c\u000e-\u001f")
 
 _Model = TypeVar("_Model", bound=BaseModel)
-# What a visitor reads who fills in the form, where pydantic's own words are a programmer's.
+# For the form's visitors; pydantic's own words are for programmers.
 _MESSAGES = {
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",

@@ -73,7 +73,7 @@ class Settings(BaseModel):
     worker_concurrency: Annotated[int, Field(ge=1)] = 8
     # Bytes of a request body; more is answered with 413. nginx has the same limit and answers first.
     max_content_length: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
-    # Peers whose X-Forwarded-* header fields are believed; gunicorn.conf.py exports it.
+    # Peers whose X-Forwarded-* header fields are trusted; gunicorn.conf.py exports it.
     forwarded_allow_ips: Annotated[list[Network], BeforeValidator(_networks)] = _networks("127.0.0.1,::1")
     log_format: Literal["auto", "json", "text"] = "auto"
     # Compiled static files (flask digest compile); not set: the sources, under their plain names.
@@ -87,7 +87,7 @@ class Settings(BaseModel):
             return key.get_secret_value()
         if self.app_env == "production":
             raise SettingsError("SECRET_KEY or SECRET_KEY_FILE must be set in production: it signs the sessions")
-        return "anybody knows this key, it is for development"
+        return "publicly known: for development only"
 
     @property
     def database(self) -> URL:

@@ -1,6 +1,6 @@
 """What a Flask application behind the kit's gateway needs and any other can take: copy this folder, or one file of it.
 
-proxy     whose X-Forwarded-* header fields are believed
+proxy     X-Forwarded-* is trusted from the gateway only
 record    one record for each request: id, times, log line
 logs      JSON lines with that id
 breaker   while a service does not answer, one thread asks it for all requests

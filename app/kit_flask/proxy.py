@@ -1,4 +1,4 @@
-"""Believe X-Forwarded-* from the gateway, and from nobody else."""
+"""Trust X-Forwarded-* from the gateway only."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -13,7 +13,7 @@ Network = IPv4Network | IPv6Network
 
 
 class TrustedProxy(ProxyFix):
-    """ProxyFix for one hop, where the peer is in `trusted`; by itself it lets whoever reaches gunicorn choose an address."""
+    """ProxyFix for one hop, if the peer is in `trusted`; without that check any client that reaches gunicorn can choose its address."""
 
     def __init__(self, app: "WSGIApplication", trusted: Sequence[Network]) -> None:
         super().__init__(app, x_for=1, x_proto=1, x_host=1)

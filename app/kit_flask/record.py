@@ -37,7 +37,7 @@ class RequestRecord:
     request_id: str
     gateway_s: float | None = None
     queue_s: float | None = None  # from the gateway to here
-    inspected: bool = False  # by the firewall, whose time is part of queue_s: nginx reads the clock only between two requests
+    inspected: bool = False  # by the firewall; its time is part of queue_s, as nginx's clock stands still meanwhile
     database_s: float = 0.0
     database_after_s: float = 0.0  # when it was asked first
     started: float = field(default_factory=time.perf_counter)
@@ -69,7 +69,7 @@ class RequestRecord:
         self.database_s += seconds
 
     def stages(self) -> dict[str, float]:
-        """Milliseconds by stage, in the order in which the request met them; a stage that nobody reported is left out."""
+        """Milliseconds by stage, in the order in which the request met them; a stage that was not reported is left out."""
         own_s = self.elapsed_s - self.database_s
         times = {"nginx": self.gateway_s, "queue": self.queue_s, "app": own_s, "db": self.database_s}
         return {name: round(seconds * 1000, 1) for name, seconds in times.items() if seconds is not None}

@@ -134,5 +134,5 @@ def init_app(app: Flask) -> None:
     app.teardown_request(_hook("teardown_request"))
     app.teardown_appcontext(_hook("teardown_appcontext"))
     for name in _SIGNALS:
-        # Signals hold their receivers weakly: a closure that nobody else holds would be gone at once.
+        # Signals hold their receivers weakly: a closure without another reference would be gone at once.
         getattr(flask, name).connect(_hook(f"signal {name}"), app, weak=False)
