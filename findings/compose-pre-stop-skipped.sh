@@ -3,8 +3,8 @@
 #
 # Guess, before the run: pre_stop runs whenever Compose stops a container by itself (stop, restart, down, rm, scaling down, replacing),
 # not for `kill`; a hook that fails is reported and the container is stopped all the same.
-# Seen: it runs for stop, restart, down, rm and scaling down, but `up` with a changed service or a new image stops the old container
-# without it. A hook that ends with 1 keeps its container running: `stop` and `down` exit 1.
+# Seen: it runs for stop, restart, down, rm and scaling down, but `up` stops the container of a changed service without it, with
+# --force-recreate too. A hook that ends with 1 keeps its container running: `stop` and `down` exit 1.
 # Why it matters: pre_stop is where one would take a gunicorn container out of the load balancer and wait. Tried with
 # `docker compose stop` it works; at the release, where it counts, it is left out without a word.
 # shellcheck source-path=SCRIPTDIR source=common.sh

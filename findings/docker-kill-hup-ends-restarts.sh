@@ -4,7 +4,7 @@
 # Guess, before the run: a signal that the program survives changes nothing; when the program dies later, `restart: always` starts it.
 # Seen: after one HUP the container stays down when its program fails, until somebody starts it by hand. `always`, `unless-stopped` and
 # `on-failure` alike. If the image or the container names a stop signal, even the default SIGTERM, HUP does no harm: then only that
-# signal and KILL count as "somebody wants it to stop". The official nginx image names one, the official Python images do not.
+# signal and KILL count as "somebody wants it to stop". The official nginx image names one (SIGQUIT); most Dockerfiles do not.
 # Why it matters: `docker kill -s HUP app` and `docker compose kill -s HUP app` are in many runbooks for new code or new log files; the
 # container that was reloaded so is the one that does not come back. Say `STOPSIGNAL SIGTERM` in the Dockerfile (`stop_signal` in Compose).
 # shellcheck source-path=SCRIPTDIR source=common.sh

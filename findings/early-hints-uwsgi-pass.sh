@@ -6,7 +6,7 @@
 # Seen: by proxy_pass it is left out. By uwsgi_pass the page has status 103, in the access log too, and the real answer, status line and
 # all, follows as its body: an HTTP/1.1 client may read that by luck, over HTTP/2 it is a protocol error.
 # Why it matters: gunicorn speaks uwsgi too and offers wsgi.early_hints to every view, by this protocol as well. A page that hints
-# at its stylesheet works in development, and behind uwsgi_pass no browser can show it.
+# at its stylesheet works in development, and behind uwsgi_pass no client with HTTP/2 gets it.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 box "nginx python3-venv curl" "gunicorn==27.0.1 flask==3.1.3"
