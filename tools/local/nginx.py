@@ -125,7 +125,7 @@ def servers(upstream: str, addresses: Sequence[str]) -> list[Edit]:
 
 
 def share(max_in_flight: int, containers: int) -> int:
-    """APP_MAX_CONNS for so many servers: each is in two sets, and each counts for itself (17-upstream.envsh has it for three)."""
+    """APP_MAX_CONNS for so many servers: each is in two sets, and each counts for itself (17-derived.envsh has it for three)."""
     return -(-max_in_flight // (2 * containers))
 
 
