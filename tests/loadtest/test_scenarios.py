@@ -52,7 +52,7 @@ def wrong_server() -> Iterator[str]:
 
 @pytest.mark.parametrize("scenario", REQUESTS)
 def test_a_scenario_refuses_a_wrong_answer(wrong_server: str, generators: GeneratorProcess, scenario: str) -> None:
-    recording = visit(generators, wrong_server + "/record?", scenario, seconds=0.3).recording
+    recording = visit(generators, wrong_server + "/record?", scenario, seconds=0.6).recording
 
     assert recording.all.latency.count == 0
     assert sum(recording.errors.values()) > 0
