@@ -1,5 +1,6 @@
 """The settings: from the environment, and from the files that NAME_FILE points at. A wrong one is named before the first request."""
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -87,6 +88,7 @@ class Settings(BaseModel):
             return key.get_secret_value()
         if self.app_env == "production":
             raise SettingsError("SECRET_KEY or SECRET_KEY_FILE must be set in production: it signs the sessions")
+        logging.getLogger(__name__).warning("no SECRET_KEY: a publicly known one signs the sessions")
         return "publicly known: for development only"
 
     @property

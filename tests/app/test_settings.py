@@ -71,6 +71,12 @@ def test_production_without_a_secret_is_refused(tmp_path: Path) -> None:
         create_app({"SECRET_KEY": "", "DATABASE_URL": f"sqlite:///{tmp_path}/db"})
 
 
+def test_development_without_a_secret_is_warned_about(make_app: MakeApp, capsys: pytest.CaptureFixture[str]) -> None:
+    make_app(SECRET_KEY="", APP_ENV="development")
+
+    assert "publicly known" in capsys.readouterr().out
+
+
 def test_secret_and_password_are_read_from_files(tmp_path: Path) -> None:
     secret, password_file = tmp_path / "secret", tmp_path / "password"
     secret.write_text(f"{SECRET}\n")
