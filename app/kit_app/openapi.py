@@ -68,7 +68,7 @@ def document() -> _Json:
                     "summary": "Get one entry",
                     "parameters": [entry_id],
                     "responses": {"200": _answer("The entry", "StoredEntry"), **_problems(404)},
-                },
+                }
             },
         },
         "components": {"schemas": _schemas()},

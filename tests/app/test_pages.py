@@ -130,8 +130,7 @@ def test_the_newest_page_is_the_one_with_the_form(lite: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "address",
-    ["/nothing", "/?after=nonsense", "/?page=x", "/entries/1", "/entries/9223372036854775808", f"/entries/{'9' * 5000}"],
+    "address", ["/nothing", "/?after=nonsense", "/?page=x", "/entries/1", "/entries/9223372036854775808", f"/entries/{'9' * 5000}"]
 )
 def test_what_is_not_there_is_a_page_with_the_request_id(client: FlaskClient, address: str) -> None:
     answer = client.get(address, headers={"X-Request-ID": "request-12345678"})
