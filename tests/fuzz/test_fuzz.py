@@ -37,7 +37,7 @@ def test_nothing_breaks(stack: Stack, tmp_path: Path) -> None:
     workers = stack.logs("app").count("Booting worker")
     fuzzer = subprocess.run(
         [
-            *(sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/app/schemathesis.toml"),
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/fuzz/schemathesis.toml"),
             *("run", f"{stack.url}/api/openapi.json", "--max-examples", str(EXAMPLES), "--workers", "4", "--seed", SEED),
             *("--phases", "examples,coverage,fuzzing", "--report", "junit", "--report-junit-path", str(tmp_path / "junit.xml")),
         ],
