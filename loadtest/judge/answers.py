@@ -10,15 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from loadtest.judge.inference import (
-    FEWEST_BLOCKS,
-    Comparison,
-    Interval,
-    compare,
-    mean_interval,
-    ratio_interval,
-    smallest_difference,
-)
+from loadtest.judge.inference import FEWEST_BLOCKS, Comparison, Interval, compare, mean_interval, ratio_interval, smallest_difference
 from loadtest.judge.plausibility import Note, notes
 from loadtest.judge.steps import JudgedCell, JudgedStep, judge_cells
 from loadtest.records.histogram import Histogram

@@ -80,12 +80,7 @@ class PlantedServers:
 
 def candidate(name: str, work_ms: float, **settings: str) -> Candidate:
     return Candidate(
-        name=name,
-        title=name,
-        simplicity=1,
-        slots=1,
-        settings={"WORK_MS": str(work_ms), **settings},
-        expect={"worker_class": "planted"},
+        name=name, title=name, simplicity=1, slots=1, settings={"WORK_MS": str(work_ms), **settings}, expect={"worker_class": "planted"}
     )
 
 

@@ -6,15 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from loadtest.judge.inference import (
-    Comparison,
-    Interval,
-    blocks_for,
-    compare,
-    half_width,
-    ratio_interval,
-    smallest_difference,
-)
+from loadtest.judge.inference import Comparison, Interval, blocks_for, compare, half_width, ratio_interval, smallest_difference
 
 MARGIN = 0.05
 MACHINE_NOISE = 0.08  # the same for all runs of a block

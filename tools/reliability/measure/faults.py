@@ -142,15 +142,6 @@ _LISTED = (
     ),
     Event("no-dns", "The gateway's DNS is gone for 10 s", "none: addresses stay in use", _dns("--insert"), _dns("--delete"), 10),
     Event("kill-nginx-worker", "An nginx worker is killed (-9)", _WORKER, _inside("gateway", _NGINX_WORKER)),
-    Event(
-        "power-cut",
-        "Everything is killed at once",
-        "what is sent meanwhile",
-        _power_cut,
-        _power_back,
-        5,
-        30,
-        moves_gateway=True,
-    ),
+    Event("power-cut", "Everything is killed at once", "what is sent meanwhile", _power_cut, _power_back, 5, 30, moves_gateway=True),
 )
 FAULTS = {event.name: event for event in _LISTED}
