@@ -42,18 +42,13 @@ def usable_cpus() -> tuple[float, str]:
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Return the smallest CPU quota of this process's cgroup and its parents (v2 and v1), None without one."""
-    quotas = []
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:  # not Linux
-        return None
-    for line in lines:
+    quotas, own = [], root / "proc/self/cgroup"
+    for line in own.read_text().splitlines() if own.exists() else ():  # not there: not Linux
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
         mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        # Without a namespace of its own a container is told the host's path, which is not there: then its mount counts.
-        folder = mount / path.lstrip("/")
+        folder = mount / path.lstrip("/")  # the host's path, without a cgroup namespace: then only the mount is there
         quotas += [_quota(step) for step in (folder, *folder.parents) if step.is_relative_to(mount)]
     return min((quota for quota in quotas if quota), default=None)
 
@@ -89,9 +84,7 @@ def check(server: Any, count: int) -> None:
         refuse("--worker-class gevent: set GUNICORN_WORKER_CLASS=gevent instead, it is patched before the application is imported")
     if name in {"gevent", "tornado"} and cfg.threads > 1:
         server.log.warning("threads=%s has no effect with worker class %s", cfg.threads, name)
-    concurrency = {"gthread": cfg.threads, "gevent": cfg.worker_connections}.get(name, 1)
-    os.environ["WORKER_CONCURRENCY"] = str(concurrency)
-    default, reason = default_workers(name)
-    why = "WEB_CONCURRENCY" if os.environ.get("WEB_CONCURRENCY") else reason if count == default else "as asked"
-    sizing = f"{count} workers of class {name} ({why}), {concurrency} requests in flight in each"
+    os.environ["WORKER_CONCURRENCY"] = str({"gthread": cfg.threads, "gevent": cfg.worker_connections}.get(name, 1))
+    why = "WEB_CONCURRENCY" if os.environ.get("WEB_CONCURRENCY") else dict([default_workers(name)]).get(count, "as asked")
+    sizing = f"{count} workers of class {name} ({why}), {os.environ['WORKER_CONCURRENCY']} requests in flight in each"
     server.log.info("%s; X-Forwarded-* from %s", sizing, ",".join(cfg.forwarded_allow_ips))

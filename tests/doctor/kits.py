@@ -12,17 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COPIED = (
-    "docker-compose.yml",
-    "compose/tls.yaml",
-    "compose/http3.yaml",
-    "gunicorn.conf.py",
-    "gunicorn_hooks",
-    ".env.example",
-    "nginx",
-    "secrets",
-)
-# Said for the gateway's image, so that no test depends on what this machine has built or installed.
+COPIED = ("docker-compose.yml", "compose", "gunicorn.conf.py", "gunicorn_hooks", "nginx", "waf", "secrets")
+# Said for the images, so that no test depends on what this machine has built.
 NGINX_VERSION = "1.30.6"
 
 
@@ -55,6 +46,8 @@ class Kit:
         self.root = root
         for name in (*COPIED, *(["app"] if app else ["app/Dockerfile"])):
             source, target = ROOT / name, root / name
+            if not source.exists():
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -68,19 +61,16 @@ class Kit:
         assert count == 1, f"{old!r} matches {count} times in {file}: adapt this test"
         path.write_text(text)
 
-    def files(self, *variants: str) -> list[str]:
-        """The arguments that name the Compose files: these over the first, or none where it stands alone."""
-        return [word for name in ("docker-compose.yml", *variants) for word in ("--file", str(self.root / name))] if variants else []
-
-    def doctor(self, *arguments: str, env: Mapping[str, str] | None = None, python: str = sys.executable, cwd: Path = ROOT) -> Report:
+    def doctor(self, *arguments: str, overlays: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> Report:
         """Run the doctor on the files of this copy, with nothing of the tests' own environment."""
+        files = [word for name in ("docker-compose.yml", *overlays) for word in ("--file", str(self.root / name))] if overlays else []
         settings = {"NGINX_VERSION": NGINX_VERSION, **(env or {})}
-        return doctor("--dir", str(self.root), "--runtime", "files", *arguments, env=settings, python=python, cwd=cwd)
+        return doctor("--project", str(self.root), "--no-running", *files, *arguments, env=settings)
 
 
-def doctor(*arguments: str, env: Mapping[str, str], python: str = sys.executable, cwd: Path = ROOT) -> Report:
+def doctor(*arguments: str, env: Mapping[str, str]) -> Report:
     """Run `python -m tools.doctor`; `env` comes over PATH and the like."""
     base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "DOCKER_HOST") if name in os.environ}
-    argv = [python, "-m", "tools.doctor", *arguments]
-    done = subprocess.run(argv, cwd=cwd, env={**base, **env}, capture_output=True, text=True, timeout=150, check=False)
+    argv = [sys.executable, "-m", "tools.doctor", *arguments]
+    done = subprocess.run(argv, cwd=ROOT, env={**base, **env}, capture_output=True, text=True, timeout=150, check=False)
     return Report(done.returncode, done.stdout, done.stderr)

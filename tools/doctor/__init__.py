@@ -1,6 +1,6 @@
-"""Reads what every layer of the stack is set to, and says whether the layers agree.
+"""The doctor: compares what nginx, gunicorn, Compose, Flask and the database are told, in files that may be edited, and as it runs.
 
-Four stages that do not mix: the gatherers (`nginx`, `gunicorn`, `compose`, `app`, `running`) fill a
-frozen `facts.Facts`, `rules` judges it, `report` prints the findings. Only the gatherers touch the
-file system, a process or the network; every rule can be tried on facts made by hand.
+    python -m tools.doctor --project DIR
+
+It is run from the kit, against the folder of a project, and needs nothing there. Each rule is a function of the facts.
 """

@@ -6,47 +6,39 @@ from pathlib import Path
 
 import click
 
-from tools.doctor.judge import any_broken, judge
-from tools.doctor.report import Subject, as_json, text
-from tools.doctor.rules import RULES
-from tools.doctor.survey import survey
-from tools.doctor.values import CannotRead
-
-CANNOT_READ = 2
+from tools.doctor import compose
+from tools.doctor.facts import from_containers, from_files
+from tools.doctor.report import as_json, judge, text
+from tools.doctor.rules import RULES, Verdict
+from tools.doctor.values import CannotRead, Missing
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path(), help="The folder with docker-compose.yml; this one.")
 @click.option(
-    "-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="A Compose file, as `docker compose -f`; may be repeated."
+    "--project",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path(),
+    help="The folder with docker-compose.yml; this one.",
 )
-@click.option("--project", help="Which running stack: its Compose project, or its name in the local runtime.")
-@click.option(
-    "--runtime",
-    type=click.Choice(["auto", "compose", "local", "files"]),
-    default="auto",
-    show_default=True,
-    help="What to look at beside the files: what runs, what runs in that runtime, or nothing.",
-)
-@click.option("--json", "wants_json", is_flag=True, help="The same facts as JSON.")
-def main(folder: Path, files: tuple[Path, ...], project: str | None, runtime: str, *, wants_json: bool) -> None:
+@click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="As `docker compose -f`; may be repeated.")
+@click.option("--running/--no-running", default=True, help="Look at the running containers too, where there are any.")
+@click.option("--json", "wants_json", is_flag=True, help="The same as JSON.")
+def main(project: Path, files: tuple[Path, ...], *, running: bool, wants_json: bool) -> None:
     """Say whether nginx, gunicorn, Compose, Flask and the database agree.
 
-    Exit code 0: nothing is broken; 1: a rule is broken; 2: the configuration cannot be read.
+    Exit code 0: nothing is wrong; 1: a rule is broken; 2: wrong usage, or the configuration cannot be read.
     """
+    root = project.resolve()
     try:
-        found = survey(folder, files, project, runtime)
+        services = compose.read(root, files)
+        found = compose.running(root, services) if running else Missing("not looked at")
+        findings = judge(RULES, from_files(root, services), None if isinstance(found, Missing) else from_containers(found))
     except CannotRead as error:
         click.echo(f"doctor: {error}", err=True)
-        sys.exit(CANNOT_READ)
-    subject = Subject(str(found.kit.root), found.file_names(), found.files.runtime, found.running_as)
-    findings = (*judge(RULES, found.files, found.running), *found.drift())
-    if wants_json:
-        click.echo(json.dumps(as_json(subject, findings), indent=2))
-    else:
-        for line in text(subject, findings):
-            click.echo(line)
-    sys.exit(1 if any_broken(findings) else 0)
+        sys.exit(2)
+    runs = f"nothing ({found.reason})" if isinstance(found, Missing) else f"the containers of {found.name}"
+    click.echo(json.dumps(as_json(str(root), runs, findings), indent=2) if wants_json else "\n".join(text(str(root), runs, findings)))
+    sys.exit(1 if any(finding.verdict is Verdict.BROKEN for finding in findings) else 0)
 
 
 if __name__ == "__main__":

@@ -1,91 +1,62 @@
 """The certificate that the gateway serves: the kit's own script (nginx/certificate) says what is wrong with it."""
 
-import os
 import stat
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from tools.doctor.facts import Certificate, Environment, Missing, Service
-from tools.doctor.values import Origin, Setting
+from tools.doctor.compose import Service
+from tools.doctor.values import Missing, Origin, Setting, setting_of
 
+# Constants of the image, and its user (nginx/Dockerfile).
+FOLDER, CERTIFICATE, KEY, GATEWAY_UID = "/run/tls", "fullchain.pem", "privkey.pem", 10101
+NAMES = "localhost 127.0.0.1 [::1]"  # the default of SERVER_NAMES
 ANSWER_TIMEOUT_S = 30
-# The script's exit codes for a pair that can be used, and for one that cannot.
-USABLE, UNUSABLE = 0, 1
-# nginx/render's own defaults.
-CERTIFICATE, KEY, NAMES = "/run/tls/fullchain.pem", "/run/tls/privkey.pem", "localhost 127.0.0.1 [::1]"
-# The gateway's user (nginx/Dockerfile).
-GATEWAY_UID = 10101
 
 
-class Chosen(NamedTuple):
-    """What a gateway is told to serve."""
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Why browsers get none or refuse it, and what else is worth a word."""
 
-    certificate: str
-    key: str
-    names: Sequence[str]
-
-
-def chosen(environment: Environment) -> Chosen:
-    """What these settings choose."""
-
-    def value(name: str, default: str) -> str:
-        return environment[name].value if name in environment else default
-
-    return Chosen(value("TLS_CERTIFICATE", CERTIFICATE), value("TLS_KEY", KEY), value("SERVER_NAMES", NAMES).split())
+    file: Setting
+    problem: str = ""
+    remarks: tuple[str, ...] = ()
 
 
-def ask(script: Sequence[str], what: Chosen, origin: Origin) -> Certificate | Missing:
+def ask(script: Sequence[str], folder: Path, gateway: Service, shown: str, origin: Origin) -> Certificate | Missing:
     """Run `certificate check`, here or (as part of `script`) in a container."""
+    names = setting_of(gateway.environment, "SERVER_NAMES", NAMES).value.split()
     try:
-        command = [*script, "check", what.certificate, what.key, *what.names]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False)
+        argv = [*script, "check", str(folder / CERTIFICATE), str(folder / KEY), *names]
+        answer = subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Missing(f"{script[0]} cannot be run: {error}")
-    lines = tuple(line.removeprefix("certificate: ") for line in answer.stderr.splitlines())
-    file = Setting("certificate", what.certificate, what.certificate, origin)
-    if answer.returncode == USABLE:
+    lines = tuple(line.removeprefix("certificate: ").replace(str(folder), shown) for line in answer.stderr.splitlines())
+    file = Setting("certificate", "", f"{shown}/{CERTIFICATE}", origin)
+    if answer.returncode == 0:
         return Certificate(file, remarks=lines)
-    if answer.returncode == UNUSABLE and lines:
+    if answer.returncode == 1 and lines:
         return Certificate(file, problem=lines[0])
     return Missing("the script that knows what is wrong with a certificate does not answer")
 
 
-def on_this_machine(root: Path, environment: Environment) -> Certificate | Missing:
-    """The pair of the local runtime."""
-    return ask(["sh", str(root / "nginx" / "certificate")], chosen(environment), Origin("TLS_CERTIFICATE"))
+def from_files(project: Path, gateway: Service) -> Certificate | Missing:
+    """Look at the pair in a folder of the host that is mounted into the gateway (TLS_DIR)."""
+    mounts = {mount["target"]: mount["source"] for mount in gateway.model.get("volumes") or () if mount.get("type") == "bind"}
+    if FOLDER not in mounts:
+        return Missing("it is in a volume, and is looked at in the running gateway")
+    folder, origin = Path(mounts[FOLDER]), gateway.sources.origin("gateway", "volumes")
+    shown = str(folder.relative_to(project)) if folder.is_relative_to(project) else str(folder)
+    for name in (CERTIFICATE, KEY):
+        if (folder / name).exists() and not _gateway_can_read(folder / name):
+            problem = f"{shown}/{name} cannot be read by user {GATEWAY_UID}, the gateway: chown {GATEWAY_UID}, mode 400"
+            return Certificate(Setting("certificate", "", f"{shown}/{CERTIFICATE}", origin), problem)
+    return ask(["sh", str(project / "nginx" / "certificate")], folder, gateway, shown, origin)
 
 
-def in_folder_of_host(root: Path, gateway: Service) -> Certificate | Missing:
-    """The pair in a folder that is mounted into the gateway (TLS_DIR)."""
-    what = chosen(gateway.environment)
-    folder = str(Path(what.certificate).parent)
-    if folder not in gateway.mounts:
-        return Missing("it lies in a volume, and is looked at in the running gateway")
-    here = Path(gateway.mounts[folder])
-    files = [here / Path(name).name for name in (what.certificate, what.key)]
-    shown = [_shown(file, root) for file in files]
-    setting = Setting("certificate", shown[0], shown[0], gateway.mounts_origin)
-    for file, name in zip(files, shown, strict=True):
-        if file.exists() and not _is_readable(file):
-            return Certificate(setting, f"{name} cannot be read by user {GATEWAY_UID}, the gateway: chown {GATEWAY_UID}, mode 400")
-    names = Chosen(str(files[0]), str(files[1]), what.names)
-    found = ask(["sh", str(root / "nginx" / "certificate")], names, gateway.mounts_origin)
-    if isinstance(found, Missing):
-        return found
-    remarks = tuple(line.replace(f"{root}/", "") for line in found.remarks)
-    return Certificate(setting, found.problem.replace(f"{root}/", ""), remarks)
-
-
-def _shown(file: Path, root: Path) -> str:
-    return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
-
-
-def _is_readable(file: Path) -> bool:
-    """For the gateway's user, not for the one who asks: root reads everything."""
+def _gateway_can_read(file: Path) -> bool:
+    """Ask for the gateway's user, not for the one who runs this: root reads everything."""
     about = file.stat()
-    allowed = stat.S_IROTH if about.st_uid != GATEWAY_UID else stat.S_IRUSR
-    if about.st_uid != GATEWAY_UID and about.st_gid == GATEWAY_UID:
-        allowed = stat.S_IRGRP
-    return bool(about.st_mode & allowed) or os.name != "posix"
+    needed = stat.S_IRUSR if about.st_uid == GATEWAY_UID else stat.S_IRGRP if about.st_gid == GATEWAY_UID else stat.S_IROTH
+    return bool(about.st_mode & needed)

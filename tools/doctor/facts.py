@@ -1,197 +1,167 @@
-"""What was read, from where: the frozen records that the gatherers fill and the rules judge."""
+"""Everything that is known about one stack: as its files say, or as its containers run."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+import math
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from tools.doctor.tree import Node
-from tools.doctor.units import Version
-from tools.doctor.values import NotKnown, Origin, Setting
+from tools.doctor import application, certificate, compose, nginx
+from tools.doctor.application import CONF, Application, assigned_lines
+from tools.doctor.certificate import Certificate
+from tools.doctor.compose import Service, Services, docker, values
+from tools.doctor.nginx import Nginx
+from tools.doctor.values import CannotRead, Environment, Missing, NotKnown, Origin, Setting, need, show_version, variable, version
 
-# Names in the Compose file: the services that the rules speak of, and the network on which gateway and app meet.
-GATEWAY, APP, DATABASE, WEB = "gateway", "app", "database", "web"
-T = TypeVar("T")
-IN_THE_IMAGE = Origin("the image")
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A layer that was not read, and why: every rule that needs it says so instead of passing."""
-
-    reason: str
-
-
-Environment = Mapping[str, Setting[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class TempFiles:
-    """What the gateway's temp files in `folder` may take: so many files of at most so many bytes."""
-
-    folder: str
-    each: Setting[int]
-    at_once: int
-
-    @property
-    def needed(self) -> int:
-        """Bytes when all of them are there."""
-        return self.each.value * self.at_once
-
-
-@dataclass(frozen=True, slots=True)
-class Nginx:
-    """The complete configuration as nginx sees it, includes resolved; `version` is None when nobody could say."""
-
-    tree: Node
-    version: Setting[Version] | None
-    environment: Environment
-    temp_files: tuple[TempFiles, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Gunicorn:
-    """Every setting after the file, the environment and the command line; `environment` as the workers see it."""
-
-    settings: Mapping[str, Setting[Any]]
-    environment: Environment
-
-    def get(self, name: str) -> Setting[Any]:
-        try:
-            return self.settings[name]
-        except KeyError:
-            raise NotKnown(f"this gunicorn has no setting {name}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Connections that one process opens to its database: kept ones, and how many more under load."""
-
-    size: Setting[int]
-    overflow: Setting[int]
-
-
-@dataclass(frozen=True, slots=True)
-class App:
-    """The Flask application's own limits; `pool` is None for a database that is a file, or for none."""
-
-    max_content_length: Setting[int | None]
-    pool: Pool | Missing
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """What the database server allows: all connections, and those that it keeps for its administrators."""
-
-    max_connections: Setting[int]
-    reserved: Setting[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Waf:
-    """What the web application firewall reads of one request: bytes of a body, of one without files, and values.
-
-    `uploads_apart`: larger forms with files pass it by another way, so `body_limit` refuses none of them.
-    """
-
-    body_limit: Setting[int]
-    no_files_limit: Setting[int] | None = None
-    arguments: Setting[int] | None = None
-    uploads_apart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """The pair that the gateway serves TLS with: why browsers get none or refuse it, and what else is worth a word."""
-
-    file: Setting[str]
-    problem: str = ""
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A port of a service that the host publishes; `address` is empty for every address of the host."""
-
-    address: str
-    published: str
-    target: int
-    protocol: str = "tcp"
-
-    def __str__(self) -> str:
-        return f"{self.address or '*'}:{self.published}->{self.target}{'/udp' if self.protocol == 'udp' else ''}"
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """One service of the Compose file, or one running container of it. Sizes in bytes, times in seconds."""
-
-    name: str
-    origin: Origin
-    one_shot: bool
-    replicas: Setting[int]
-    stop_grace: Setting[float]
-    ports: Setting[tuple[Port, ...]]
-    read_only: Setting[bool]
-    cap_drop: Setting[tuple[str, ...]]
-    security_opt: Setting[tuple[str, ...]]
-    # tcp_tw_reuse of its network; "" when it has the kernel's default.
-    port_reuse: Setting[str]
-    # "" when root, None when neither the Compose file nor an image at hand says it.
-    user: Setting[str | None]
-    log_rotation: Setting[bool]
-    memory: Setting[int | None]
-    cpus: Setting[float | None]
-    pids: Setting[int | None]
-    healthcheck: Setting[bool]
-    # path -> bytes; None for a tmpfs without a size, which may take half of the host's memory.
-    tmpfs: Mapping[str, Setting[int | None]]
-    # The image's, with the Compose file's over it.
-    environment: Environment
-    command: tuple[str, ...] = ()
-    command_origin: Origin = IN_THE_IMAGE
-    image: str = ""
-    # Names under which other services find it.
-    aliases: tuple[str, ...] = ()
-    # Folder in the container -> folder of the host; a volume is on none.
-    mounts: Mapping[str, str] = field(default_factory=dict)
-    mounts_origin: Origin = IN_THE_IMAGE
-
-
-@dataclass(frozen=True, slots=True)
-class Compose:
-    """The services, the subnets of the networks where they are known, and defaults given to secrets."""
-
-    services: Mapping[str, Service]
-    subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # Variables that look like secrets and have a value in a committed file; None for containers, which cannot tell.
-    secret_defaults: tuple[Setting[str], ...] | None = None
-
-    def service(self, name: str) -> Service:
-        try:
-            return self.services[name]
-        except KeyError:
-            raise NotKnown(f"there is no service named {name}") from None
+# What an image sets for its own file system does not hold on this machine; the network's name does not resolve here.
+OF_THE_IMAGE = frozenset({"PATH", "HOME", "TMPDIR", "PYTHONPATH", "STATIC_ROOT", "GATEWAY_NETWORK_ALIAS"})
+POSTGRES_CONNECTIONS, POSTGRES_RESERVED = 100, 3
+DOCKER_DNS = "127.0.0.11"
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that is known about one stack: as its files say, or as it runs."""
+    """`waf` is Missing where the gateway passes to the app; `database`: most connections, and those for administrators."""
 
-    source: Literal["files", "running"]
-    runtime: Literal["compose", "local"]
-    nginx: Nginx | Missing
-    gunicorn: Gunicorn | Missing
-    compose: Compose | Missing
-    app: App | Missing
-    database: Database | Missing
-    waf: Waf | Missing
-    certificate: Certificate | Missing = Missing("nobody looked at the certificate")
-    # Files that were changed after the process that reads them was started.
-    edited_since: tuple[str, ...] = ()
+    services: Services | Missing
+    gateway: Nginx | Missing
+    waf: Nginx | Missing
+    application: Application | Missing
+    database: tuple[Setting, Setting] | Missing
+    certificate: Certificate | Missing
+
+    def chain(self) -> Iterator[tuple[str, Nginx]]:
+        """Yield the nginx servers that a request passes, by the name of their service."""
+        yield "gateway", need(self.gateway)
+        if need(self.gateway).passes_to("waf"):
+            yield "waf", need(self.waf)
+
+    def service(self, name: str) -> Service:
+        return need(self.services).get(name)
 
 
-def need(layer: T | Missing) -> T:
-    """The layer, or NotKnown with the reason why it was not read."""
-    if isinstance(layer, Missing):
-        raise NotKnown(layer.reason)
-    return layer
+def from_files(project: Path, services: Services | Missing) -> Facts:
+    """Say what would run if the project were started now."""
+    with TemporaryDirectory(prefix="kit-doctor-") as name:
+        folder = Path(name).resolve()
+        gateway = Nginx(*_nginx_of("nginx", "gateway", project, services, folder))
+        waf: Nginx | Missing = Missing("the WAF is off")
+        if gateway.passes_to("waf"):
+            waf = Nginx(*_nginx_of("waf", "waf", project, services, folder))
+        asked = _application(project, services, folder)
+    return Facts(services, gateway, waf, asked, _database(services), _certificate(project, services))
+
+
+def _environment(project: Path, services: Services | Missing, name: str) -> Environment:
+    """What Compose gives a service; without Compose, `.env` and the environment."""
+    if isinstance(services, Services) and name in services.all:
+        return services.get(name).environment
+    given = {key: variable(key, value, Origin("the environment")) for key, value in os.environ.items()}
+    return {**compose.dotenv(project), **given}
+
+
+def _nginx_of(
+    image: str, name: str, project: Path, services: Services | Missing, folder: Path
+) -> tuple[nginx.Node, Environment, Setting | None]:
+    environment = _environment(project, services, name)
+    service = services.all.get(name) if isinstance(services, Services) else None
+    of_the_container = {
+        "NGINX_LOCAL_RESOLVERS": DOCKER_DNS,
+        "NGINX_WORKER_PROCESSES": str(math.ceil(service.cpus or 1)) if service else "1",
+    }
+    settings = {key: variable(key, value, Origin("the container")) for key, value in of_the_container.items()}
+    given = {key: setting for key, setting in environment.items() if key not in OF_THE_IMAGE}
+    return nginx.from_files(project, image, {**settings, **given}, folder), environment, _version(service)
+
+
+def _version(service: Service | None) -> Setting | None:
+    """The version that NGINX_VERSION names, else that of the image, if it is built."""
+    if named := os.environ.get("NGINX_VERSION"):
+        return Setting("nginx", version(named), named, Origin("NGINX_VERSION"), editable=False)
+    image = str(service.model.get("image")) if service else ""
+    if not image or docker("image", "inspect", image).returncode:
+        return None
+    said = docker("run", "--rm", "--network", "none", "--read-only", "--entrypoint", "nginx", image, "-v").stderr
+    return Setting("nginx", version(said), show_version(version(said)), Origin(f"image {image}"), editable=False)
+
+
+def _application(project: Path, services: Services | Missing, folder: Path) -> Application | Missing:
+    if not (project / CONF).is_file():
+        raise CannotRead(f"{project}: this is no project with the kit's files, it has no {CONF}")
+    environment = _environment(project, services, "app")
+    service = services.all.get("app") if isinstance(services, Services) else None
+    base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    given = {name: value for name, value in values(environment).items() if name not in OF_THE_IMAGE}
+    order = {"argv": ["--config", str(project / CONF)], "folder": str(project), "ask": False, "cpus": service and service.cpus}
+    order["lines"] = assigned_lines((project / CONF).read_text())
+    cwd = project / "app" if (project / "app").is_dir() else project
+    env = application.stand_ins({**base, **given}, folder)
+    return application.ask([sys.executable], order, CONF, environment=environment, cwd=cwd, env=env)
+
+
+def _database(services: Services | Missing) -> tuple[Setting, Setting] | Missing:
+    """What the Compose file tells PostgreSQL, or PostgreSQL's own defaults."""
+    try:
+        service = need(services).get("database")
+    except NotKnown as reason:
+        return Missing(str(reason))
+    reserved = service.command_option("superuser_reserved_connections", POSTGRES_RESERVED)
+    return service.command_option("max_connections", POSTGRES_CONNECTIONS), reserved
+
+
+def _certificate(project: Path, services: Services | Missing) -> Certificate | Missing:
+    try:
+        return certificate.from_files(project, need(services).get("gateway"))
+    except NotKnown as reason:
+        return Missing(str(reason))
+
+
+# --- What runs
+
+
+def from_containers(services: Services) -> Facts:
+    """Ask the running containers; a layer that cannot be asked is missing, with the reason."""
+    gateway = _running_nginx(services, "gateway")
+    waf = _running_nginx(services, "waf")
+    try:
+        asked = _running_application(services.get("app"))
+        database: tuple[Setting, Setting] | Missing = application.database(asked)
+    except NotKnown as reason:
+        asked, database = asked if "app" in services.all else Missing(str(reason)), Missing(str(reason))
+    except CannotRead as error:
+        asked = database = Missing(str(error))
+    return Facts(services, gateway, waf, asked, database, _running_certificate(services))
+
+
+def _running_nginx(services: Services, name: str) -> Nginx | Missing:
+    if name not in services.all:
+        return Missing(f"{name} does not run")
+    service, container = services.get(name), services.get(name).sources.origin(name).place
+    dump, said = docker("exec", container, "nginx", "-T"), docker("exec", container, "nginx", "-v").stderr
+    if dump.returncode:
+        return Missing(f"{container} does not print its configuration (nginx -T)")
+    with TemporaryDirectory(prefix="kit-doctor-") as folder:
+        try:
+            tree = nginx.from_dump(dump.stdout, container, Path(folder).resolve())
+        except CannotRead as error:
+            return Missing(str(error))
+    return Nginx(tree, service.environment, Setting("nginx", version(said), show_version(version(said)), Origin(container), editable=False))
+
+
+def _running_application(service: Service) -> Application | Missing:
+    container, command = service.sources.origin("app").place, list(service.model["command"] or ())
+    if "gunicorn" not in command:
+        return Missing(f"{container} does not run gunicorn")
+    order = {"argv": command[command.index("gunicorn") + 1 :], "folder": "", "ask": True, "cpus": None}
+    return application.ask(["docker", "exec", "-i", container, "python"], order, container, environment=service.environment)
+
+
+def _running_certificate(services: Services) -> Certificate | Missing:
+    if "gateway" not in services.all:
+        return Missing("gateway does not run")
+    gateway = services.get("gateway")
+    origin = gateway.sources.origin("gateway")
+    script = ["docker", "exec", origin.place, "/usr/local/bin/certificate"]
+    return certificate.ask(script, Path(certificate.FOLDER), gateway, certificate.FOLDER, origin)

@@ -1,165 +1,187 @@
-"""nginx's configuration: rendered from the kit's files or dumped by a running nginx, parsed by crossplane."""
+"""nginx's configuration as a tree, parsed by crossplane: as the image's scripts would write it, or as a running nginx prints it."""
 
-import csv
-import difflib
+from __future__ import annotations
+
 import glob
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import crossplane
 
-from tools.doctor.facts import TempFiles
-from tools.doctor.tree import Node
-from tools.doctor.units import show_bytes
-from tools.doctor.values import CannotRead, Origin, Setting
-from tools.local import nginx as gateway
+from tools.doctor.values import CannotRead, Environment, Origin, Setting
+from tools.local.nginx import IMAGE, Edit, Part, command, write
 
-# crossplane 0.5.8 knows nginx up to 1.23. Directives it does not know pass; these it knows with fewer arguments
-# than nginx takes now (`keepalive 32 local`), so its word on their count is not taken.
-GREW_ARGUMENTS = frozenset({"keepalive", "resolver", "server", "proxy_bind", "sticky"})
-# What `render` writes beside the configuration.
-TEMP_FILES = "temp-files.tsv"
-_DUMPED_FILE = re.compile(r"^# configuration file (.+):$", re.MULTILINE)
+# crossplane 0.5.8 knows nginx up to 1.23. Directives that it does not know pass; these take more arguments by now.
+GREW_ARGUMENTS = frozenset({"keepalive", "resolver", "server"})
+# Parts of the entrypoint that start something, or need what only the image has.
+NOT_HERE = frozenset({"18-rules.envsh", "30-certificate.sh", "40-audit-log.envsh"})
+# What the scripts make of TRUSTED_PROXIES.
+FROM_SETTING = {"trusted-proxies/real-ip.conf": "TRUSTED_PROXIES", "trusted-proxies/geo.conf": "TRUSTED_PROXIES"}
+_DUMPED_FILE = re.compile(r"^# configuration file (.+):\n", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)\}")
-
 Locate = Callable[[Path, int], Origin]
 
 
-def render(folder: Path, destination: Path, environment: Mapping[str, str]) -> None:
-    """Let the image's own entrypoint fill the templates in; CannotRead with its words when it refuses a setting."""
-    answer = gateway.fill([gateway.Part(folder, gateway.GATEWAY[0].names)], destination.parent, environment)
-    if answer.returncode:
-        raise CannotRead(f"nginx: {(answer.stderr.splitlines() or ['it gave no reason'])[0]}")
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One directive; `children` is empty for a simple one. The root has no name."""
+
+    name: str
+    args: tuple[str, ...]
+    origin: Origin
+    children: tuple[Node, ...] = ()
+
+    def all(self, name: str) -> tuple[Node, ...]:
+        """Return the directives of that name directly inside this block, in order."""
+        return tuple(child for child in self.children if child.name == name)
+
+    def walk(self) -> Iterator[Node]:
+        """Yield every directive below this one, depth first."""
+        for child in self.children:
+            yield child
+            yield from child.walk()
 
 
-def read_tree(main: Path, *, root: Path = Path("/"), locate: Locate) -> Node:
-    """Parse `main` and all it includes into one tree.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A place in the tree: the blocks that enclose it, outermost first, itself last."""
 
-    `root` stands for / when an absolute include is looked up (a dump is unpacked into a folder); `locate` says
-    which file and line a person would edit. CannotRead names file and line of the first thing nginx would refuse.
+    blocks: tuple[Node, ...]
+
+    @property
+    def here(self) -> Node:
+        return self.blocks[-1]
+
+    def find_all(self, name: str) -> tuple[Node, ...]:
+        """Return what is in force here: a directive in a block replaces those outside of it."""
+        return next((found for block in reversed(self.blocks) if (found := block.all(name))), ())
+
+    def find(self, name: str) -> Node | None:
+        return next(reversed(self.find_all(name)), None)
+
+
+def scopes(root: Node, name: str) -> Iterator[Scope]:
+    """Yield every block of that name (`server`, `location`, `upstream`), with the blocks around it."""
+    return (scope for scope in all_scopes((root,)) if scope.here.name == name)
+
+
+def all_scopes(blocks: tuple[Node, ...]) -> Iterator[Scope]:
+    yield Scope(blocks)
+    for child in blocks[-1].children:
+        if child.children:
+            yield from all_scopes((*blocks, child))
+
+
+@dataclass(frozen=True, slots=True)
+class Nginx:
+    """The whole configuration, includes resolved; `version` is None when nothing here could say it."""
+
+    tree: Node
+    environment: Environment
+    version: Setting | None
+
+    def proxying(self) -> tuple[Scope, ...]:
+        """Return the places that pass requests of clients on."""
+        return tuple(scope for scope in all_scopes((self.tree,)) if scope.here.all("proxy_pass") and not scope.here.all("internal"))
+
+    def passes_to(self, upstream: str) -> bool:
+        return any(node.args[0].endswith(f"//{upstream}") for scope in self.proxying() for node in scope.here.all("proxy_pass"))
+
+
+def from_files(project: Path, image: str, settings: Environment, folder: Path) -> Node:
+    """Fill in the templates of the image whose folder is `image` (nginx, waf) as its own scripts do, and parse the result.
+
+    CannotRead with the words of the script that refuses a setting, or of what nginx would not accept.
     """
-    reader = _Reader(main.parent, root, locate)
-    return Node("", (), locate(main, 1), reader.file(main))
-
-
-class _Reader:
-    def __init__(self, base: Path, root: Path, locate: Locate) -> None:
-        self._base, self._root, self._locate = base, root, locate
-        # Snippets are included many times.
-        self._read: dict[Path, tuple[Node, ...]] = {}
-
-    def file(self, path: Path) -> tuple[Node, ...]:
-        if path not in self._read:
-            self._refuse_mistakes(path)
-            parsed = crossplane.parse(str(path), single=True, check_ctx=False, check_args=False)
-            self._read[path] = self._nodes(parsed["config"][0]["parsed"], path)
-        return self._read[path]
-
-    def _refuse_mistakes(self, path: Path) -> None:
-        """Ask crossplane to check: it then drops what it complains about, so this pass only serves to find mistakes."""
-        checked = crossplane.parse(str(path), single=True, check_ctx=False, check_args=True)
-        for error in checked["errors"]:
-            text = str(error["error"])
-            named = re.search(r'"(\w+)" directive', text)
-            if named and named[1] in GREW_ARGUMENTS and "number of arguments" in text:
-                continue
-            said = re.sub(r" in \S+:\d+$", "", text)
-            raise CannotRead(f"{self._locate(path, error['line'] or 1)}: nginx configuration: {said}")
-
-    def _nodes(self, statements: Iterable[Mapping[str, Any]], path: Path) -> tuple[Node, ...]:
-        nodes: list[Node] = []
-        for statement in statements:
-            if statement["directive"] == "include":
-                nodes.extend(self._included(statement["args"][0], path, statement["line"]))
-            else:
-                nodes.append(self._node(statement, path))
-        return tuple(nodes)
-
-    def _node(self, statement: Mapping[str, Any], path: Path) -> Node:
-        children = self._nodes(statement.get("block", ()), path)
-        return Node(statement["directive"], tuple(statement["args"]), self._locate(path, statement["line"]), children)
-
-    def _included(self, pattern: str, path: Path, line: int) -> Iterable[Node]:
-        # nginx takes a relative include from the folder of the main file, whichever file includes it.
-        absolute = self._root / pattern.lstrip("/") if pattern.startswith("/") else self._base / pattern
-        found = sorted(glob.glob(str(absolute)))  # noqa: PTH207 - the pattern may be absolute
-        outside_the_kit = not absolute.is_relative_to(self._base)
-        if not found and not glob.has_magic(pattern) and not outside_the_kit:
-            raise CannotRead(f"{self._locate(path, line)}: nginx configuration: include {pattern} names no file")
-        for name in found:
-            yield from self.file(Path(name))
-
-
-def unpack_dump(dump: str, folder: Path) -> Path:
-    """Write what `nginx -T` printed as files below `folder`; the path of the main file there."""
-    pieces = _DUMPED_FILE.split(dump)
-    names, bodies = pieces[1::2], pieces[2::2]
-    if not names:
-        raise CannotRead("nginx -T printed no configuration file")
-    for name, body in zip(names, bodies, strict=True):
-        target = folder / name.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # The marker's own newline goes, so that line numbers are those of the file inside.
-        target.write_text(body.removeprefix("\n"))
-    return folder / names[0].lstrip("/")
-
-
-def locate_dumped(folder: Path, show: Callable[[Path], str]) -> Locate:
-    """Name the lines of an unpacked dump; `show` names a file by its path where the dump came from."""
-    return lambda path, line: Origin(show(Path("/") / path.relative_to(folder)), line)
-
-
-def locate_source(rendered: Path, sources: Path, settings: Collection[str]) -> Locate:
-    """Name the lines of a rendered configuration as lines of the file in the kit that they came from.
-
-    A variable is named when it is one of `settings`, which a user gives; `render` works the others out.
-    """
-
-    @cache
-    def lines_of(path: Path) -> tuple[str, tuple[Origin, ...]]:
-        relative = path.relative_to(rendered)
-        for source in (sources / f"{relative}.template", sources / relative):
-            if source.is_file():
-                place = f"{sources.name}/{source.relative_to(sources)}"
-                return place, tuple(_origins(place, source, path, settings))
-        return str(relative), ()
+    conf, run = folder / image / "conf", folder / image / "run"
+    edits = [
+        Edit("docker-entrypoint.sh", r'^exec "\$@"', "exit"),
+        Edit("nginx.conf", r"^(include /etc/nginx/modules-enabled|load_module )", r"# \1"),  # the same number of lines
+    ]
+    try:
+        write(parts(project, image), conf, nginx=IMAGE, places={"/run/nginx": run}, edits=edits)
+    except (OSError, ValueError) as error:
+        raise CannotRead(f"{image}/: {error}") from None
+    for path in (conf / "docker-entrypoint.d").iterdir():
+        if path.name in NOT_HERE:
+            path.unlink()
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **{n: s.value for n, s in settings.items()}}
+    done = subprocess.run(command(conf), env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotRead(f"{image}/docker-entrypoint.d: {(done.stderr.strip() or 'it gave no reason').splitlines()[0]}")
 
     def locate(path: Path, line: int) -> Origin:
-        if not path.is_relative_to(rendered):
-            return Origin(str(path), line)
-        place, origins = lines_of(path)
-        return origins[line - 1] if line <= len(origins) else Origin(place, line)
+        if path.is_relative_to(run):
+            name = str(path.relative_to(run / "conf"))
+            if name in FROM_SETTING:
+                return settings[FROM_SETTING[name]].origin
+            names = [f"templates/{name}.template"]
+        else:
+            names = [str(path.relative_to(conf))]
+        sources = [f"{top}/{name}" for top in (image, "nginx") for name in names if (project / top / name).is_file()]
+        text = (project / sources[0]).read_text().splitlines()
+        named = _VARIABLE.search(text[line - 1]) if line <= len(text) else None
+        return Origin(sources[0], line, named[1] if named else "")
 
-    return locate
-
-
-def _origins(place: str, source: Path, rendered: Path, settings: Collection[str]) -> Iterable[Origin]:
-    """For each rendered line: the same line of the template, or the one whose variable it came from."""
-    template, lines = source.read_text().splitlines(), rendered.read_text().splitlines()
-    matcher = difflib.SequenceMatcher(None, template, lines, autojunk=False)
-    for kind, start, end, first, last in matcher.get_opcodes():
-        for line in range(first, last):
-            # A replaced block: line by line while there are lines, the rest came from the last variable in it.
-            at = start + line - first if kind == "equal" else min(start + line - first, max(start, end - 1))
-            variable = _VARIABLE.search(template[at]) if at < len(template) else None
-            yield Origin(place, at + 1, _note(variable[1], settings) if variable and kind != "equal" else "")
+    return parse(conf / "nginx.conf", locate)
 
 
-def _note(variable: str, settings: Collection[str]) -> str:
-    return variable if variable in settings else "by nginx/render"
+def parts(project: Path, image: str) -> list[Part]:
+    """Return what the image's Dockerfile copies out of its own folder, and out of the gateway's."""
+    try:
+        lines = (project / image / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    except OSError as error:
+        raise CannotRead(f"{image}/Dockerfile: {error.strerror}") from None
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
+    own = [Part(project / image, names) for names in copies if not names[0].startswith("--")]
+    return [*(Part(project / "nginx", names[1:]) for names in copies if names[0] == "--from=gateway"), *own]
 
 
-def read_temp_files(table: str, place: str, prefix: tuple[str, str] = ("", "")) -> tuple[TempFiles, ...]:
-    """What `render` says about temp files. `prefix`: where it wrote them, and where the gateway will."""
-    found = []
-    for row in csv.DictReader(table.splitlines(), delimiter="\t"):
-        folder = row["folder"]
-        if prefix[0] and folder.startswith(prefix[0]):
-            folder = prefix[1] + folder.removeprefix(prefix[0])
-        each = int(row["bytes_each"])
-        setting = Setting(f"one temp file in {folder}", each, show_bytes(each), Origin(place), editable=False)
-        found.append(TempFiles(folder, setting, int(row["at_once"])))
-    return tuple(found)
+def from_dump(dump: str, container: str, folder: Path) -> Node:
+    """Parse what `nginx -T` printed in a container."""
+    pieces = _DUMPED_FILE.split(dump)
+    for name, body in zip(pieces[1::2], pieces[2::2], strict=True):
+        target = folder / name.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(body)
+    if len(pieces) == 1:
+        raise CannotRead(f"{container}: nginx -T printed no configuration file")
+    main = folder / pieces[1].lstrip("/")
+    return parse(main, lambda path, line: Origin(f"{container}:/{path.relative_to(folder)}", line), folder)
+
+
+def parse(main: Path, locate: Locate, root: Path = Path("/")) -> Node:
+    """Parse `main` and all it includes into one tree; `root` stands for / in an unpacked dump."""
+    return Node("", (), locate(main, 1), _file(main, main.parent, locate, root))
+
+
+@cache  # snippets are included many times
+def _file(path: Path, base: Path, locate: Locate, root: Path) -> tuple[Node, ...]:
+    # With its checks crossplane drops what it complains about: a first pass finds mistakes, the second reads.
+    for error in crossplane.parse(str(path), single=True, check_ctx=False)["errors"]:
+        named = re.search(r'number of arguments in "(\w+)"', str(error["error"]))
+        if not (named and named[1] in GREW_ARGUMENTS):
+            said = re.sub(r" in \S+:\d+$", "", str(error["error"]))
+            raise CannotRead(f"{locate(path, error['line'] or 1)}: nginx configuration: {said}")
+    parsed = crossplane.parse(str(path), single=True, check_ctx=False, check_args=False)
+    return tuple(_nodes(parsed["config"][0]["parsed"], path, base, locate, root))
+
+
+def _nodes(statements: list[Mapping[str, Any]], path: Path, base: Path, locate: Locate, root: Path) -> Iterator[Node]:
+    for statement in statements:
+        name, args, line = statement["directive"], tuple(statement["args"]), statement["line"]
+        if name != "include":
+            yield Node(name, args, locate(path, line), tuple(_nodes(statement.get("block", []), path, base, locate, root)))
+            continue
+        # nginx takes a relative include from the folder of the main file, whichever file includes it.
+        wanted = root / args[0].lstrip("/") if args[0].startswith("/") else base / args[0]
+        found = sorted(glob.glob(str(wanted)))  # noqa: PTH207 - the pattern may be absolute
+        if not found and not glob.has_magic(args[0]):
+            raise CannotRead(f"{locate(path, line)}: nginx configuration: include {args[0]} names no file")
+        for included in found:
+            yield from _file(Path(included), base, locate, root)

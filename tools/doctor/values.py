@@ -1,28 +1,44 @@
-"""One value and where it stands; and the two ways in which a value can be out of reach."""
+"""A value and where it is written; sizes and durations in one unit each; and the two ways in which a value is out of reach."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
-T_co = TypeVar("T_co", covariant=True)
 _SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL")
 _PASSWORD_IN_URL = re.compile(r"://[^:/@\s${]+:([^@\s$]+)@")
+_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+# Longest unit first: "ms" must not be read as minutes.
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", re.ASCII)
+_SECONDS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+T = TypeVar("T")
 
 
 class CannotRead(Exception):  # noqa: N818 - it says what happened
-    """A layer that is there cannot be read at all: one line that names the file and what is wrong."""
+    """Nothing can be judged: one line that names the file and what is wrong."""
 
 
 class NotKnown(Exception):  # noqa: N818 - it says what happened
-    """A rule needs a value that could not be read; the text says why, for the person who reads the report."""
+    """A rule needs a value that could not be read; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A layer that was not read, and why: every rule that needs it says so instead of passing."""
+
+    reason: str
+
+
+def need(layer: T | Missing) -> T:
+    """Return the layer, or raise NotKnown with the reason why it was not read."""
+    if isinstance(layer, Missing):
+        raise NotKnown(layer.reason)
+    return layer
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value stands: a file (relative to the kit's folder), a container, or a program's default.
-
-    `note` is what is written there instead of the value (the variable it comes from), or that nothing is.
-    """
+    """Where a value is written: a file of the project, a container, or a program's default. `note`: the variable it comes from."""
 
     place: str
     line: int | None = None
@@ -34,28 +50,68 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting(Generic[T_co]):
+class Setting:
     """One value: `name` as its file spells it, `value` in base units (seconds, bytes), `shown` for people."""
 
     name: str
-    value: T_co
+    value: Any
     shown: str
     origin: Origin
-    # False for a program's default and for what a machine works out: there is no line to edit.
-    editable: bool = True
+    editable: bool = True  # False for a program's default: there is no line to edit
 
 
-def is_secret(name: str) -> bool:
-    """Whether a variable of that name holds a secret itself, not the path of a file with one."""
-    return name.isupper() and bool(_SECRET.search(name)) and not name.endswith("_FILE")
+Environment = Mapping[str, Setting]
 
 
-def holds_password(value: str) -> bool:
-    """Whether a value is an address with a password in it."""
-    return bool(_PASSWORD_IN_URL.search(value))
+def variable(name: str, value: str, origin: Origin) -> Setting:
+    """Return a variable of an environment. What it hides is not shown: reports end up in logs and in tickets."""
+    secret = bool(_SECRET.search(name)) and not name.endswith("_FILE")
+    hidden = secret or bool(_PASSWORD_IN_URL.search(value))
+    return Setting(name, value, "(not shown)" if hidden and value else value or "empty", origin)
 
 
-def variable(name: str, value: str, origin: Origin, *, editable: bool = True) -> Setting[str]:
-    """A variable of an environment. What it hides is not shown: reports end up in logs and in tickets."""
-    hidden = is_secret(name) or holds_password(value)
-    return Setting(name, value, "(not shown)" if hidden and value else value or "empty", origin, editable)
+def setting_of(environment: Environment, name: str, default: str) -> Setting:
+    """Return a variable, or its default."""
+    found = environment.get(name)
+    return found if found and found.value else Setting(name, default, default or "not set", Origin("default"), editable=False)
+
+
+def size_bytes(text: str) -> int:
+    """Read `8k`, `10m`, `64mb` or plain bytes."""
+    match = re.fullmatch(r"(\d+)\s*([kmg]?)b?", text.strip(), re.ASCII | re.IGNORECASE)
+    if match is None:
+        raise CannotRead(f"{text!r} is not a size")
+    return int(match[1]) * _FACTORS[match[2].lower()]
+
+
+def seconds(text: str) -> float:
+    """Read `35s`, `1m30s`, `500ms` or plain seconds."""
+    packed = text.replace(" ", "")
+    parts = list(_DURATION.finditer(packed))
+    if not packed or "".join(part[0] for part in parts) != packed:
+        raise CannotRead(f"{text!r} is not a duration")
+    return sum(float(part[1]) * _SECONDS[part[2]] for part in parts)
+
+
+def show_seconds(value: float) -> str:
+    return f"{value:g} s"
+
+
+def show_bytes(value: int) -> str:
+    """10 MiB, 8 KiB, 8190 B: in the largest unit that divides it."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if value and value % factor == 0:
+            return f"{value // factor} {unit}"
+    return f"{value} B"
+
+
+def show_version(value: tuple[int, ...]) -> str:
+    return ".".join(map(str, value))
+
+
+def version(text: str) -> tuple[int, ...]:
+    """Read the first dotted number in `text` (`nginx version: nginx/1.30.6`)."""
+    match = re.search(r"\d+(?:\.\d+)+", text)
+    if match is None:
+        raise NotKnown(f"no version in {text!r}")
+    return tuple(int(part) for part in match[0].split("."))

@@ -1,0 +1,266 @@
+"""Each rule on the kit's own files: they pass as they are, and one changed value breaks just that rule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.doctor.conftest import MakeKit
+from tests.doctor.kits import Report
+from tests.tls.pairs import make_pair
+from tools.doctor.rules import RULES
+
+pytestmark = pytest.mark.usefixtures("compose_plugin")
+
+CONF, COMPOSE, MAIN = "gunicorn.conf.py", "docker-compose.yml", "nginx/nginx.conf"
+SIZE, TIMEOUTS = "nginx/templates/22-request-size.conf.template", "nginx/snippets/app-timeouts.conf"
+SITE, UPSTREAM = "nginx/templates/60-site.conf.template", "nginx/templates/upstream/app.conf.template"
+CLIENT, HSTS = "nginx/templates/15-client.conf.template", "nginx/templates/27-hsts.conf.template"
+TLS, HTTP3 = "compose/tls.yaml", "compose/http3.yaml"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One edit (the only match of `old` becomes `new`), and what the doctor must say.
+
+    `values` are what the finding shows, by name; `files` are places of some of them.
+    """
+
+    rule: str
+    file: str
+    old: str
+    new: str
+    values: dict[str, str]
+    files: set[str]
+    env: dict[str, str] = field(default_factory=dict)
+    app: bool = False
+    verdict: str = "BROKEN"
+    also: frozenset[str] = frozenset()  # rules that the same edit breaks too, because it must
+    overlays: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.rule}-{self.verdict}"
+
+
+def given(rule: str, setting: str, values: dict[str, str], files: set[str], **more: object) -> Case:
+    """Make a case of a setting that a user gives in .env instead of editing a file."""
+    return Case(rule, ".env", "", setting, values, files, **more)  # type: ignore[arg-type]
+
+
+def conf(name: str) -> str:
+    """Match the line of gunicorn.conf.py that sets `name`."""
+    return rf"(?m)^{name} = .*$"
+
+
+def nginx(name: str) -> str:
+    """Match a directive of nginx."""
+    return rf"(?m)^ *{name} [^;]*;"
+
+
+CASES = (
+    Case("request-timeout", CONF, conf("timeout"), "timeout = 40", {"timeout": "40 s", "proxy_read_timeout": "35 s"}, {CONF, TIMEOUTS}),
+    Case(
+        "request-timeout", TIMEOUTS, nginx("proxy_read_timeout"), "proxy_read_timeout 30s;",
+        {"timeout": "30 s", "proxy_read_timeout": "30 s"}, {CONF, TIMEOUTS},
+    ),
+    given("request-timeout", "GUNICORN_TIMEOUT=0", {"timeout": "0 s", "proxy_read_timeout": "35 s"}, {".env", TIMEOUTS}),
+    Case(
+        "app-stop", CONF, conf("graceful_timeout"), "graceful_timeout = 40",
+        {"graceful_timeout": "40 s", "stop_grace_period": "40 s"}, {CONF, COMPOSE},
+    ),
+    given(
+        "app-stop", "GUNICORN_CMD_ARGS=--graceful-timeout 45", {"graceful_timeout": "45 s", "stop_grace_period": "40 s"}, {".env", COMPOSE},
+    ),
+    Case(
+        "gateway-stop", MAIN, nginx("worker_shutdown_timeout"), "worker_shutdown_timeout 1m;",
+        {"worker_shutdown_timeout": "60 s", "stop_grace_period": "40 s"}, {MAIN, COMPOSE},
+    ),
+    Case(
+        "gateway-stop", MAIN, nginx("worker_shutdown_timeout"), "",
+        {"worker_shutdown_timeout": "0 s", "stop_grace_period": "40 s"}, {"nginx's default", COMPOSE},
+    ),
+    Case(
+        "upstream-keepalive", CONF, conf("keepalive"), "keepalive = 1",
+        {"keepalive_timeout": "1 s", "keepalive": "1 s"}, {CONF, UPSTREAM},
+    ),
+    Case(
+        "body-size", SIZE, nginx("client_max_body_size"), "client_max_body_size 5m;",
+        {"client_max_body_size": "5 MiB", "MAX_CONTENT_LENGTH": "10 MiB"}, {SIZE, COMPOSE}, app=True,
+    ),
+    Case(
+        "header-size", CONF, conf("limit_request_field_size"), "limit_request_field_size = 8190",
+        {"large_client_header_buffers": "8 KiB", "limit_request_field_size": "8190"}, {SIZE, CONF},
+    ),
+    Case(
+        "header-size", CONF, conf("limit_request_line"), "limit_request_line = 4094",
+        {"large_client_header_buffers": "8 KiB", "limit_request_line": "4094"}, {SIZE, CONF},
+    ),
+    Case("header-count", SIZE, nginx("max_headers"), "max_headers 95;", {"max_headers": "95", "limit_request_fields": "100"}, {SIZE, CONF}),
+    given(
+        "nginx-version", "", {"nginx": "1.28.0", "max_headers": "max_headers 94"}, {"NGINX_VERSION", SIZE}, env={"NGINX_VERSION": "1.28.0"},
+    ),
+    Case("nginx-version", SIZE, nginx("max_headers"), "", {"nginx": "1.30.3"}, {"NGINX_VERSION"}, env={"NGINX_VERSION": "1.30.3"},
+         verdict="warn", also=frozenset({"header-count"})),
+    Case(
+        "trusted-proxies", CLIENT, nginx("real_ip_header"), "set_real_ip_from 0.0.0.0/0;",
+        {"TRUSTED_PROXIES": "not set", "set_real_ip_from": "0.0.0.0/0"}, {CLIENT},
+    ),
+    Case(
+        "trusted-proxies", CLIENT, r"    default 0;\n", "    default 0;\n    10.9.0.0/16 1;\n",
+        {"TRUSTED_PROXIES": "not set", "geo": "10.9.0.0/16"}, {CLIENT},
+    ),
+    Case("forwarded-allow-ips", CONF, r"\Z", "\nforwarded_allow_ips = '*'\n", {"forwarded_allow_ips": "*"}, {CONF}),
+    given("forwarded-allow-ips", "FORWARDED_ALLOW_IPS=0.0.0.0/1", {"forwarded_allow_ips": "0.0.0.0/1"}, {".env"}),
+    Case(
+        "database-connections", COMPOSE, r"replicas: \$\{APP_REPLICAS:-3\}", "replicas: ${APP_REPLICAS:-9}",
+        {"replicas": "9", "workers": "2", "pool size": "8", "max_connections": "100"}, {COMPOSE, CONF}, app=True,
+    ),
+    given("pool-threads", "DATABASE_POOL_SIZE=4", {"threads": "8", "pool size": "4"}, {CONF, ".env"}, app=True),
+    given("pool-threads", "GUNICORN_CMD_ARGS=--threads 16\nDATABASE_POOL_SIZE=8", {"threads": "16", "pool size": "8"}, {".env"}, app=True),
+    given("memory-workers", "WEB_CONCURRENCY=4\nAPP_MEMORY=240m", {"workers": "4", "memory limit": "240 MiB"}, {".env"}),
+    Case("memory-workers", CONF, r"gunicorn_hooks\.sizing\.workers\(worker_class\)", "64", {"workers": "64"}, {CONF, COMPOSE},
+         also=frozenset({"in-flight"})),
+    Case("tmpfs-memory", COMPOSE, r"size=\d+m,(?=mode=1777\W+\n    stop_grace)", "", {"tmpfs /tmp": "none"}, {COMPOSE}),
+    given("tmpfs-memory", "GATEWAY_MEMORY=512m", {"tmpfs /run/nginx/proxy": "512 MiB", "memory limit": "512 MiB"}, {COMPOSE, ".env"}),
+    given(
+        "tmpfs-memory", "MAX_CONTENT_LENGTH=104857600",
+        {"client_max_body_size": "100 MiB", "tmpfs /run/nginx/body": "120 MiB"}, {SIZE, COMPOSE},
+    ),
+    Case(
+        "port-reuse", COMPOSE, r"    sysctls:\n      net.ipv4.tcp_tw_reuse: \"1\"\n(?=    environment:\n      GATEWAY_TLS_PORT)", "",
+        {"net.ipv4.tcp_tw_reuse": "the kernel's default"}, {COMPOSE},
+    ),
+    given("backlog", "GUNICORN_CMD_ARGS=--backlog 8192", {"backlog": "8192"}, {".env"}, verdict="warn"),
+    given("in-flight", "WAF_MODE=Off\nMAX_IN_FLIGHT=40", {"max_conns": "7", "workers": "2", "threads": "8"}, {UPSTREAM, CONF}),
+    given("in-flight", "MAX_IN_FLIGHT=0", {"max_conns": "0"}, set(), verdict="warn"),
+    given("certificate", "TLS_DIR=./tls", {"certificate": "tls/fullchain.pem"}, {TLS}, overlays=(TLS,)),
+    given("hsts", "TLS_HSTS=max-age=300", {"Strict-Transport-Security": "max-age=300", "TRUSTED_PROXIES": "not set"}, {HSTS}),
+    Case(
+        "hsts", HSTS, r'default "";(?=\n    https   \$kit_hsts_value)', 'default "max-age=300";',
+        {"Strict-Transport-Security": "max-age=300"}, {HSTS}, overlays=(TLS,),
+    ),
+    Case("http3-port", HTTP3, "/udp", "", {"Alt-Svc": 'h3=":8443"; ma=86400'}, {HSTS}, overlays=(TLS, HTTP3)),
+    given("limits-on", "LIMITS=off", {"LIMITS": "off", "APP_ENV": "production"}, {".env", COMPOSE}, verdict="warn"),
+    given(
+        "lab-private", "LAB_ENABLED=1\nGATEWAY_BIND=0.0.0.0", {"LAB_ENABLED": "1", "ports": "0.0.0.0:8080->8080"}, {".env", COMPOSE},
+        verdict="warn",
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_one_changed_value_breaks_the_rule(make_kit: MakeKit, case: Case) -> None:
+    """The finding names both values, and the files to edit."""
+    kit = make_kit(app=case.app)
+    if case.file == ".env":
+        (kit.root / ".env").write_text(f"{case.new}\n")
+    else:
+        kit.edit(case.file, case.old, case.new)
+
+    report = kit.doctor("--json", overlays=case.overlays, env=case.env)
+
+    finding = report.rules()[case.rule]
+    assert finding["verdict"] == case.verdict, finding
+    assert case.values.items() <= report.shown(case.rule).items()
+    assert case.files <= {value["place"] for value in finding["files"]["values"]}
+    assert finding["files"]["edit"] or case.files == {"NGINX_VERSION"}
+    # That rule and no other: a doctor that complains of everything would pass the lines above.
+    broken = ({case.rule} if case.verdict == "BROKEN" else set()) | case.also
+    assert report.with_verdict("BROKEN") == broken
+    assert report.code == (1 if broken else 0)
+
+
+def test_every_rule_has_a_case() -> None:
+    assert {case.rule for case in CASES} == RULES.keys()
+
+
+def test_the_kit_passes_as_it_is(make_kit: MakeKit) -> None:
+    report = make_kit(app=True).doctor("--json")
+
+    without_tls = {"certificate", "hsts", "http3-port"}
+    assert report.with_verdict("n/a") == without_tls
+    assert report.with_verdict("ok") == set(report.rules()) - without_tls
+    assert report.code == 0
+
+
+@pytest.mark.parametrize(("worker_class", "keepalive"), [("gthread", "ok"), ("gevent", "ok"), ("sync", "n/a"), ("tornado", "n/a")])
+def test_every_worker_class_passes(make_kit: MakeKit, worker_class: str, keepalive: str) -> None:
+    """Workers, pool and connections follow the class."""
+    kit = make_kit(app=True)
+    (kit.root / ".env").write_text(f"GUNICORN_WORKER_CLASS={worker_class}\n")
+
+    report = kit.doctor("--json")
+
+    assert report.with_verdict("BROKEN") | report.with_verdict("warn") | report.with_verdict("not checked") == set()
+    assert report.rules()["upstream-keepalive"]["verdict"] == keepalive
+
+
+def test_a_copy_without_the_hooks_passes(make_kit: MakeKit) -> None:
+    """As a foreign project may have it."""
+    kit = make_kit(app=True)
+    conf = kit.root / CONF
+    conf.write_text("".join(line for line in conf.read_text().splitlines(keepends=True) if "gunicorn_hooks" not in line))
+    (kit.root / ".env").write_text("WEB_CONCURRENCY=2\n")
+
+    assert kit.doctor().code == 0
+
+
+# --- The certificate
+
+
+def with_tls(make_kit: MakeKit, pair: Callable[[Path], object], *settings: str) -> Report:
+    """What the doctor says of the TLS overlay with the pair that `pair` puts into the folder TLS_DIR."""
+    kit = make_kit()
+    folder = kit.root / "tls"
+    pair(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    (kit.root / ".env").write_text("\n".join(["TLS_DIR=./tls", "SERVER_NAMES=localhost www.example.org", *settings, ""]))
+    return kit.doctor("--json", overlays=(TLS, HTTP3))
+
+
+def mismatched(folder: Path) -> None:
+    pair, other = make_pair(folder), make_pair(folder.parent / "other")
+    other.key.replace(pair.key)
+
+
+def without_key(folder: Path) -> None:
+    make_pair(folder).key.write_text("not a key\n")
+
+
+def test_a_right_certificate_passes(make_kit: MakeKit) -> None:
+    report = with_tls(make_kit, make_pair, "TLS_HSTS=max-age=300")
+
+    assert {report.rules()[rule]["verdict"] for rule in ("certificate", "hsts", "http3-port")} == {"ok"}
+    assert report.code == 0
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [(partial(make_pair, days=-1), "has expired on"), (mismatched, "is not the key of"), (without_key, "is no private key in PEM")],
+)
+def test_a_wrong_certificate_breaks_the_rule(make_kit: MakeKit, pair: Callable[[Path], object], says: str) -> None:
+    report = with_tls(make_kit, pair)
+
+    assert report.with_verdict("BROKEN") == {"certificate"}
+    assert says in report.rules()["certificate"]["files"]["says"]
+
+
+def test_a_certificate_for_another_name_is_worth_a_warning(make_kit: MakeKit) -> None:
+    report = with_tls(make_kit, partial(make_pair, names=("localhost",)))
+
+    assert report.with_verdict("BROKEN") == set()
+    assert report.rules()["certificate"]["verdict"] == "warn"
+    assert "does not hold for www.example.org" in report.rules()["certificate"]["files"]["says"]
+
+
+def test_a_key_that_the_gateway_cannot_read_breaks_the_rule(make_kit: MakeKit) -> None:
+    """Whoever asks the doctor: root could read it."""
+    kit = make_kit()
+    make_pair(kit.root / "tls").key.chmod(0o600)
+    (kit.root / ".env").write_text("TLS_DIR=./tls\n")
+    report = kit.doctor("--json", overlays=(TLS,))
+
+    assert "tls/privkey.pem cannot be read by user 10101" in report.rules()["certificate"]["files"]["says"]

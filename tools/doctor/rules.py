@@ -1,0 +1,402 @@
+"""The rules: those that need an edited or a foreign configuration, or the running stack, in the order of a request.
+
+The name of the function is the rule's; its docstring says what must hold and, after "Else", what happens when it does not.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+from tools.doctor.facts import Facts
+from tools.doctor.nginx import Nginx, Scope, scopes
+from tools.doctor.values import NotKnown, Origin, Setting, need, seconds, setting_of, show_bytes, show_seconds, show_version, size_bytes
+
+# nginx writes "Name: value" even when the client left the blank out; its buffer holds the request line with CRLF.
+ADDED_BLANK, CRLF = 1, 2
+# Memory of a Python process with Flask, SQLAlchemy and a driver, of gunicorn's master, and of nginx, before they do any work.
+WORKER_BYTES, MASTER_BYTES, NGINX_BYTES = 56 * 1024**2, 32 * 1024**2, 32 * 1024**2
+# Linux cuts a longer backlog to net.core.somaxconn (4096) without a word; a shorter one refuses in a burst.
+BACKLOG = range(64, 4097)
+# First version that knows a directive or an argument; and the first without CVE-2026-42533 (heap overflow by a map).
+SINCE = {
+    "http2": (1, 25, 1),
+    "resolve": (1, 27, 3),
+    "keepalive_min_timeout": (1, 27, 4),
+    "early_hints": (1, 29, 0),
+    "max_headers": (1, 29, 8),
+}
+SAFE_VERSION = (1, 30, 4)
+WIDEST = {4: 8, 6: 7}  # larger networks are nobody's list of load balancers
+OFF = frozenset({"", "0", "off", "no", "false"})
+Network = IPv4Network | IPv6Network
+
+
+class Verdict(StrEnum):
+    """How a rule ended. NOT_APPLICABLE: the question does not arise; NOT_CHECKED: nobody could answer it."""
+
+    OK = "ok"
+    BROKEN = "BROKEN"
+    WARN = "warn"
+    NOT_APPLICABLE = "n/a"
+    NOT_CHECKED = "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One line of what was found, and the values that it rests on."""
+
+    verdict: Verdict
+    says: str
+    values: Sequence[Setting] = ()
+
+    @property
+    def edit(self) -> tuple[str, ...]:
+        """Return where to change it; a default is changed by writing it."""
+        wrong = self.verdict in {Verdict.BROKEN, Verdict.WARN}
+        return tuple(dict.fromkeys(f"{value.name} in {value.origin}" for value in self.values if wrong and value.editable))
+
+
+Judge = Callable[[Facts], Judgement]
+RULES: dict[str, Judge] = {}
+
+
+def rule(judge: Judge) -> Judge:
+    """Register a rule; it raises NotKnown when a fact is missing."""
+    RULES[judge.__name__.replace("_", "-")] = judge
+    return judge
+
+
+def judged(right: object, says: str, *values: Setting, otherwise: Verdict = Verdict.BROKEN) -> Judgement:
+    return Judgement(Verdict.OK if right else otherwise, says, values)
+
+
+def not_applicable(says: str, *values: Setting) -> Judgement:
+    return Judgement(Verdict.NOT_APPLICABLE, says, values)
+
+
+def below(smaller: Setting, larger: Setting) -> Judgement:
+    return judged(smaller.value < larger.value, f"{smaller.shown} and {larger.shown}", smaller, larger)
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """A directive of nginx, with its default, and how its argument number `at` is read and shown."""
+
+    name: str
+    default: str
+    read: Callable[[str], Any] = str
+    show: Callable[[Any], str] = str
+    at: int = 0
+
+    def at_scope(self, scope: Scope) -> Setting:
+        """Return what is in force there."""
+        node = scope.find(self.name)
+        value = self.read(node.args[self.at]) if node else self.read(self.default)
+        return Setting(self.name, value, self.show(value), node.origin if node else Origin("nginx's default"), editable=bool(node))
+
+    def everywhere(self, nginx: Nginx) -> list[Setting]:
+        """Return what is in force in each place that passes requests on, the smallest first."""
+        if not nginx.proxying():
+            raise NotKnown("the nginx configuration passes no request on (no proxy_pass)")
+        return sorted(dict.fromkeys(map(self.at_scope, nginx.proxying())), key=lambda setting: setting.value)
+
+
+BODY_SIZE = Directive("client_max_body_size", "1m", size_bytes, show_bytes)
+
+
+# --- Timeouts
+
+
+@rule
+def request_timeout(facts: Facts) -> Judgement:
+    """gunicorn timeout < nginx proxy_read_timeout. Else nginx answers 504 while the worker still works on the request."""
+    timeout, read = need(facts.application).get("timeout"), Directive("proxy_read_timeout", "60s", seconds, show_seconds)
+    shortest = min((read.everywhere(nginx)[0] for _, nginx in facts.chain()), key=lambda setting: setting.value)
+    return below(timeout, shortest) if timeout.value else judged(False, "gunicorn never gives up (timeout 0)", timeout, shortest)
+
+
+@rule
+def app_stop(facts: Facts) -> Judgement:
+    """gunicorn graceful_timeout < stop_grace_period of app. Else Docker kills requests that gunicorn lets finish."""
+    return below(need(facts.application).get("graceful_timeout"), facts.service("app").stop_grace)
+
+
+@rule
+def gateway_stop(facts: Facts) -> Judgement:
+    """nginx worker_shutdown_timeout < stop_grace_period of its service. Else Docker cuts responses that clients still read."""
+    values: list[Setting] = []
+    for name, nginx in facts.chain():
+        drain = Directive("worker_shutdown_timeout", "0s", seconds, show_seconds).at_scope(Scope((nginx.tree,)))
+        values += [drain, facts.service(name).stop_grace]
+        if not drain.editable or drain.value >= values[-1].value:
+            return judged(False, f"{name}: {drain.shown if drain.editable else 'no limit'} and {values[-1].shown}", *values[-2:])
+    return judged(True, "for each of them", *values)
+
+
+@rule
+def upstream_keepalive(facts: Facts) -> Judgement:
+    """nginx upstream keepalive_timeout < gunicorn keepalive. Else gunicorn closes an idle connection as a POST comes: 502."""
+    worker_class, (_, last) = need(facts.application).get("worker_class"), list(facts.chain())[-1]
+    if worker_class.value not in {"gthread", "gevent"}:
+        return not_applicable(f"a {worker_class.value} worker closes no idle connection by that time", worker_class)
+    idle = Directive("keepalive_timeout", "60s", seconds, show_seconds)
+    found = [idle.at_scope(scope) for scope in scopes(last.tree, "upstream") if scope.here.args[0] != "waf"]
+    if not found:
+        return not_applicable("nginx keeps no idle connection to gunicorn (no upstream block)", worker_class)
+    return below(max(found, key=lambda setting: setting.value), need(facts.application).get("keepalive"))
+
+
+# --- Request sizes
+
+
+@rule
+def body_size(facts: Facts) -> Judgement:
+    """client_max_body_size of nginx = MAX_CONTENT_LENGTH of Flask. Else a body between the two is refused late, by a bare page."""
+    flask, bodies = need(facts.application).max_content_length, BODY_SIZE.everywhere(need(facts.gateway))
+    within = [one for name, nginx in facts.chain() if name == "waf" for one in BODY_SIZE.everywhere(nginx)]
+    if flask.value is None:
+        return judged(False, f"only nginx bounds a body ({bodies[0].shown})", *bodies, flask, otherwise=Verdict.WARN)
+    same = all(body.value == flask.value for body in bodies) and all(body.value in {0, flask.value} for body in within)
+    return judged(same, f"nginx {bodies[0].shown}, Flask {flask.shown}", *bodies, *within, flask)
+
+
+@rule
+def header_size(facts: Facts) -> Judgement:
+    """A header line that nginx takes, gunicorn takes. Else a long URL or cookie gets gunicorn's bare 414 or 431."""
+    app, buffers = need(facts.application), Directive("large_client_header_buffers", "4 8k", size_bytes, show_bytes, at=1)
+    buffer, line, field = buffers.everywhere(need(facts.gateway))[-1], app.get("limit_request_line"), app.get("limit_request_field_size")
+    fits = [line.value == 0 or buffer.value - CRLF <= line.value, field.value == 0 or buffer.value + ADDED_BLANK <= field.value]
+    return judged(all(fits), f"nginx {buffer.shown}, gunicorn {line.shown} and {field.shown}", buffer, line, field)
+
+
+@rule
+def header_count(facts: Facts) -> Judgement:
+    """max_headers of nginx + what it adds ≤ gunicorn limit_request_fields. Else requests that nginx took get a bare 431."""
+    limit, most = (
+        need(facts.application).get("limit_request_fields"),
+        Directive("max_headers", "1000", int).everywhere(need(facts.gateway))[-1],
+    )
+    fields = (node.args for _, nginx in facts.chain() for scope in nginx.proxying() for node in scope.find_all("proxy_set_header"))
+    added = len({name.lower() for name, value in fields if value} - {"host", "connection"})  # these replace the client's own
+    return judged(most.value + added <= limit.value, f"{most.value} of the client + {added} of nginx, gunicorn {limit.value}", most, limit)
+
+
+# --- Trust and exposure
+
+
+def networks(words: Iterable[str]) -> frozenset[Network]:
+    return frozenset(ip_network(word, strict=False) for word in words if word)
+
+
+def too_wide(found: Iterable[Network]) -> bool:
+    return any(network.prefixlen < WIDEST[network.version] for network in found)
+
+
+@rule
+def trusted_proxies(facts: Facts) -> Judgement:
+    """What the gateway believes is TRUSTED_PROXIES, and not everybody. Else a client chooses the address in limits and logs."""
+    nginx = need(facts.gateway)
+    asked = setting_of(nginx.environment, "TRUSTED_PROXIES", "")
+    nodes = list(nginx.tree.walk())
+    real_ip = [Setting(n.name, n.args[0], n.args[0], n.origin) for n in nodes if n.name == "set_real_ip_from"]
+    trusted = (entry for block in nodes if block.name == "geo" for entry in block.children)
+    https = [
+        Setting("geo", n.name, n.name, n.origin) for n in trusted if re.fullmatch(r"[\d:.a-fA-F]+(/\d+)?", n.name) and n.name != "default"
+    ]
+    believed = [networks(setting.value for setting in one) for one in (real_ip, https)]
+    wanted = networks(re.split(r"[, ]+", asked.value))
+    if too_wide(wanted.union(*believed)):
+        return judged(False, "everybody may say which address a request comes from", asked, *real_ip, *https)
+    return judged(believed == [wanted, wanted], asked.shown if wanted else "no TRUSTED_PROXIES", asked, *real_ip, *https)
+
+
+@rule
+def forwarded_allow_ips(facts: Facts) -> Judgement:
+    """gunicorn believes X-Forwarded-* from the gateway's network only. Else a client of gunicorn chooses its address and scheme."""
+    allowed = need(facts.application).get("forwarded_allow_ips")
+    words = allowed.value.split(",") if isinstance(allowed.value, str) else allowed.value
+    return judged("*" not in words and not too_wide(networks(words)), allowed.shown, allowed)
+
+
+@rule
+def lab_private(facts: Facts) -> Judgement:
+    """The lab is not reachable from other machines. Else its routes burn processor time and memory for whoever asks."""
+    lab = setting_of(need(facts.application).environment, "LAB_ENABLED", "0")
+    if lab.value.lower() in OFF:
+        return judged(True, "the lab is off", lab)
+    public = [where for address, _, where in facts.service("gateway").ports("tcp") if not address.startswith(("127.", "::1"))]
+    return judged(not public, "the lab is on", lab, *public, otherwise=Verdict.WARN)
+
+
+@rule
+def limits_on(facts: Facts) -> Judgement:
+    """The limits of each client are on in production. Else one client can take every worker."""
+    limits = setting_of(need(facts.gateway).environment, "LIMITS", "on")
+    mode = setting_of(need(facts.application).environment, "APP_ENV", "production")
+    if mode.value == "development":
+        return not_applicable("this is development", limits, mode)
+    return judged(limits.value.lower() not in OFF, f"limits are {limits.value}", limits, mode, otherwise=Verdict.WARN)
+
+
+@rule
+def nginx_version(facts: Facts) -> Judgement:
+    """nginx knows the directives that are used, and has no known hole. Else it does not start, or its memory overflows."""
+    versions = []
+    for _, nginx in facts.chain():
+        if nginx.version is None:
+            raise NotKnown("the image is not built, so its nginx cannot say its version")
+        versions.append(nginx.version)
+        for node in nginx.tree.walk():
+            for word in {node.name, *(node.args if node.name == "server" else ())} & SINCE.keys():
+                if nginx.version.value < SINCE[word]:
+                    what = Setting(word, "", " ".join((node.name, *node.args)), node.origin)
+                    return judged(False, f"{word} needs {show_version(SINCE[word])}, this is {nginx.version.shown}", nginx.version, what)
+    safe = all(one.value >= SAFE_VERSION for one in versions)
+    return judged(safe, f"{show_version(SAFE_VERSION)} has the fix of CVE-2026-42533", *versions, otherwise=Verdict.WARN)
+
+
+# --- TLS
+
+
+def listeners(nginx: Nginx, word: str) -> list[Setting]:
+    nodes = (node for node in nginx.tree.walk() if node.name == "listen" and word in node.args[1:])
+    return [Setting("listen", node.args[0].rpartition(":")[2], " ".join(node.args), node.origin) for node in nodes]
+
+
+def promised(nginx: Nginx, header: str) -> dict[str, Setting]:
+    """Return what a response may carry in this header, by scheme ("": any): what add_header has, or the maps behind it."""
+    maps = {node.args[-1]: node for node in nginx.tree.walk() if node.name == "map"}
+    found = {}
+    for node in (node for node in nginx.tree.walk() if node.name == "add_header" and node.args[0].lower() == header):
+        source = maps.get(node.args[1])
+        constant = source.args[0].partition("$")[0] if source else ""
+        for entry in source.children if source else [node]:
+            value = entry.args[-1] if entry.args else ""
+            if value in maps:  # of a constant: the setting that was filled in
+                given = {one.name: one.args[0] for one in maps[value].children}
+                value = given.get(maps[value].args[0], given.get("default", ""))
+            if value and (entry is node or entry.name.startswith((constant, "default"))):
+                found["https" if "https" in entry.name else ""] = Setting(node.args[0], value, value, entry.origin)
+    return found
+
+
+@rule
+def certificate(facts: Facts) -> Judgement:
+    """The certificate is readable, not expired, fits its key and SERVER_NAMES. Else nginx does not start, or browsers refuse it."""
+    if not listeners(need(facts.gateway), "ssl"):
+        return not_applicable("this gateway speaks no TLS")
+    found = need(facts.certificate)
+    if found.problem:
+        return judged(False, found.problem, found.file)
+    return judged(not found.remarks, "; ".join(found.remarks) or "right", found.file, otherwise=Verdict.WARN)
+
+
+@rule
+def hsts(facts: Facts) -> Judgement:
+    """Strict-Transport-Security is sent over TLS alone, and where there is TLS. Else browsers that saw it cannot come back."""
+    nginx = need(facts.gateway)
+    values = promised(nginx, "strict-transport-security")
+    if not values:
+        return not_applicable("HSTS is off")
+    if "" in values:
+        return judged(False, "it is sent over plain HTTP too, where anybody on the way can write it", values[""])
+    proxies = setting_of(nginx.environment, "TRUSTED_PROXIES", "")
+    return judged(listeners(nginx, "ssl") or proxies.value, "TLS here, or at a load balancer in TRUSTED_PROXIES", *values.values(), proxies)
+
+
+@rule
+def http3_port(facts: Facts) -> Judgement:
+    """The UDP port in Alt-Svc is listened on and published. Else browsers try HTTP/3 in vain at each visit."""
+    values, listening = list(promised(need(facts.gateway), "alt-svc").values()), listeners(need(facts.gateway), "quic")
+    if not values and not listening:
+        return not_applicable("HTTP/3 is off")
+    named = {match[1] for value in values if (match := re.search(r'h3="[^":]*:(\d+)"', value.value))}
+    inside = {one.value for one in listening}
+    ports = {port: where for _, port, where in facts.service("gateway").ports("udp") if where.value in inside}
+    return judged(named and named <= ports.keys(), "Alt-Svc, listen and ports", *values, *listening, *ports.values())
+
+
+# --- Capacity
+
+
+@rule
+def database_connections(facts: Facts) -> Judgement:
+    """replicas x workers x pool ≤ connections of the database. Else the last replicas get `too many clients`, under load."""
+    replicas, workers = facts.service("app").replicas, need(facts.application).get("workers")
+    (size, overflow), (most, reserved) = need(facts.application).pool, need(facts.database)
+    wanted, free = replicas.value * workers.value * (size.value + overflow.value), most.value - reserved.value
+    says = f"{replicas.value} replicas x {workers.value} workers x {size.value + overflow.value} = {wanted}, of {free}"
+    return judged(overflow.value >= 0 and wanted <= free, says, replicas, workers, size, overflow, most, reserved)
+
+
+@rule
+def pool_threads(facts: Facts) -> Judgement:
+    """Database pool ≥ threads of a worker. Else threads wait for each other's connection while the database is idle."""
+    app, (size, overflow) = need(facts.application), need(facts.application).pool
+    if app.get("worker_class").value == "gevent":
+        return not_applicable("greenlets share a few connections on purpose", app.get("worker_class"), size)
+    threads, most = app.get("threads"), size.value + overflow.value
+    return judged(overflow.value < 0 or most >= threads.value, f"{most} connections for {threads.value} threads", threads, size, overflow)
+
+
+@rule
+def memory_workers(facts: Facts) -> Judgement:
+    """Memory limit of app ≥ what its workers need. Else the kernel kills a worker in the middle of a request."""
+    workers, memory = need(facts.application).get("workers"), facts.service("app").memory
+    floor = MASTER_BYTES + workers.value * WORKER_BYTES
+    says = f"{workers.value} workers need {show_bytes(floor)} or more, of {memory.shown}"
+    return judged(memory.value is not None and floor <= memory.value, says, workers, memory)
+
+
+@rule
+def tmpfs_memory(facts: Facts) -> Judgement:
+    """A tmpfs has a size, fits in its container's memory, and holds one client's uploads. Else the kernel kills the service."""
+    for service in need(facts.services).all.values():
+        mounts, memory = service.tmpfs, service.memory
+        total = sum(mount.value or 0 for mount in mounts.values())
+        if unbounded := [mount for mount in mounts.values() if mount.value is None]:
+            return judged(False, f"{service.name}: it may take half of the host's memory", *unbounded)
+        if mounts and memory.value is not None and total + NGINX_BYTES > memory.value:
+            return judged(False, f"{service.name}: {show_bytes(total)} of tmpfs in {memory.shown}", *mounts.values(), memory)
+    site = max(need(facts.gateway).proxying(), key=lambda scope: len(scope.find_all("limit_conn")))
+    folder, body = Directive("client_body_temp_path", "", Path).at_scope(site), BODY_SIZE.at_scope(site)
+    at_once = max((int(node.args[1]) for node in site.find_all("limit_conn") if "upload" in node.args[0]), default=1)
+    for path, mount in facts.service("gateway").tmpfs.items():
+        if Path(path).name == folder.value.name and at_once * body.value > mount.value:
+            return judged(False, f"{at_once} uploads of {body.shown} in {mount.shown}", body, mount)
+    return judged(True, "all of them")
+
+
+@rule
+def port_reuse(facts: Facts) -> Judgement:
+    """What passes requests on uses ports again. Else with sync workers none is left after 28,000 requests in a minute."""
+    settings = [facts.service(name).port_reuse for name, _ in facts.chain()]
+    return judged(all(setting.value == "1" for setting in settings), ", ".join(setting.shown for setting in settings), *settings)
+
+
+@rule
+def backlog(facts: Facts) -> Judgement:
+    """gunicorn's backlog is neither tiny nor cut by the kernel. Else a burst is refused, or waits in a shorter queue."""
+    asked = need(facts.application).get("backlog")
+    return judged(asked.value in BACKLOG, f"{asked.value}, of {BACKLOG[0]} to {BACKLOG[-1]}", asked, otherwise=Verdict.WARN)
+
+
+@rule
+def in_flight(facts: Facts) -> Judgement:
+    """max_conns ≥ what the workers serve at once. Else visitors are refused while workers are idle; without one all wait."""
+    app, replicas, chain = need(facts.application), facts.service("app").replicas, dict(facts.chain())
+    gevent, name = app.get("worker_class").value == "gevent", "waf" if "waf" in chain else "app"
+    workers, each = app.get("workers"), app.get("worker_connections" if gevent else "threads")
+    servers = (n for s in scopes(chain["gateway"].tree, "upstream") if s.here.args[0] == name for n in s.here.all("server"))
+    bounds = [
+        Setting("max_conns", int(word[10:]), word[10:], n.origin) for n in servers for word in n.args if word.startswith("max_conns=")
+    ]
+    total = sum(bound.value for bound in bounds) * facts.service(name).replicas.value
+    if not total:
+        return judged(False, "nothing bounds how many requests wait for a worker", *bounds, otherwise=Verdict.WARN)
+    slots = replicas.value * workers.value * each.value
+    return judged(gevent or total >= slots, f"{total} are let in, {slots} can be served at once", *bounds, replicas, workers, each)
