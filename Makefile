@@ -55,7 +55,7 @@ restore: venv ## Restore the database from a backup: make restore FILE=... [ARGS
 
 .PHONY: waf-report
 waf-report: venv #: List by rule what the WAF refused, with the line that lets it pass (LOG=file: of a saved log)
-	@$(if $(LOG),nginx/waf/report.py $(LOG),log=$$($(STACK) logs gateway) && printf '%s\n' "$$log" | nginx/waf/report.py)
+	@$(if $(LOG),waf/report.py $(LOG),log=$$($(STACK) logs waf) && printf '%s\n' "$$log" | waf/report.py)
 
 .PHONY: dev-certificate
 dev-certificate: #: Make a self-signed certificate for development in tls/ (NAMES="localhost 127.0.0.1"), for TLS_DIR=./tls
@@ -150,8 +150,8 @@ soak: venv-test #: Load the site for 20 minutes with workers recycled and a roll
 	@$(PYTHON) -m tools.reliability soak $(ARGS)
 
 .PHONY: bench-waf
-bench-waf: venv-test #: Measure what the WAF costs nginx: this machine's, or an image's (IMAGE=flask-kit-gateway)
-	@$(IN_VENV) python -m tests.waf.bench $(IMAGE)
+bench-waf: venv-test #: Measure what the WAF costs: with this machine's nginx, or with images (IMAGES="flask-kit-gateway flask-kit-waf")
+	@$(IN_VENV) python -m tests.waf.bench $(IMAGES)
 
 .PHONY: bench-generator
 bench-generator: venv-test #: Measure what the load generator costs beside Locust's own closed loop (about 2 minutes)

@@ -15,8 +15,11 @@ FILES = [
     ("nginx/**/*.conf", 60, None, 110),
     ("nginx/**/*.template", 60, None, 110),
     ("nginx/docker-entrypoint.d/*", 60, None, 110),
-    ("waf/**/*.conf", 60, None, 110),
-    ("waf/**/*.template", 60, None, 110),
+    ("waf/*.conf", 60, None, 110),
+    ("waf/conf.d/*.conf", 60, None, 110),
+    ("waf/docker-entrypoint.d/*", 60, None, 110),
+    ("waf/snippets/*.conf", 60, None, 110),
+    ("waf/templates/**/*.template", 60, None, 110),
     ("docker-compose.yml", 200, None, None),
     ("app/kit_app/database.py", 70, None, None),
     ("README.md", 100, None, None),
@@ -28,7 +31,7 @@ HELP = 15  # targets in `make help`
 CODE = {"app", "compose", "docker-compose.yml", "gunicorn.conf.py", "gunicorn_hooks", "loadtest", "nginx", "servers", "tools", "waf"}
 CODE_LINES = 15_000
 # What is over its budget and known to be; anything else that is over fails the check.
-KNOWN = ("a copy", "docker-compose.yml", "docs/waf.md", "nginx/waf/", "product", "README.md")
+KNOWN = ("a copy", "docker-compose.yml", "product", "README.md")
 
 
 def tracked() -> list[Path]:

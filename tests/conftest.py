@@ -26,8 +26,8 @@ from tools.stack.base import read_settings
 from tools.stack.choice import missing_for_compose
 from tools.stack.machine import COMMANDS, find_command, free_ports
 
-# The gateway alone, for the tests of nginx, of TLS and of request smuggling.
-pytest_plugins = ["tests.gateways"]
+# The gateway alone, and with the WAF, for the tests of nginx, of TLS, of request smuggling and of the WAF.
+pytest_plugins = ["tests.gateways", "tests.sites"]
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIMES = ("local", "compose")
@@ -78,7 +78,7 @@ def pytest_configure() -> None:
     Images get names of this clone, so that its tests replace neither those of a stack in use nor those of another clone.
     """
     clone = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
-    for service in ("app", "gateway", "health-checks", "locust"):
+    for service in ("app", "gateway", "health-checks", "locust", "waf"):
         os.environ.setdefault(f"{service.upper().replace('-', '_')}_IMAGE", f"flask-kit-{service}:test-{clone}")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["KIT_PORTS"] = PORTS[worker]

@@ -9,7 +9,7 @@ import pytest
 from tests.compose.conftest import ROOT, Ask, Model, Read
 
 Services = Mapping[str, Model]
-TRAFFIC = ("gateway", "app", "database", "downstream")
+TRAFFIC = ("gateway", "waf", "app", "database", "downstream")
 ONE_SHOT = ("preflight", "migrate")
 EVERY = (*TRAFFIC, *ONE_SHOT)
 
@@ -83,7 +83,7 @@ def test_who_can_reach_whom(model: Model, services: Services) -> None:
         network: {name for name, service in services.items() if network in service.get("networks", {})} for network in model["networks"]
     }
 
-    assert members == {"edge": {"gateway"}, "web": {"gateway", "app", "downstream"}, "data": {"app", "migrate", "database"}}
+    assert members == {"edge": {"gateway"}, "web": {"gateway", "waf", "app", "downstream"}, "data": {"app", "migrate", "database"}}
     assert services["preflight"]["network_mode"] == "none"
     assert {name for name, network in model["networks"].items() if network.get("internal")} == {"web", "data"}
 
@@ -105,7 +105,8 @@ def test_the_order_of_the_start(services: Services) -> None:
         "database": {"preflight": "completed_successfully"},
         "migrate": {"database": "healthy"},
         "app": {"migrate": "completed_successfully"},
-        "gateway": {"app": "healthy"},
+        "waf": {},
+        "gateway": {"app": "healthy", "waf": "healthy"},
     }
 
 
@@ -117,6 +118,7 @@ def test_a_stop_leaves_time_for_what_is_in_work(services: Services) -> None:
 
     assert seconds(services["app"]["stop_grace_period"]) > int(graceful[1])
     assert seconds(services["gateway"]["stop_grace_period"]) > int(shutdown[1])
+    assert seconds(services["waf"]["stop_grace_period"]) > int(shutdown[1])
     assert (services["database"]["stop_signal"], seconds(services["database"]["stop_grace_period"]) >= 30) == ("SIGINT", True)
 
 
@@ -182,6 +184,11 @@ def test_one_value_limits_the_body_in_both_layers(read: Read) -> None:
 def test_replicas(read: Read) -> None:
     assert read()["services"]["app"]["deploy"]["replicas"] == 3
     assert read(env={"APP_REPLICAS": "7"})["services"]["app"]["deploy"]["replicas"] == 7
+    assert read(env={"WAF_REPLICAS": "0"})["services"]["waf"]["deploy"]["replicas"] == 0
+
+
+def test_the_gateway_starts_without_a_waf_where_there_is_none(services: Services) -> None:
+    assert services["gateway"]["depends_on"]["waf"]["required"] is False
 
 
 # --- Variants ---------------------------------------------------------------------------------------------------------

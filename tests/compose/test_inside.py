@@ -15,7 +15,7 @@ from tests.clients import wait_until
 from tools.stack import Stack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env()]
-RUNNING = ("gateway", "app", "database")
+RUNNING = ("gateway", "waf", "app", "database")
 EVERY = (*RUNNING, "migrate", "preflight")
 
 
@@ -83,6 +83,7 @@ class TestARunningService:
             writable
             == {
                 "gateway": {"/dev/shm", "/run/nginx", "/run/nginx/body", "/run/nginx/proxy"},  # noqa: S108
+                "waf": {"/dev/shm", "/run/nginx"},  # noqa: S108
                 "app": {"/dev/shm", "/tmp"},  # noqa: S108
                 "database": {"/dev/shm", "/tmp", "/run/postgresql", "/var/lib/postgresql"},  # noqa: S108
             }[service]

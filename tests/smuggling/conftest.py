@@ -6,6 +6,7 @@ import pytest
 
 from tests.gateways import Gateways
 from tests.nginx.gateway import Gateway
+from tests.sites import Sites
 from tests.smuggling.wire import Recorder
 
 CLASSES = ("gthread", "gevent", "tornado")
@@ -37,6 +38,6 @@ def gateway(shared_gateways: Gateways, recorder: Recorder) -> Gateway:
 
 
 @pytest.fixture(scope="session")
-def guarded(shared_gateways: Gateways, recorder: Recorder) -> Gateway:
-    """The same with the firewall's block between."""
-    return shared_gateways(recorder.address, {"NGINX_WORKER_PROCESSES": "1", "WAF_MODE": "On"})
+def guarded(shared_sites: Sites, recorder: Recorder) -> Gateway:
+    """The same with the WAF between."""
+    return shared_sites(recorder.address, {"NGINX_WORKER_PROCESSES": "1"})

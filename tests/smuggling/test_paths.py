@@ -4,6 +4,7 @@ import pytest
 
 from tests.gateways import Gateways
 from tests.nginx.gateway import Gateway
+from tests.sites import Sites
 from tests.smuggling.wire import Line, Recorder
 from tools.local.nginx import Edit
 
@@ -120,8 +121,8 @@ def test_without_the_guard_nginx_decides_for_another_path(start_gateway: Gateway
 ATTACK = "/page/<script>alert(1)</script>"
 
 
-def test_no_path_leads_around_the_firewall(start_gateway: Gateways, recorder: Recorder) -> None:
-    gateway = start_gateway(recorder.address, {"WAF_MODE": "On"})
+def test_no_path_leads_around_the_waf(start_site: Sites, recorder: Recorder) -> None:
+    gateway = start_site(recorder.address)
     mark = recorder.mark()
 
     assert ask(gateway, ATTACK) == 403
@@ -129,11 +130,25 @@ def test_no_path_leads_around_the_firewall(start_gateway: Gateways, recorder: Re
     assert recorder.since(mark) == []
 
 
-def test_without_the_guard_one_does(start_gateway: Gateways, recorder: Recorder) -> None:
-    """Health is asked without the firewall: nginx takes this for it, and the application sees the attack."""
-    gateway = start_gateway(recorder.address, {"WAF_MODE": "On"}, CARELESS)
+def test_nor_without_the_guard(start_site: Sites, recorder: Recorder) -> None:
+    """The health path is not inspected; the WAF compares what was sent, not the path that the gateway's nginx chose by."""
+    gateway = start_site(recorder.address, gateway_edits=CARELESS)
     mark = recorder.mark()
 
     assert ask(gateway, ATTACK) == 403
+    assert ask(gateway, f"{ATTACK}/../../../healthz") == 403
+    assert recorder.since(mark) == []
+
+
+def test_one_would_if_the_waf_chose_by_the_path_that_nginx_chose_by(start_site: Sites, recorder: Recorder) -> None:
+    """The twin."""
+    by_location = Edit(
+        "conf.d/50-waf.conf",
+        r"^    location / {",
+        "    location = /healthz {\n        include snippets/proxy-to-app.conf;\n    }\n\n\\g<0>",
+    )
+    gateway = start_site(recorder.address, edits=[by_location], gateway_edits=CARELESS)
+    mark = recorder.mark()
+
     assert ask(gateway, f"{ATTACK}/../../../healthz") == 200
     assert [record["path"] for record in recorder.since(mark)] == [f"{ATTACK}/../../../healthz"]

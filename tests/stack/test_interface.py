@@ -20,7 +20,7 @@ def test_a_request_passes_through_the_gateway_to_a_ready_app(client: httpx.Clien
 def test_the_parts_are_listed_in_the_order_a_request_meets_them(stack: Stack) -> None:
     services = list(dict.fromkeys(unit.service for unit in stack.processes()))
 
-    assert services == ["gateway", "app", "downstream", *(["database"] if stack.runtime == "compose" else [])]
+    assert services == ["gateway", "waf", "app", "downstream", *(["database"] if stack.runtime == "compose" else [])]
     assert stack.replicas == 3
     assert stack.containers() == stack.processes()
     assert all(unit.id and unit.address for unit in stack.processes())

@@ -13,22 +13,22 @@ from tests.waf.corpus import FORM, JSON, Request
 ONE_WORKER = {"NGINX_WORKER_PROCESSES": "1"}
 
 
-def worker_of(gateway: Gateway) -> psutil.Process:
-    """The worker of a gateway with one; the master's title names its configuration file, in a container too."""
+def worker_of(server: Gateway) -> psutil.Process:
+    """The worker of an nginx with one; the master's title names its configuration file, in a container too."""
 
     def found() -> list[psutil.Process]:
         # A worker that has just been made still bears its master's title, and has no children.
         # Looked at anew by their number: psutil keeps the processes of earlier rounds, and a number may be another one's by now.
-        masters = [psutil.Process(process.pid) for process in psutil.process_iter(["cmdline"]) if _is_master(process, gateway)]
+        masters = [psutil.Process(process.pid) for process in psutil.process_iter(["cmdline"]) if _is_master(process, server)]
         return [child for master in masters for child in master.children() if "worker process" in " ".join(child.cmdline())]
 
     (worker,) = wait_until(found, "nginx has its worker")
     return worker
 
 
-def _is_master(process: psutil.Process, gateway: Gateway) -> bool:
+def _is_master(process: psutil.Process, server: Gateway) -> bool:
     title = " ".join(process.info["cmdline"] or [])
-    return "master process" in title and f"{gateway.folder}/" in title
+    return "master process" in title and f"{server.folder}/" in title
 
 
 def cpu_ms(worker: psutil.Process) -> float:
@@ -92,28 +92,24 @@ def plain() -> Request:
 
 
 def worst() -> list[Request]:
-    """Requests within the limits of size that were found to cost the most: many values, long values, and many signs."""
+    """Requests within the limits of size that were found to cost the most: many arguments, long ones, and many special characters."""
     room = ROOM
     found = [
-        _form(f"JSON, {MOST} values, full", _json(MOST, room // MOST - 12, "a"), JSON),
-        _form(f"JSON, {MOST} short values", _json(MOST, 1, "a"), JSON),
+        _form(f"JSON, {MOST} arguments, full", _json(MOST, room // MOST - 12, "a"), JSON),
+        _form(f"JSON, {MOST} short arguments", _json(MOST, 1, "a"), JSON),
         _form("JSON, one string", _json(1, room - 20, "a"), JSON),
         _form("JSON, 30 strings", _json(30, room // 30 - 12, "a"), JSON),
-        _form(f"form, {MOST} values, full", b"&".join(b"k%d=" % n + b"a" * (room // MOST - 8) for n in range(MOST))),
+        _form(f"form, {MOST} arguments, full", b"&".join(b"k%d=" % n + b"a" * (room // MOST - 8) for n in range(MOST))),
         _form("form, long names", b"&".join(b"k%d" % n + b"a" * (room // MOST - 8) + b"=" for n in range(MOST))),
     ]
     for encoded in (b"%41&amp;", b"/u0041 ", b"it's (a) "):
         values = (b'"k%d":"%s"' % (number, encoded * (48 // len(encoded))) for number in range(MOST))
-        found.append(_form(f"JSON, {MOST} values of {encoded.decode()!r}", b"{" + b",".join(values) + b"}", JSON))
-    # 50 names of 80 characters ("json." before each) are as many as rules 10301 and 10303 let pass.
-    odd = [b'"k%d\'%s":1' % (number, b"a" * 70) for number in range(50)]
-    plain = [b'"k%d":"%s"' % (number, b"a" * 56) for number in range(MOST - 50)]
-    found.append(_form(f"JSON, {MOST} values, 50 of them with signs in the name", b"{" + b",".join(odd + plain) + b"}", JSON))
+        found.append(_form(f"JSON, {MOST} arguments of {encoded.decode()!r}", b"{" + b",".join(values) + b"}", JSON))
     for piece in PIECES:
         text = (piece * room)[: room - 20].encode()
         found.append(_form(f"JSON, one string of {piece!r}", b'{"k":"' + text + b'"}', JSON))
     cookies = "; ".join(f"c{number}={'a' * 60}" for number in range(99))
     found.append(Request("worst", "cookies", "99 cookies", headers={"Cookie": cookies}))
     query = "&".join(f"k{number}={'a' * 20}" for number in range(255))
-    found.append(Request("worst", "query", "255 values in the query", path=f"/?{query}"))
+    found.append(Request("worst", "query", "255 arguments in the query", path=f"/?{query}"))
     return found

@@ -3,17 +3,18 @@
 `make bench-waf` prints the times; here only ratios within one run are judged, of CPU time, which a busy machine cannot turn around.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 
 import psutil
 import pytest
 
-from tests.gateways import Gateways
 from tests.nginx.backends import RawBackend
-from tests.nginx.gateway import Gateway
+from tests.sites import Sites
 from tests.waf.corpus import JSON, Request
-from tests.waf.cost import ONE_WORKER, cost_ms, plain, worker_of, worst
+from tests.waf.cost import MOST, ONE_WORKER, cost_ms, cpu_ms, plain, worker_of, worst
+from tests.waf.site import Site
 from tools.local.nginx import Edit
 
 # The costliest that is known costs two to three times as much as plain text of the same size; what was found without bounds cost a
@@ -22,11 +23,11 @@ AT_MOST = 10.0
 
 
 @pytest.fixture(scope="module")
-def measured(gateway: Gateway, shared_gateways: Gateways, backend: RawBackend) -> Iterator[tuple[HTTPConnection, psutil.Process]]:
-    assert gateway
-    one = shared_gateways(backend.address, ONE_WORKER)
+def measured(site: Site, shared_sites: Sites, backend: RawBackend) -> Iterator[tuple[HTTPConnection, psutil.Process]]:
+    assert site
+    one = shared_sites(backend.address, ONE_WORKER)
     connection = HTTPConnection("127.0.0.1", one.port, timeout=60)
-    yield connection, worker_of(one)
+    yield connection, worker_of(one.waf)
     connection.close()
 
 
@@ -41,14 +42,14 @@ def test_no_request_costs_far_more_than_plain_text_of_its_size(
     assert {text: ratio for text, ratio in ratios.items() if ratio > AT_MOST} == {}
 
 
-def test_without_the_bound_for_signs_one_value_would_hold_a_worker(
-    shared_gateways: Gateways, backend: RawBackend, gateway: Gateway
+def test_without_the_bound_for_special_characters_one_argument_would_hold_a_worker(
+    shared_sites: Sites, backend: RawBackend, site: Site
 ) -> None:
     """The twin: the cost grows with the cube of the length."""
-    assert gateway
-    edit = Edit("waf/user-before.conf", r"\Z", "\nSecRuleRemoveById 10131\n")
-    unbound = shared_gateways(backend.address, ONE_WORKER, [edit])
-    connection, worker = HTTPConnection("127.0.0.1", unbound.port, timeout=60), worker_of(unbound)
+    assert site
+    edit = Edit("rules/user-before.conf", r"\Z", "\nSecRuleRemoveById 10131\n")
+    unbound = shared_sites(backend.address, ONE_WORKER, [edit])
+    connection, worker = HTTPConnection("127.0.0.1", unbound.port, timeout=60), worker_of(unbound.waf)
     signs, letters = (
         Request("worst", "json", letter, "POST", "/", {"Content-Type": JSON}, b'{"k":"' + letter.encode() * 500 + b'"}')
         for letter in ("< ", "ab")
@@ -59,16 +60,47 @@ def test_without_the_bound_for_signs_one_value_would_hold_a_worker(
     connection.close()
 
 
-def test_refusal_by_a_limit_costs_next_to_nothing(gateway: Gateway, shared_gateways: Gateways, backend: RawBackend) -> None:
-    """Against an accepted request with 420 values; the exact share is in docs/waf.md."""
-    assert gateway
-    limited = shared_gateways(backend.address, {**ONE_WORKER, "LIMITS": "on"}, [Edit("conf.d/30-limits.conf", r"rate=5r/s", "rate=1r/m")])
-    connection, worker = HTTPConnection("127.0.0.1", limited.port, timeout=60), worker_of(limited)
-    values = ",".join(f'"field_{number}":"some words"' for number in range(420))
-    request = Request("write", "json", "420 values", "POST", "/api/v1/entries", {"Content-Type": JSON}, f"{{{values}}}".encode())
-    accepted, first = cost_ms(connection, worker, request, times=20)
-    cost_ms(connection, worker, request, times=20)
-    refused, last = cost_ms(connection, worker, request, times=20)
+def test_without_the_limit_on_arguments_a_body_of_64_kib_would_cost_several_times_as_much(
+    shared_sites: Sites, backend: RawBackend, site: Site
+) -> None:
+    """The twin of test_arguments_are_counted: as many arguments as fit."""
+    assert site
+    edits = [
+        Edit("rules/base.conf", r"^SecArgumentsLimit .*$", "SecArgumentsLimit 100000"),
+        Edit("rules/base.conf", r'^SecRule &ARGS "@ge 950" .*$', ""),
+    ]
+    unbound = shared_sites(backend.address, ONE_WORKER, edits)
+    connection, worker = HTTPConnection("127.0.0.1", unbound.port, timeout=60), worker_of(unbound.waf)
+    bound, more = (
+        Request("worst", "json", "", "POST", "/", {"Content-Type": JSON}, json.dumps(dict.fromkeys(map(str, range(number)), 1)).encode())
+        for number in (MOST, 6 * MOST)
+    )
+    cost_ms(connection, worker, bound)
+    least, _ = cost_ms(connection, worker, bound)
+    most, status = cost_ms(connection, worker, more)
+    connection.close()
+
+    assert status == 200
+    assert most > 3 * least
+
+
+def test_refusal_by_a_limit_costs_next_to_nothing(site: Site, shared_sites: Sites, backend: RawBackend) -> None:
+    """Gateway and WAF together, against an accepted request with 420 arguments."""
+    assert site
+    tight = [Edit("templates/30-limits.conf.template", r"rate=5r/s", "rate=1r/m")]
+    limited = shared_sites(backend.address, {**ONE_WORKER, "LIMITS": "on"}, gateway_edits=tight)
+    connection, gateway, waf = HTTPConnection("127.0.0.1", limited.port, timeout=60), worker_of(limited), worker_of(limited.waf)
+    arguments = ",".join(f'"field_{number}":"some words"' for number in range(420))
+    request = Request("write", "json", "420 arguments", "POST", "/api/v1/entries", {"Content-Type": JSON}, f"{{{arguments}}}".encode())
+
+    def cost() -> tuple[float, int]:
+        before = cpu_ms(waf)
+        milliseconds, status = cost_ms(connection, gateway, request, times=20)
+        return milliseconds + (cpu_ms(waf) - before) / 20, status
+
+    accepted, first = cost()
+    cost()
+    refused, last = cost()
     connection.close()
 
     assert (first, last) == (200, 429)

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.gateways import Gateways
 from tests.nginx.backends import RawBackend
 from tests.nginx.gateway import Gateway
-from tests.waf.conftest import audited, rules_of
+from tests.sites import Sites
+from tests.waf.conftest import rules_of
 from tests.waf.corpus import Request, attacks, benign
+from tests.waf.site import Site
 
 REFUSED = frozenset({400, 403, 413, 415})
 BROWSER = {"Host": "localhost", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Accept": "*/*"}
@@ -29,13 +30,13 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def attacked(gateway: Gateway) -> list[Outcome]:
-    return send(gateway, attacks(), "attack")
+def attacked(site: Site) -> list[Outcome]:
+    return send(site, attacks(), "attack")
 
 
 @pytest.fixture(scope="module")
-def used(gateway: Gateway) -> list[Outcome]:
-    return send(gateway, benign(), "benign")
+def used(site: Site) -> list[Outcome]:
+    return send(site, benign(), "benign")
 
 
 def send(gateway: Gateway, requests: Sequence[Request], name: str) -> list[Outcome]:
@@ -69,8 +70,8 @@ def test_attacks_are_refused(attacked: list[Outcome], runtime: str, note: Callab
     assert {kind: refused[kind] for kind in sent if 100 * refused[kind] < AT_LEAST[kind] * sent[kind]} == {}
 
 
-def test_ordinary_use_passes(used: list[Outcome], gateway: Gateway, runtime: str, note: Callable[[str], None]) -> None:
-    lines = audited(gateway)
+def test_ordinary_use_passes(used: list[Outcome], site: Site, runtime: str, note: Callable[[str], None]) -> None:
+    lines = site.waf.audited()
     failures = defaultdict(list)
     for outcome in used:
         if outcome.status != 200:
@@ -80,14 +81,14 @@ def test_ordinary_use_passes(used: list[Outcome], gateway: Gateway, runtime: str
     note(f"firewall ({runtime}): ordinary use: {len(used) - number} of {len(used)} passed ({100 - 100 * number / len(used):.1f} %)")
     for kind, found in failures.items():
         for failure in found:
-            note(f"firewall ({runtime}): refused although honest: {kind} {failure}")
+            note(f"firewall ({runtime}): refused although ordinary: {kind} {failure}")
 
     assert number <= (1 - PASSING) * len(used)
 
 
-def test_without_the_firewall_attacks_reach_the_app(shared_gateways: Gateways, backend: RawBackend) -> None:
+def test_without_the_firewall_attacks_reach_the_app(shared_sites: Sites, backend: RawBackend) -> None:
     """The twin: nothing else in the gateway would stop them."""
-    bare = shared_gateways(backend.address, {"WAF_MODE": "Off"})
+    bare = shared_sites(backend.address, {"WAF_MODE": "Off"})
     sample = [request for request in attacks() if request.place in {"query", "form", "json"}][::8]
 
     assert {outcome.status for outcome in send(bare, sample, "bare")} == {200}

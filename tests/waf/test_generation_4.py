@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateways import Gateways
+from tests.clients import wait_until
 from tests.nginx.backends import RawBackend
-from tests.nginx.gateway import Gateway
+from tests.sites import Sites
+from tests.waf.conftest import rules_of
 from tests.waf.generation_4 import unpack
-from tests.waf.test_merged import named_rules
+from tests.waf.site import Site
 from tools.local.nginx import Edit
 
 ATTACK = "/?q=require+(1)"
@@ -24,16 +25,21 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def modern(gateway: Gateway, shared_gateways: Gateways, backend: RawBackend, release: str) -> Gateway:
-    assert gateway
-    return shared_gateways(backend.address, {"WAF_RULES_DIR": release})
+def modern(site: Site, shared_sites: Sites, backend: RawBackend, release: str) -> Site:
+    assert site
+    return shared_sites(backend.address, {"WAF_RULES_DIR": release})
+
+
+def named_rules(site: Site, request_id: str) -> list[int]:
+    """The rules that refused a request; their line is written after the answer was sent."""
+    return wait_until(lambda: rules_of(site.waf.audited().get(request_id, {"messages": []})), "the refusal is in the audit log")
 
 
 @pytest.mark.parametrize(
     ("path", "rule"),
     [("/?q=1+union+select+2", 942360), ("/?q=cat+/etc/passwd", 932160), (ATTACK, 934100), ("/?q=%7B%7B7*7%7D%7D", 10220)],
 )
-def test_what_a_rule_finds_is_refused_by_the_sum(modern: Gateway, path: str, rule: int) -> None:
+def test_what_a_rule_finds_is_refused_by_the_sum(modern: Site, path: str, rule: int) -> None:
     """Rules of the kit (10220) count in that sum as well."""
     request_id = f"generation-4-{rule}"
     assert modern.get(path, f"X-Request-ID: {request_id}").status == 403
@@ -41,52 +47,48 @@ def test_what_a_rule_finds_is_refused_by_the_sum(modern: Gateway, path: str, rul
 
 
 @pytest.mark.parametrize("path", ["/?q=some+words", SECOND_LEVEL, "/?q=rename+get_user()"])
-def test_what_is_ordinary_passes(modern: Gateway, path: str) -> None:
+def test_what_is_ordinary_passes(modern: Site, path: str) -> None:
     """Also what a higher level would refuse, and what only a rule matches that exclusions.conf leaves out."""
     assert modern.get(path).status == 200
 
 
-def test_the_settings_reach_it(shared_gateways: Gateways, backend: RawBackend, release: str, modern: Gateway) -> None:
+def test_the_settings_reach_it(shared_sites: Sites, backend: RawBackend, release: str, modern: Site) -> None:
     assert modern.request("DELETE", "/").status == 200
     own = {"WAF_RULES_DIR": release, "WAF_PARANOIA": "2", "WAF_ANOMALY_THRESHOLD": "10", "WAF_METHODS": "GET HEAD POST"}
-    other = shared_gateways(backend.address, own)
+    other = shared_sites(backend.address, own)
 
     assert other.get(ATTACK).status == 200
     assert other.get(f"{ATTACK};;").status == 403
     assert other.request("DELETE", "/?q=;;").status == 403
 
 
-def test_sampling_passes_over_a_part(shared_gateways: Gateways, backend: RawBackend, release: str, modern: Gateway) -> None:
+def test_sampling_passes_over_a_part(shared_sites: Sites, backend: RawBackend, release: str, modern: Site) -> None:
     assert modern
-    half = shared_gateways(backend.address, {"WAF_RULES_DIR": release, "WAF_SAMPLING": "50"})
+    half = shared_sites(backend.address, {"WAF_RULES_DIR": release, "WAF_SAMPLING": "50"})
     statuses = [half.get(ATTACK).status for _ in range(60)]
 
     assert 5 < statuses.count(403) < 55
 
 
-def test_with_the_setup_of_generation_3_the_level_would_be_lost(
-    start_gateway: Gateways, backend: RawBackend, release: str, modern: Gateway
-) -> None:
+def test_with_the_setup_of_generation_3_the_level_would_be_lost(start_site: Sites, backend: RawBackend, release: str, modern: Site) -> None:
     """The twin: each generation has its own name for it."""
     assert modern
-    edit = Edit("waf/setup.conf", r",setvar:tx\.blocking_paranoia_level=\d", "")
-    without = start_gateway(backend.address, {"WAF_RULES_DIR": release, "WAF_PARANOIA": "2"}, [edit])
+    edit = Edit("templates/rules/settings.conf.template", r",setvar:tx\.blocking_paranoia_level=\$\{WAF_PARANOIA\}", "")
+    without = start_site(backend.address, {"WAF_RULES_DIR": release, "WAF_PARANOIA": "2"}, [edit])
 
     assert without.get(SECOND_LEVEL).status == 200
 
 
-def test_without_a_setup_it_refuses_to_work(start_gateway: Gateways, backend: RawBackend, release: str, modern: Gateway) -> None:
+def test_without_a_setup_it_refuses_to_work(start_site: Sites, backend: RawBackend, release: str, modern: Site) -> None:
     assert modern
-    edit = Edit("waf/setup.conf", r'^SecAction "id:900990.*$', "")
-    without = start_gateway(backend.address, {"WAF_RULES_DIR": release}, [edit])
+    edit = Edit("templates/rules/settings.conf.template", r'^SecAction "id:900990.*$', "")
+    without = start_site(backend.address, {"WAF_RULES_DIR": release}, [edit])
 
     assert without.get("/").status == 500
 
 
-def test_nothing_else_of_the_release_is_loaded(modern: Gateway, release: str) -> None:
-    """Its setup, its plugins and what is for PHP, Java or answers: in this release they are no configuration, so nginx would not start."""
-    text = (modern.folder / "conf" / "waf" / "main.conf").read_text()
-
-    assert f"{release}/rules/REQUEST-934-APPLICATION-ATTACK-GENERIC.conf" in text
-    assert "not for loading" in (Path(release) / "plugins" / "example-before.conf").read_text()
-    assert (modern.folder / "conf" / "waf" / "merged.conf").read_text() == ""
+def test_nothing_else_of_the_release_is_loaded(modern: Site, release: str) -> None:
+    """Its setup, its plugins and what is for PHP, Java or responses: in this release they are no configuration, and nginx starts."""
+    for name in ("plugins/example-before.conf", "rules/REQUEST-933-APPLICATION-ATTACK-PHP.conf"):
+        assert "not for loading" in (Path(release) / name).read_text()
+    assert modern.get("/").status == 200

@@ -146,7 +146,7 @@ IMAGE = Nginx((1, 30, 6), (3, 5), frozenset(BROTLI), "/usr/lib/nginx/modules")
 SINCE = (
     ((1, 25, 1), "listeners/*/*.conf", r"^(listen .* ssl)(.*);$", r"\1 http2\2;", ""),
     ((1, 25, 1), "listeners/*/*.conf", r"^http2 on;$", "", ""),
-    ((1, 27, 3), "templates/upstream/*", r"^ *resolver .*\n", "", ""),
+    ((1, 27, 3), "templates/upstream/*", r"^ *resolver(_timeout)? .*\n", "", ""),
     ((1, 27, 3), "templates/upstream/*", r"^( *server .*?) resolve\b", r"\1", "resolve: a name is looked up once, at start"),
     (
         (1, 27, 4),

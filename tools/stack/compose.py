@@ -15,7 +15,7 @@ from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, 
 from tools.stack.waiting import answers_ok, ready_path, wait_until
 
 # The order in which a request meets them; services that are not named here come last.
-ORDER = ("gateway", "app", "downstream", "database")
+ORDER = ("gateway", "waf", "app", "downstream", "database")
 GATEWAY_PORT_IN_CONTAINER = "8080"
 TLS_PORT_IN_CONTAINER = "8443"
 LAB = "compose/lab.yaml"

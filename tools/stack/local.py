@@ -16,7 +16,7 @@ from typing import Any
 import click
 import psutil
 
-from tools.local import nginx
+from tools.local import nginx, waf
 from tools.stack import machine
 from tools.stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, read_number
 from tools.stack.machine import SERVICE_USERS, Account, choose_account
@@ -46,12 +46,14 @@ class Record:
     status_port: int
     app_ports: tuple[int, ...]
     downstream_port: int | None  # None: LAB_ENABLED was off
+    waf_ports: tuple[int, int, int] | None = None  # None: WAF_MODE was Off, or this machine lacks what it needs
     app_env: Mapping[str, str] = field(default_factory=dict)  # laid over the settings by `restart`
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
         fields: dict[str, Any] = json.loads(text)
-        return cls(**fields | {"leader": Leader(**fields["leader"]), "app_ports": tuple(fields["app_ports"])})
+        waf_ports = tuple(fields["waf_ports"]) if fields["waf_ports"] else None
+        return cls(**fields | {"leader": Leader(**fields["leader"]), "app_ports": tuple(fields["app_ports"]), "waf_ports": waf_ports})
 
 
 def is_recorded(root: Path, name: str) -> bool:
@@ -61,7 +63,7 @@ def is_recorded(root: Path, name: str) -> bool:
 
 
 class LocalStack:
-    """nginx, gunicorn instances and, with LAB_ENABLED=1, the slow downstream.
+    """nginx as gateway, nginx as WAF, gunicorn instances and, with LAB_ENABLED=1, the slow downstream.
 
     `.run/<name>/run` lives as long as the processes; `.run/<name>/data` (database, secret) outlives them.
     Both belong to the user of the processes, the record beside them to the user of this program.
@@ -180,7 +182,8 @@ class LocalStack:
         if not record or not record.leader.process():
             return []
         apps = {f"app-{number}": port for number, port in enumerate(record.app_ports, 1)}
-        addresses = {"gateway": record.gateway_port, **apps, "downstream": record.downstream_port}
+        waf_port = record.waf_ports[0] if record.waf_ports else None
+        addresses = {"gateway": record.gateway_port, "waf": waf_port, **apps, "downstream": record.downstream_port}
         try:
             states = self._supervisor.states()
         except StackError:
@@ -205,8 +208,9 @@ class LocalStack:
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=MAX_REPLICAS)
         self._make_folders()
         self._check_gunicorn()
-        account = choose_account([self._run, self._root / "app", self._root / "nginx"])
-        status, *ports = machine.free_ports(replicas + 2, avoid=(gateway_port,))
+        account = choose_account([self._run, self._root / "app", self._root / "nginx", self._root / "waf"])
+        without_waf = self._without_waf(binary)
+        status, one, two, three, *ports = machine.free_ports(replicas + 5, avoid=(gateway_port,))
         draft = Record(
             leader=Leader(0, "", ""),
             nginx=binary,
@@ -215,8 +219,11 @@ class LocalStack:
             status_port=status,
             app_ports=tuple(ports[:replicas]),
             downstream_port=ports[-1] if is_on(self._settings, "LAB_ENABLED") else None,
+            waf_ports=(one, two, three) if without_waf is None else None,
         )
         self._introduce(draft, version)
+        if without_waf:
+            click.echo(f"There is NO web application firewall: {without_waf}.")
         self._hand_over(account)
         self._render(draft, quiet=False)
         self._prepare(draft)
@@ -242,6 +249,16 @@ class LocalStack:
             reason = "" if record.user else f", because {SERVICE_USERS[0]} cannot read {self._root} with {sys.executable}"
             click.echo(f"You are root; the processes run as {record.user or 'root too'}{reason}.")
 
+    def _without_waf(self, binary: str) -> str | None:
+        """None: with the WAF. Else why not; nothing to say where WAF_MODE=Off wants it so."""
+        mode = self._settings.get("WAF_MODE")
+        if mode == "Off":
+            return ""
+        lack = waf.lacks(nginx.Nginx.ask(binary), self._settings)
+        if lack and mode:
+            raise StackError(f"WAF_MODE={mode}: {lack}", hint="install that, or set WAF_MODE=Off", exit_code=2)
+        return lack or None
+
     def _make_folders(self) -> None:
         try:
             for folder in self._folders():
@@ -254,7 +271,7 @@ class LocalStack:
             ) from None
 
     def _folders(self) -> list[Path]:
-        return [self._run, self._supervisor.logs, *(self._run / name for name in ("nginx", "static", "tmp")), self._data]
+        return [self._run, self._supervisor.logs, *(self._run / name for name in ("nginx", "waf", "static", "tmp")), self._data]
 
     def _check_gunicorn(self) -> None:
         answer = subprocess.run(
@@ -292,33 +309,49 @@ class LocalStack:
                 raise StackError(f"{what} failed", details=last_lines(answer.stderr or answer.stdout))
 
     def _render(self, record: Record, *, quiet: bool) -> None:
-        """Write nginx's configuration; what an older nginx cannot do is said."""
+        """Write the configuration of both nginx; what an older nginx cannot do is said."""
         addresses = [f"{HOST}:{port}" for port in record.app_ports]
-        # The WAF is a container of its own; its upstream is not used here.
-        upstreams = [*nginx.servers("app", addresses), *nginx.servers("waf", [])]
+        program = nginx.Nginx.ask(record.nginx)
+        as_root = os.geteuid() == 0 and record.user is None
+        behind = [f"{HOST}:{record.waf_ports[0]}"] if record.waf_ports else []
+        upstreams = [*nginx.servers("app", addresses), *nginx.servers("waf", behind)]
         notes = nginx.write(
             nginx.GATEWAY,
             self._run / "conf",
-            nginx=nginx.Nginx.ask(record.nginx),
+            nginx=program,
             places={"/run/nginx": self._run / "nginx", "/srv/static": self._run / "static"},
             edits=[*nginx.listen({8080: record.gateway_port, 8081: record.status_port}), *upstreams],
-            as_root=os.geteuid() == 0 and record.user is None,
+            as_root=as_root,
         )
-        answer = Account(record.user).run(nginx.command(self._run / "conf", "-t", "-q"), cwd=self._root, env=self._nginx_settings(record))
-        if answer.returncode:
-            lines = answer.stderr.strip().splitlines() or ["nginx/docker-entrypoint.sh failed"]
-            raise StackError(lines[0], details="\n".join(lines[1:]), exit_code=answer.returncode)
-        if not quiet:
-            if (self._settings.get("WAF_MODE") or "On") != "Off":
-                notes.insert(0, "there is NO web application firewall: it is a container of its own")
-            click.echo("\n".join([*notes, *answer.stderr.splitlines()]))
+        if record.waf_ports:
+            waf.write(
+                self._run / "waf-conf",
+                program=program,
+                run=self._run / "waf",
+                ports=record.waf_ports,
+                upstreams=addresses,
+                as_root=as_root,
+            )
+        for conf in self._confs(record).values():
+            answer = Account(record.user).run(nginx.command(conf, "-t", "-q"), cwd=self._root, env=self._nginx_settings(record))
+            if answer.returncode:
+                lines = answer.stderr.strip().splitlines() or [f"{conf}/docker-entrypoint.sh failed"]
+                raise StackError(lines[0], details="\n".join(lines[1:]), exit_code=answer.returncode)
+            notes += answer.stderr.splitlines()
+        if notes and not quiet:
+            click.echo("\n".join(notes))
+
+    def _confs(self, record: Record) -> dict[str, Path]:
+        """The folder of each nginx's configuration."""
+        return {"gateway": self._run / "conf", **({"waf": self._run / "waf-conf"} if record.waf_ports else {})}
 
     def _nginx_settings(self, record: Record) -> dict[str, str]:
-        """What the parts of nginx/docker-entrypoint.d find in their environment."""
+        """What the parts of docker-entrypoint.d find in their environment."""
         bound = self._settings.get("MAX_IN_FLIGHT") or "128"
         share = {"APP_MAX_CONNS": str(nginx.share(int(bound), len(record.app_ports)))} if bound.isdecimal() else {}
         path = f"{Path(record.nginx).parent}:{self._settings.get('PATH', os.defpath)}:{machine.MORE_FOLDERS}"
-        return {**self._settings, **share, "LISTENERS": "http", "WAF_MODE": "Off", "PATH": path}
+        mode = {} if record.waf_ports else {"WAF_MODE": "Off"}
+        return {**self._settings, **share, **mode, "LISTENERS": "http", "PATH": path}
 
     # --- what runs
 
@@ -347,7 +380,7 @@ class LocalStack:
         return self._settings.get("APP_MODULE") or "kit_app:create_app()"
 
     def _programs(self, record: Record) -> list[Program]:
-        """Everything but nginx, the app's instances first."""
+        """Everything but the gateway, the app's instances first."""
         gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(self._root / "gunicorn.conf.py")]
         apps = [
             Program(
@@ -359,7 +392,12 @@ class LocalStack:
             )
             for number, port in enumerate(record.app_ports, 1)
         ]
-        return [*apps, *([self._downstream(record)] if record.downstream_port else [])]
+        return [*apps, *([self._downstream(record)] if record.downstream_port else []), *([self._waf(record)] if record.waf_ports else [])]
+
+    def _waf(self, record: Record) -> Program:
+        # By its entrypoint, which starts what prints the audit lines.
+        argv = nginx.command(self._confs(record)["waf"], "-g", "daemon off;")
+        return Program("waf", argv, self._run, self._nginx_settings(record), stop_signal="QUIT", stop_wait_s=NGINX_STOP_S)
 
     def _downstream(self, record: Record) -> Program:
         argv = [sys.executable, "-m", "kit_lab.downstream"]
@@ -391,15 +429,19 @@ class LocalStack:
             raise StackError(error.message, hint=error.hint, details=error.details or last_lines(self.logs())) from None
 
     def _reload(self, record: Record) -> None:
-        """Make nginx read its configuration anew; returns when the old workers are gone, or have been given time to go."""
+        """Make each nginx read its configuration anew; returns when the old workers are gone, or have been given time to go."""
         self.nginx_config()  # refuses a broken configuration, which nginx itself would only log
-        parent = psutil.Process(self._supervisor.states()["gateway"][1])
-        old = {child.pid for child in parent.children()}
-        self._supervisor.signal("gateway", "HUP")
-        wait_until(lambda: bool({child.pid for child in parent.children()} - old), RELOAD_TIMEOUT_S, "nginx did not reload")
-        with suppress(StackError):
-            wait_until(lambda: not old & {child.pid for child in parent.children()}, RELOAD_TIMEOUT_S, "")
+        for name in self._confs(record):
+            self._reload_one(name)
         self._wait_for("the gateway", record.gateway_port, ready_path(self._settings))
+
+    def _reload_one(self, name: str) -> None:
+        parent = psutil.Process(self._supervisor.states()[name][1])
+        old = _workers(parent)
+        self._supervisor.signal(name, "HUP")
+        wait_until(lambda: bool(_workers(parent) - old), RELOAD_TIMEOUT_S, f"{name}: nginx did not reload")
+        with suppress(StackError):
+            wait_until(lambda: not old & _workers(parent), RELOAD_TIMEOUT_S, "")
 
     # --- the record
 
@@ -432,6 +474,11 @@ class LocalStack:
     def _log_files(self, service: str | None) -> list[Path]:
         files = sorted(self._supervisor.logs.glob("*.log"))
         return [path for path in files if service in {None, path.stem, path.stem.partition("-")[0]}]
+
+
+def _workers(parent: psutil.Process) -> set[int]:
+    """Of the master process of an nginx. (jq, which prints the WAF's audit lines, is its child too.)"""
+    return {child.pid for child in parent.children() if child.name() == "nginx"}
 
 
 def _read_record(path: Path) -> Record | None:

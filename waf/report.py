@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""List by rule what the firewall refused, or would have refused, with the line that would exclude it.
+"""List by rule what the WAF refused, or would have refused, with the line that would exclude it.
 
-    docker compose logs --no-log-prefix gateway | nginx/waf/report.py      or      nginx/waf/report.py FILE...
+    docker compose logs --no-log-prefix waf | waf/report.py      or      waf/report.py FILE...
 
-Reads the gateway's log and looks at the firewall's lines in it (audit.jq); everything else is passed over.
+Reads the log of the service waf: the lines of audit.jq; everything else is passed over.
 Python's own library only: it is copied into projects that have no environment for the kit's tools.
 """
 
@@ -23,13 +23,12 @@ ADVICE = {
     10102: "the client must not compress the body",
     10110: "the client must send less, or send files as multipart/form-data",
     10111: "the client must send fewer cookies",
-    10112: "the client must send fewer values in the query",
-    10301: "the client must use plain names for its values: letters, digits and _ . , : ! ? @ # + / [ ] -",
-    10303: "the client must use shorter or plain names for its values: letters, digits and _ . , : ! ? @ # + / [ ] -",
+    10112: "the client must send fewer arguments in the query",
+    10131: "the client must not send hundreds of special characters in a row",
     200002: "the body is not what its Content-Type says",
     200003: "the multipart body is malformed",
     200004: "the multipart body is malformed",
-    200007: "the client must send fewer values",
+    200007: "the client must send fewer arguments",
     911100: "name the method in WAF_METHODS, if the application takes it",
 }
 # The first number of a user's own rules in user-before.conf.
@@ -39,7 +38,7 @@ EXAMPLES = 3
 
 @dataclass(slots=True)
 class Rule:
-    """What one rule did: how often, at which addresses, in which values."""
+    """What one rule did: how often, at which addresses, in which arguments."""
 
     message: str = ""
     refused: int = 0
@@ -47,7 +46,7 @@ class Rule:
 
 
 def read(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The firewall's lines; what is cut off or no JSON is passed over."""
+    """The WAF's lines; what is cut off or no JSON is passed over."""
     for line in lines:
         start = line.find(MARK)
         if start < 0:
@@ -76,7 +75,7 @@ def count(refusals: Iterable[dict[str, Any]]) -> tuple[dict[int, Rule], Counter[
 
 
 def exclusion(rule: int, path: str, variable: str, number: int) -> str:
-    """The line for user-before.conf that takes one value at one address out of one rule."""
+    """The line for user-before.conf that takes one argument at one address out of one rule."""
     # "…" stands for a name that was not kept, because it may be a piece of a body.
     narrow = variable and "…" not in variable
     action = f"ctl:ruleRemoveTargetById={rule};{variable}" if narrow else f"ctl:ruleRemoveById={rule}"
@@ -88,7 +87,7 @@ def exclusion(rule: int, path: str, variable: str, number: int) -> str:
 def report(rules: dict[int, Rule], outcomes: Counter[str]) -> Iterator[str]:
     """The lines to print, the most frequent rule first."""
     if not outcomes:
-        yield "The firewall has refused nothing in this log."
+        yield "The WAF has refused nothing in this log."
         return
     yield ", ".join(f"{number} requests {outcome}" for outcome, number in outcomes.most_common()).replace("would refuse", "it would refuse")
     number = FIRST_OWN
@@ -99,7 +98,7 @@ def report(rules: dict[int, Rule], outcomes: Counter[str]) -> Iterator[str]:
         if identifier in ADVICE:
             yield f"  to let it pass: {ADVICE[identifier]}"
             continue
-        yield "  to let it pass, if these were honest (nginx/waf/user-before.conf):"
+        yield "  to let it pass, if these were ordinary requests (waf/rules/user-before.conf):"
         for _, path, variable in list(rule.places)[:EXAMPLES]:
             yield f"    {exclusion(identifier, path, variable, number)}"
             number += 1

@@ -1,11 +1,12 @@
-# One line for each request that the firewall refused, or would have refused, out of ModSecurity's audit lines (run by nginx/start).
-# Of what the client sent it keeps method, path and query (the access log has them too) and the names of the values that matched, never the
-# values: `match` and `data` quote bodies, cookies and Authorization. A name that is no plain name may be a piece of a body: it is not kept.
+# One line for each request that the WAF refused, or would have refused, from ModSecurity's audit lines
+# (docker-entrypoint.d/40-audit-log.envsh). Of what the client sent it keeps method, path and query (the access log has them
+# too) and the names of the arguments that matched, never their values: `match` and `data` quote bodies, cookies and
+# Authorization. A name that is no plain name may be a piece of a body and is not kept.
 def plain_name: if test("^[A-Za-z0-9_.:/-]{1,80}$") then . else sub(":.*"; ":…") end;
 def variable:
     ((.details.match | capture("against variable `(?<name>[^'`]*)'"; "n") | .name)
      // (.details.data | capture("found within (?<name>[A-Z_]+(:[^:]*)?): "; "n") | .name) // "") | plain_name;
-def decides: .details.ruleId | test("^(949110|949111|101[0-9]{2}|1030[13]|20000[0-9])$") and . != "200005";
+def decides: .details.ruleId | test("^(949110|949111|101[0-9]{2}|20000[0-9])$") and . != "200005";
 
 def lines: try fromjson catch null | select(. != null) | .transaction;
 
