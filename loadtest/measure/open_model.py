@@ -102,7 +102,7 @@ class OpenModelUser(User):
 
     mix: users and their shares; of each, the weights of its tasks apply. rate_per_s: arrivals per second.
     seed: the same seed gives the same arrivals. max_in_flight: visitors at once, at the bound an arrival is dropped and
-    counted; None: five seconds' worth, from 100 to 2000. duration_s: None: until Locust stops it.
+    counted; None: five seconds' worth, from 100 to 2000.
     Wait times of the users in `mix` are not used: the schedule takes their place.
     """
 
@@ -112,7 +112,6 @@ class OpenModelUser(User):
     rate_per_s: float = 10.0
     seed: int = 1
     max_in_flight: int | None = None
-    duration_s: float = math.inf
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -130,10 +129,9 @@ class OpenModelUser(User):
 
     @task
     def arrive(self) -> None:
-        """Send visitors on their way at the scheduled moments; returns when the duration is over."""
+        """Send visitors on their way at the scheduled moments; returns when `until_s` has come."""
         weights = [weight for _, _, weight in self._choices]
         self.start_s = time.perf_counter()
-        self.until_s = min(self.until_s, self.start_s + self.duration_s)
         sends = 0
         for arrival in poisson_arrivals(self.rate_per_s, self.seed, weights):
             due_s = self.start_s + arrival.offset_s
