@@ -13,6 +13,7 @@ from tests.clients import wait_until
 from tests.nginx.backends import RawBackend, Seen, answer
 from tests.nginx.conftest import Gateways
 from tests.nginx.gateway import Answer, Gateway
+from tests.sites import Sites
 from tools.local.nginx import Edit
 
 BOUND = 6
@@ -44,7 +45,15 @@ def backend(busy: Busy) -> Iterator[RawBackend]:
         yield backend
 
 
-def bounded(start_gateway: Gateways, backends: list[RawBackend], *edits: Edit, bound: str = str(BOUND)) -> Gateway:
+@pytest.fixture(params=["start_gateway", "start_site"])
+def start(request: pytest.FixtureRequest, runtime: str) -> Gateways | Sites:
+    """The gateway in front of the app, and in front of the WAF, which must not be asked about what is refused."""
+    assert runtime
+    starting: Gateways | Sites = request.getfixturevalue(request.param)
+    return starting
+
+
+def bounded(start_gateway: Gateways | Sites, backends: list[RawBackend], *edits: Edit, bound: str = str(BOUND)) -> Gateway:
     """Start a gateway that lets so many in, with two processes that must count together."""
     env = {"MAX_IN_FLIGHT": bound, "NGINX_WORKER_PROCESSES": "2"}
     return start_gateway([backend.address for backend in backends], env, edits)
@@ -64,8 +73,8 @@ def held(gateway: Gateway, busy: Busy, backends: list[RawBackend], count: int = 
         answers += [one.result() for one in asked]
 
 
-def test_what_comes_on_top_is_refused_without_asking_anybody(start_gateway: Gateways, busy: Busy, backend: RawBackend) -> None:
-    gateway = bounded(start_gateway, [backend])
+def test_what_comes_on_top_is_refused_without_asking_anybody(start: Gateways | Sites, busy: Busy, backend: RawBackend) -> None:
+    gateway = bounded(start, [backend])
     with held(gateway, busy, [backend]) as answers:
         refused = [gateway.request(method, "/refused", JSON) for method in ("GET", "POST", "PATCH", "PUT", "DELETE") for _ in range(2)]
 
@@ -78,16 +87,16 @@ def test_what_comes_on_top_is_refused_without_asking_anybody(start_gateway: Gate
     assert "/refused" not in {seen.target for seen in backend.seen}
 
 
-def test_without_the_bound_nobody_is_refused_and_all_wait(start_gateway: Gateways, busy: Busy, backend: RawBackend) -> None:
+def test_without_the_bound_nobody_is_refused_and_all_wait(start: Gateways | Sites, busy: Busy, backend: RawBackend) -> None:
     """The twin."""
-    with held(bounded(start_gateway, [backend], bound="0"), busy, [backend], 3 * BOUND) as answers:
+    with held(bounded(start, [backend], bound="0"), busy, [backend], 3 * BOUND) as answers:
         assert len(backend.seen) == 3 * BOUND
 
     assert {reply.status for reply in answers} == {200}
 
 
-def test_a_slow_sender_takes_no_place(start_gateway: Gateways, backend: RawBackend) -> None:
-    gateway = bounded(start_gateway, [backend])
+def test_a_slow_sender_takes_no_place(start: Gateways | Sites, backend: RawBackend) -> None:
+    gateway = bounded(start, [backend])
     with ExitStack() as exits:
         for _ in range(3 * BOUND):
             slow = exits.enter_context(closing(gateway.connect()))
@@ -106,8 +115,8 @@ def held_by_who_has_gone(gateway: Gateway, backend: RawBackend) -> None:
         assert gateway.get("/refused").status == 503
 
 
-def test_who_has_gone_gives_the_place_back(start_gateway: Gateways, backend: RawBackend) -> None:
-    gateway = bounded(start_gateway, [backend])
+def test_who_has_gone_gives_the_place_back(start: Gateways | Sites, backend: RawBackend) -> None:
+    gateway = bounded(start, [backend])
     held_by_who_has_gone(gateway, backend)
 
     wait_until(lambda: gateway.get("/next").status == 200, "there is a place again")
