@@ -15,6 +15,7 @@ from tests.clients import wait_until
 from tests.nginx.backends import InThread, RawBackend, answer, hang_up
 from tests.nginx.conftest import Gateways
 from tests.nginx.gateway import Answer, Gateway
+from tests.sites import Sites
 from tools.local.nginx import Edit
 
 # Older versions than the image's do not look a name up a second time.
@@ -83,7 +84,7 @@ def dns(vanished: str) -> Iterator[Dns]:
         yield dns
 
 
-def start(start_gateway: Gateways, dns: Dns, backend: RawBackend, *edits: Edit) -> Gateway:
+def start(start_gateway: Gateways | Sites, dns: Dns, backend: RawBackend, *edits: Edit) -> Gateway:
     port = backend.address.rpartition(":")[2]
     gateway = start_gateway(f"app.test:{port}", {"NGINX_LOCAL_RESOLVERS": dns.address}, [PATIENT, *edits])
     wait_until(lambda: dns.asked, "nginx has asked for the servers")
@@ -105,6 +106,14 @@ def test_request_that_waits_for_a_server_that_has_gone_is_answered(
 
     assert reply.status == 200
     assert Counter(seen.target for seen in sound.seen) == {"/waits": 1}
+
+
+@pytest.mark.parametrize("path", ["/waits", "/healthz"])
+def test_the_waf_begins_again_too(start_site: Sites, dns: Dns, sound: RawBackend, path: str) -> None:
+    """Inspected or not."""
+    reply = ask_while_the_list_changes(start(start_site, dns, sound), dns, "GET", path)
+
+    assert reply.status == 200
 
 
 def test_it_would_be_a_502_if_it_did_not_begin_again(start_gateway: Gateways, dns: Dns, sound: RawBackend) -> None:
