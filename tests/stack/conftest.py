@@ -9,8 +9,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from tools.local.stack import LocalStack
 from tools.stack import open_stack
-from tools.stack.local import LocalStack
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., CompletedProcess[str]]

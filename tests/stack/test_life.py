@@ -12,8 +12,9 @@ import httpx
 import psutil
 import pytest
 
+from tools.local import session
+from tools.local.stack import LocalStack
 from tools.stack import StackError, open_stack
-from tools.stack.local import RECORD, LocalStack, Record
 from tools.stack.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,9 +26,15 @@ def folder(name: str) -> Path:
     return ROOT / ".run" / name
 
 
-def session(name: str) -> list[psutil.Process]:
+def processes_of(name: str) -> list[psutil.Process]:
     """Every process of a running stack."""
-    return Record.from_json((folder(name) / RECORD).read_text()).leader.session()
+    return session.processes(folder(name) / "run")
+
+
+def kill_supervisord(name: str) -> None:
+    leader = session.supervisord(folder(name) / "run")
+    assert leader
+    leader.kill()
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -62,9 +69,10 @@ def test_up_prints_what_runs_and_down_leaves_nothing_behind(run: Command, name: 
 
     status = run("status")
     assert status.returncode == 0
-    assert [line.split()[0] for line in status.stdout.splitlines()[1:-1]] == ["gateway", "app", "app", "app", "downstream"]
+    waf = [] if "There is NO web application firewall" in up.stdout else ["waf"]
+    assert [line.split()[0] for line in status.stdout.splitlines()[1:-1]] == ["gateway", *waf, "app", "app", "app", "downstream"]
 
-    processes = session(name)
+    processes = processes_of(name)
     assert len(processes) >= 9  # supervisord, nginx and its worker, three times gunicorn and its worker, downstream
     without_privileges(processes, up.stdout)
 
@@ -127,8 +135,8 @@ def test_a_stack_that_is_interrupted_while_it_starts_is_cleared_up(name: str, fr
     # It waits for an answer that does not come, so the signal finds it half started.
     env = environment({"GATEWAY_PORT": str(free_port), "HEALTH_PATH": "/nowhere"})
     with subprocess.Popen(command_line("up", name=name), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as up:
-        wait_until((folder(name) / RECORD).exists, TIMEOUT_S, "supervisord was not started")
-        processes = session(name)
+        wait_until(lambda: processes_of(name) != [], TIMEOUT_S, "supervisord was not started")
+        processes = processes_of(name)
         up.send_signal(number)
         up.wait(TIMEOUT_S)
 
@@ -138,8 +146,7 @@ def test_a_stack_that_is_interrupted_while_it_starts_is_cleared_up(name: str, fr
 
 def test_a_killed_instance_starts_again_while_the_others_serve(local: LocalStack) -> None:
     local.up()
-    victim = local.processes()[1]
-    assert victim.service == "app"
+    victim = next(unit for unit in local.processes() if unit.service == "app")
 
     os.kill(int(victim.id), signal.SIGKILL)
 
@@ -161,9 +168,8 @@ def answers(url: str) -> bool:
 
 def test_down_ends_what_a_killed_supervisor_left_behind(local: LocalStack, name: str, free_port: int) -> None:
     local.up()
-    processes = session(name)
-    leader = Record.from_json((folder(name) / RECORD).read_text()).leader.pid
-    os.kill(leader, signal.SIGKILL)
+    processes = processes_of(name)
+    kill_supervisord(name)
     wait_until(lambda: local.processes() == [], TIMEOUT_S, "supervisord does not end")
     assert httpx.get(f"{local.url}/healthz").status_code == 200  # orphans serve on: this is what down must find
 
@@ -174,8 +180,8 @@ def test_down_ends_what_a_killed_supervisor_left_behind(local: LocalStack, name:
 
 def test_up_replaces_what_a_killed_supervisor_left_behind(local: LocalStack, name: str) -> None:
     local.up()
-    processes = session(name)
-    os.kill(Record.from_json((folder(name) / RECORD).read_text()).leader.pid, signal.SIGKILL)
+    processes = processes_of(name)
+    kill_supervisord(name)
     wait_until(lambda: local.processes() == [], TIMEOUT_S, "supervisord does not end")
 
     local.up()
@@ -203,11 +209,11 @@ def test_two_stacks_side_by_side_do_not_touch_each_other(new_name: Callable[[], 
 
 def test_a_broken_record_is_reported(run: Command, name: str) -> None:
     folder(name).mkdir(parents=True)
-    (folder(name) / RECORD).write_text("not json")
+    (folder(name) / "state.json").write_text("not json")
     try:
         answer = run("status")
     finally:
-        (folder(name) / RECORD).unlink()
+        (folder(name) / "state.json").unlink()
 
     assert answer.returncode == 1
     assert "cannot read" in answer.stderr

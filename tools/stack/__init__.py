@@ -10,7 +10,6 @@ from pathlib import Path
 from tools.stack.base import DEFAULT_NAME, Stack, StackError, Unit, check_name, read_settings
 from tools.stack.choice import Choice, choose
 from tools.stack.compose import ComposeStack
-from tools.stack.local import LocalStack
 
 __all__ = ["Choice", "Stack", "StackError", "Unit", "choose", "open_stack"]
 
@@ -38,4 +37,6 @@ def open_stack(
         return ComposeStack(name, root=root, settings=settings, overrides=overrides)
     if overrides:
         raise StackError("the local runtime cannot merge Compose files", hint="use RUNTIME=compose", exit_code=2)
+    from tools.local.stack import LocalStack  # it is made of this package's modules
+
     return LocalStack(name, root=root, settings=settings)

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 import click
 
+from tools.local.stack import LocalStack
 from tools.stack import REPOSITORY, Stack, StackError, choose, open_stack
 from tools.stack.backup import backup, restore
 from tools.stack.base import DEFAULT_NAME, Unit, read_settings
 from tools.stack.compose import ComposeStack
-from tools.stack.local import LocalStack
 from tools.stack.machine import PACKAGES, require_commands
 from tools.stack.rollout import Rollout, Wish, previous_of, roll_gateway
 

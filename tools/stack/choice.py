@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tools.local import session
 from tools.stack.base import StackError
-from tools.stack.local import is_recorded
 
 # An engine that needs longer than this to say its version would not be of use; a DOCKER_HOST that answers nothing must not hang `make up`.
 ANSWER_TIMEOUT_S = 5
@@ -28,7 +28,7 @@ def choose(runtime: str, *, name: str, root: Path, settings: Mapping[str, str]) 
     if wanted == "local":
         return Choice("local", "it was asked for")
     # Otherwise `make down` would look for containers when an engine was installed after `make up`.
-    if wanted == "auto" and is_recorded(root, name):
+    if wanted == "auto" and session.processes(root / ".run" / name / "run"):
         return Choice("local", "this stack already runs that way")
     problem = missing_for_compose(settings)
     if problem and wanted == "compose":

@@ -157,6 +157,17 @@ def free_ports(count: int, *, avoid: Iterable[int] = ()) -> list[int]:
     return free
 
 
+def free_hundred() -> str:
+    """Return the digits with which a hundred ports begin that nothing uses now: "205" for 20500 to 20599."""
+    first, last = map(int, os.environ.get("KIT_PORTS", PORTS).split("-"))
+    hundreds = [*range(-(-first // 100), (last + 1) // 100)]
+    random.shuffle(hundreds)
+    for hundred in hundreds:
+        if all(_is_free(port) for port in range(hundred * 100, hundred * 100 + 100)):
+            return str(hundred)
+    raise StackError(f"a hundred ports in a row are needed, and of 127.0.0.1 none are free from {first} to {last}")
+
+
 def processors() -> list[int]:
     """Return those that this process may use, by number; where the system does not tell, as many as there are."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
@@ -218,15 +229,33 @@ class Account:
             return CompletedProcess(list(argv), answer.returncode, output.read(), answer.stderr)
 
 
-def choose_account(folders: Sequence[Path]) -> Account:
-    """Return a user without privileges when root asks and such a user can read this Python and `folders`; else who asks."""
+def give(*folders: Path, readable: Sequence[Path]) -> Account:
+    """Make folders for the processes and return whose they are: who starts them, but an unprivileged user when root does.
+
+    That user must be able to read this Python and `readable`. What is in the folders already becomes that user's as well.
+    """
+    try:
+        for folder in folders:
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot write to {error.filename}: {error.strerror}"
+        raise StackError(message, hint="put the project into a folder of your own") from None
+    account = _choose_account(readable)
+    for path in (*folders, *(inside for folder in folders for inside in folder.iterdir())):
+        account.own(path)
+    return account
+
+
+def _choose_account(readable: Sequence[Path]) -> Account:
     if os.geteuid() != 0:
         return Account(None)
-    readable = "import gunicorn, os, supervisor, sys; sys.exit(not all(os.access(path, os.R_OK | os.X_OK) for path in sys.argv[1:]))"
+    check = "import gunicorn, os, supervisor, sys; sys.exit(not all(os.access(path, os.R_OK | os.X_OK) for path in sys.argv[1:]))"
     for name in SERVICE_USERS:
         account = Account(name)
         with suppress(KeyError):  # no such user here
-            argv = [sys.executable, "-c", readable, *(str(folder) for folder in folders)]
+            argv = [sys.executable, "-c", check, *map(str, readable)]
             if account.run(argv, cwd=Path("/"), env={}).returncode == 0:
+                click.echo(f"You are root; the processes run as {name}.")
                 return account
+    click.echo(f"You are root; the processes run as root too, because {SERVICE_USERS[0]} cannot read {readable[0]} with {sys.executable}.")
     return Account(None)
