@@ -31,7 +31,7 @@ HELP = 15  # targets in `make help`
 CODE = {"app", "compose", "docker-compose.yml", "gunicorn.conf.py", "gunicorn_hooks", "loadtest", "nginx", "servers", "tools", "waf"}
 CODE_LINES = 15_000
 # What is over its budget and known to be; anything else that is over fails the check.
-KNOWN = ("a copy", "docker-compose.yml", "product", "README.md")
+KNOWN = ("a copy", "product")
 
 
 def tracked() -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 KIT = Path(__file__).resolve().parents[1]
 COPIED = ["docker-compose.yml", "compose/tls.yaml", "compose/http3.yaml", "compose/database.yaml", "compose/sqlite.yaml"]
+COPIED += ["compose/health-checks.yaml", "compose/health-checks"]
 COPIED += ["gunicorn.conf.py", "gunicorn_hooks", "nginx", "waf", "app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py"]
 COPIED += ["app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
 # The kit's checksums, as sha256sum writes them: `sha256sum --check --quiet .kit-files` names the files that were edited.
@@ -31,6 +32,8 @@ HEALTH_PATH=/healthz
 APP_IMAGE={name}-app
 GATEWAY_IMAGE={name}-gateway
 WAF_IMAGE={name}-waf
+ACME_IMAGE={name}-acme
+HEALTH_CHECKS_IMAGE={name}-health-checks
 """
 
 

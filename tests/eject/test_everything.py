@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 import httpx
 import pytest
 
-from tests.eject.conftest import eject
+from tests.eject.conftest import ROOT, eject
 from tools.stack.machine import free_ports
 
 MODULE = "flaskr:create_app()"
@@ -101,6 +101,20 @@ def test_the_image_holds_the_application_and_nothing_else(tutorial: Path) -> Non
 
     assert "flaskr/__init__.py" in found
     assert {name for name in found if name.startswith((".git", ".env", "nginx", "secrets", "waf", "compose"))} == set()
+
+
+@pytest.mark.timeout(400)
+def test_the_doctor_is_run_from_the_kit(tutorial: Path, site: str) -> None:
+    assert site
+    argv = [sys.executable, "-m", "tools.doctor", "--project", str(tutorial)]
+    fine = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    with (tutorial / ".env").open("a") as file:
+        file.write("GUNICORN_TIMEOUT=60\n")
+    wrong = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert fine.returncode == 0, fine.stdout + fine.stderr
+    assert wrong.returncode == 1, wrong.stdout + wrong.stderr
+    assert "proxy_read_timeout" in wrong.stdout
 
 
 def test_with_postgres_the_stack_is_complete(shop: Path) -> None:

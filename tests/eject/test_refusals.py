@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.eject.conftest import eject
+from tests.eject.conftest import ROOT, eject
+from tools.eject import COPIED
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,8 @@ def test_a_file_that_the_kit_does_not_have(shop: Path) -> None:
 
     assert answer.returncode
     assert "not in the kit: nginx.conf" in answer.stderr
+
+
+def test_the_kit_has_all_that_is_on_the_list() -> None:
+    """A name that is not there would be left out without a word."""
+    assert [name for name in COPIED if not (ROOT / name).exists()] == []
