@@ -314,7 +314,7 @@ def test_what_an_old_nginx_lacks_is_left_out_aloud(tmp_path: Path) -> None:
 
 def test_the_newest_gets_everything(tmp_path: Path) -> None:
     assert write(tmp_path, nginx.IMAGE, []) == []
-    assert "max_headers 94;" in (tmp_path / "conf/templates/22-request-size.conf.template").read_text()
+    assert "max_headers 93;" in (tmp_path / "conf/templates/22-request-size.conf.template").read_text()
 
 
 def test_this_machine_nginx_is_asked() -> None:
