@@ -78,7 +78,7 @@ lint: venv-test ## Check the sources, the configuration, the images' recipes and
 .PHONY: lint-images
 lint-images: venv-test #: Check Dockerfiles, and Compose files for secrets, with checkov (docs/updates.md names what is left out)
 	@$(IN_VENV) uvx --quiet checkov==3.3.30 --compact --quiet --skip-download --framework dockerfile secrets \
-		--file app/Dockerfile nginx/Dockerfile nginx/acme/Dockerfile docker-compose.yml compose/*.yaml --skip-check CKV_DOCKER_2,CKV_DOCKER_7
+		--file $(wildcard */Dockerfile */*/Dockerfile) docker-compose.yml compose/*.yaml --skip-check CKV_DOCKER_2,CKV_DOCKER_7
 
 .PHONY: tls-scan
 tls-scan: venv-test #: Scan the site over TLS with testssl.sh: no finding above LOW (about 2 minutes)
