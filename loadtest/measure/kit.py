@@ -36,6 +36,7 @@ SETTINGS = {
     "LIMITS": "off",
     "MAX_IN_FLIGHT": "0",
     "WAF_MODE": "Off",
+    "WAF_REPLICAS": "0",
     "APP_REPLICAS": "1",
     "GUNICORN_WORKER_CLASS": "sync",
     "GUNICORN_THREADS": "",

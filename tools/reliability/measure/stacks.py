@@ -67,6 +67,7 @@ def stack_for(options: Options, worker_class: str, more: Mapping[str, str] | Non
         "GATEWAY_PORT": str(free_ports(1)[0]),
         "LIMITS": "off",
         "WAF_MODE": options.waf,
+        "WAF_REPLICAS": "0" if options.waf == "Off" else "1",
         "MAX_IN_FLIGHT": options.max_in_flight,
         "APP_REPLICAS": str(options.replicas),
         "GUNICORN_WORKER_CLASS": worker_class,
