@@ -88,9 +88,9 @@ def files(folder: Path, dotenv: str = "") -> Files:
     ("path", "origin"),
     [
         (("read_only",), Origin("compose.yaml", 2)),
-        (("deploy", "resources", "limits", "memory"), Origin("compose.yaml", 3, "MEMORY")),
+        (("memory",), Origin("compose.yaml", 3, "MEMORY")),
         (("environment", "PLAIN"), Origin("compose.yaml", 9)),
-        (("user",), Origin("compose.yaml", 5, "not set")),
+        (("user",), Origin("compose.yaml", None, "not set")),
     ],
 )
 def test_a_line_of_a_compose_file_is_found_through_merged_blocks(tmp_path: Path, path: tuple[str, ...], origin: Origin) -> None:
@@ -100,10 +100,10 @@ def test_a_line_of_a_compose_file_is_found_through_merged_blocks(tmp_path: Path,
 def test_a_value_given_in_dotenv_is_edited_there(tmp_path: Path) -> None:
     found = files(tmp_path, "# comment\nGIVEN=2\n\nOTHER=3\nMEMORY=\n")
 
-    assert found.variable("app", "GIVEN") == Origin(".env", 2, "GIVEN")
-    assert found.variable("app", "OTHER") == Origin(".env", 4, "OTHER")
+    assert found.origin("app", "environment", "GIVEN") == Origin(".env", 2, "GIVEN")
+    assert found.origin("app", "environment", "OTHER") == Origin(".env", 4, "OTHER")
     # Empty counts as not given, as `${MEMORY:-1g}` has it.
-    assert found.origin("app", "deploy", "resources", "limits", "memory").place == "compose.yaml"
+    assert found.origin("app", "memory").place == "compose.yaml"
 
 
 @pytest.mark.usefixtures("compose_plugin")

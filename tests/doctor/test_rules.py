@@ -144,7 +144,7 @@ CASES = (
     Case("http3-port", HTTP3, "/udp", "", {"Alt-Svc": 'h3=":8443"; ma=86400'}, {HSTS}, overlays=(TLS, HTTP3)),
     given("limits-on", "LIMITS=off", {"LIMITS": "off", "APP_ENV": "production"}, {".env", COMPOSE}, verdict="warn"),
     given(
-        "lab-private", "LAB_ENABLED=1\nGATEWAY_BIND=0.0.0.0", {"LAB_ENABLED": "1", "ports": "0.0.0.0:8080->8080"}, {".env", COMPOSE},
+        "lab-private", "LAB_ENABLED=1\nGATEWAY_BIND=0.0.0.0", {"LAB_ENABLED": "1", "ports": "0.0.0.0:8080->8080"}, {".env"},
         verdict="warn",
     ),
 )  # fmt: skip

@@ -46,7 +46,7 @@ def from_files(project: Path, gateway: Service) -> Certificate | Missing:
     mounts = {mount["target"]: mount["source"] for mount in gateway.model.get("volumes") or () if mount.get("type") == "bind"}
     if FOLDER not in mounts:
         return Missing("it is in a volume, and is looked at in the running gateway")
-    folder, origin = Path(mounts[FOLDER]), gateway.sources.origin("gateway", "volumes")
+    folder, origin = Path(mounts[FOLDER]), gateway.at("volumes")
     shown = str(folder.relative_to(project)) if folder.is_relative_to(project) else str(folder)
     for name in (CERTIFICATE, KEY):
         if (folder / name).exists() and not _gateway_can_read(folder / name):

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from tools.doctor import application, certificate, compose, nginx
 from tools.doctor.application import CONF, Application, assigned_lines
 from tools.doctor.certificate import Certificate
-from tools.doctor.compose import Service, Services, docker, values
+from tools.doctor.compose import Service, Services, docker
 from tools.doctor.nginx import Nginx
 from tools.doctor.values import CannotRead, Environment, Missing, NotKnown, Origin, Setting, need, show_version, variable, version
 
@@ -93,7 +93,7 @@ def _application(project: Path, services: Services | Missing, folder: Path) -> A
     environment = _environment(project, services, "app")
     service = services.all.get("app") if isinstance(services, Services) else None
     base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    given = {name: value for name, value in values(environment).items() if name not in OF_THE_IMAGE}
+    given = {name: setting.value for name, setting in environment.items() if name not in OF_THE_IMAGE}
     order = {"argv": ["--config", str(project / CONF)], "folder": str(project), "ask": False, "cpus": service and service.cpus}
     order["lines"] = assigned_lines((project / CONF).read_text())
     cwd = project / "app" if (project / "app").is_dir() else project
@@ -138,7 +138,7 @@ def from_containers(services: Services) -> Facts:
 def _running_nginx(services: Services, name: str) -> Nginx | Missing:
     if name not in services.all:
         return Missing(f"{name} does not run")
-    service, container = services.get(name), services.get(name).sources.origin(name).place
+    service, container = services.get(name), services.get(name).at().place
     dump, said = docker("exec", container, "nginx", "-T"), docker("exec", container, "nginx", "-v").stderr
     if dump.returncode:
         return Missing(f"{container} does not print its configuration (nginx -T)")
@@ -151,7 +151,7 @@ def _running_nginx(services: Services, name: str) -> Nginx | Missing:
 
 
 def _running_application(service: Service) -> Application | Missing:
-    container, command = service.sources.origin("app").place, list(service.model["command"] or ())
+    container, command = service.at().place, list(service.model["command"] or ())
     if "gunicorn" not in command:
         return Missing(f"{container} does not run gunicorn")
     order = {"argv": command[command.index("gunicorn") + 1 :], "folder": "", "ask": True, "cpus": None}
@@ -162,6 +162,6 @@ def _running_certificate(services: Services) -> Certificate | Missing:
     if "gateway" not in services.all:
         return Missing("gateway does not run")
     gateway = services.get("gateway")
-    origin = gateway.sources.origin("gateway")
+    origin = gateway.at()
     script = ["docker", "exec", origin.place, "/usr/local/bin/certificate"]
     return certificate.ask(script, Path(certificate.FOLDER), gateway, certificate.FOLDER, origin)
