@@ -16,12 +16,17 @@ from tools.doctor.nginx import Nginx, Scope, scopes
 from tools.doctor.rules import BODY_SIZE, Directive
 from tools.doctor.values import need, seconds, size_bytes
 
-COMPOSE, SLOW = "docker-compose.yml", "nginx/conf.d/20-slow-clients.conf"
+COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/conf.d/20-slow-clients.conf", "waf/conf.d/20-from-gateway.conf"
 UPSTREAM, RETRIES = "nginx/templates/upstream/app.conf.template", "nginx/snippets/retries.conf"
 
 
 def gateway(facts: Facts) -> Nginx:
     return need(facts.gateway)
+
+
+def upstreams(facts: Facts) -> list[Scope]:
+    """Return those of the gateway and of the WAF."""
+    return [scope for _, nginx in facts.chain() for scope in scopes(nginx.tree, "upstream")]
 
 
 def answers_are_buffered(facts: Facts) -> bool:
@@ -33,20 +38,20 @@ def answers_are_buffered(facts: Facts) -> bool:
 
 def nothing_is_repeated_that_may_have_been_done(facts: Facts) -> bool:
     """An order would be placed twice."""
-    nodes = [node for scope in gateway(facts).proxying() for node in scope.find_all("proxy_next_upstream")]
+    nodes = [node for _, nginx in facts.chain() for scope in nginx.proxying() for node in scope.find_all("proxy_next_upstream")]
     return all("non_idempotent" not in node.args for node in nodes)
 
 
 def addresses_are_asked_for_again(facts: Facts) -> bool:
     """New containers would get no requests, and removed ones still would."""
-    resolving = [scope for scope in scopes(gateway(facts).tree, "upstream") if any("resolve" in n.args for n in scope.here.all("server"))]
+    resolving = [scope for scope in upstreams(facts) if any("resolve" in n.args for n in scope.here.all("server"))]
     valid = [word for scope in resolving for node in scope.find_all("resolver") for word in node.args if word.startswith("valid=")]
     return len(valid) == len(resolving) > 0 and all(seconds(word.removeprefix("valid=")) <= 10 for word in valid)
 
 
 def one_failure_takes_no_server_out(facts: Facts) -> bool:
     """One reset connection on each container would be an outage."""
-    servers = [node for scope in scopes(gateway(facts).tree, "upstream") for node in scope.here.all("server") if "backup" not in node.args]
+    servers = [node for scope in upstreams(facts) for node in scope.here.all("server") if "backup" not in node.args]
     fails = [int(word.removeprefix("max_fails=")) for node in servers for word in node.args if word.startswith("max_fails=")]
     return len(fails) == len(servers) and min(fails) >= 2
 
@@ -76,9 +81,21 @@ def uploads_of_all_threads_fit(facts: Facts) -> bool:
 
 def idle_connections_fit_in_a_worker(facts: Facts) -> bool:
     """They would fill it, and new requests wait behind them. (nginx keeps 32 for each of its workers by default.)"""
-    nginx_workers = Directive("worker_processes", "1", int).at_scope(Scope((gateway(facts).tree,))).value
-    kept = [Directive("keepalive", "32", int).at_scope(scope).value for scope in scopes(gateway(facts).tree, "upstream")]
+    nginx_workers = max(Directive("worker_processes", "1", int).at_scope(Scope((nginx.tree,))).value for _, nginx in facts.chain())
+    kept = [Directive("keepalive", "32", int).at_scope(scope).value for scope in upstreams(facts)]
     return bool(nginx_workers * max(kept) < need(facts.application).get("worker_connections").value)
+
+
+def the_waf_takes_what_the_gateway_passes(facts: Facts) -> bool:
+    """It would refuse with a bare page, or cut a request that comes on an idle connection."""
+    edge, waf = gateway(facts), need(facts.waf)
+    headers, buffers = Directive("max_headers", "1000", int), Directive("large_client_header_buffers", "4 8k", size_bytes, at=1)
+    added = {node.args[0] for scope in edge.proxying() for node in scope.find_all("proxy_set_header") if node.args[1]}
+    counts = headers.everywhere(edge)[0].value + len(added) <= headers.everywhere(waf)[0].value
+    sizes = buffers.everywhere(edge)[-1].value <= buffers.everywhere(waf)[0].value
+    idle = Directive("keepalive_timeout", "75s", seconds)
+    kept = max(idle.at_scope(scope).value for scope in scopes(edge.tree, "upstream"))
+    return bool(counts and sizes and kept < idle.everywhere(waf)[0].value)
 
 
 Agreement = Callable[[Facts], bool]
@@ -95,6 +112,8 @@ CASES: tuple[tuple[Agreement, str, str, str], ...] = (
     (temp_files_fit, SLOW, r"proxy_max_temp_file_size 16m;", "proxy_max_temp_file_size 64m;"),
     (temp_files_fit, COMPOSE, r"body:size=120m", "body:size=60m"),
     (uploads_of_all_threads_fit, COMPOSE, r"size=192m", "size=64m"),
+    (the_waf_takes_what_the_gateway_passes, FROM_GATEWAY, r"max_headers 110;", "max_headers 99;"),
+    (the_waf_takes_what_the_gateway_passes, FROM_GATEWAY, r"keepalive_timeout 75s;", "keepalive_timeout 5s;"),
     (idle_connections_fit_in_a_worker, UPSTREAM, r"keepalive_timeout 1s;", "keepalive 1200;"),
 )
 

@@ -116,6 +116,7 @@ CASES = (
     Case(
         "database-connections", COMPOSE, r"replicas: \$\{APP_REPLICAS:-3\}", "replicas: ${APP_REPLICAS:-9}",
         {"replicas": "9", "workers": "2", "pool size": "8", "max_connections": "100"}, {COMPOSE, CONF}, app=True,
+        also=frozenset({"in-flight"}),
     ),
     given("pool-threads", "DATABASE_POOL_SIZE=4", {"threads": "8", "pool size": "4"}, {CONF, ".env"}, app=True),
     given("pool-threads", "GUNICORN_CMD_ARGS=--threads 16\nDATABASE_POOL_SIZE=8", {"threads": "16", "pool size": "8"}, {".env"}, app=True),
@@ -129,8 +130,7 @@ CASES = (
         {"client_max_body_size": "100 MiB", "tmpfs /run/nginx/body": "120 MiB"}, {SIZE, COMPOSE},
     ),
     Case(
-        "port-reuse", COMPOSE, r"    sysctls:\n      net.ipv4.tcp_tw_reuse: \"1\"\n(?=    environment:\n      GATEWAY_TLS_PORT)", "",
-        {"net.ipv4.tcp_tw_reuse": "the kernel's default"}, {COMPOSE},
+        "port-reuse", COMPOSE, r"tcp_tw_reuse: \"1\"", 'tcp_tw_reuse: "2"', {"net.ipv4.tcp_tw_reuse": "2"}, {COMPOSE},
     ),
     given("backlog", "GUNICORN_CMD_ARGS=--backlog 8192", {"backlog": "8192"}, {".env"}, verdict="warn"),
     given("in-flight", "WAF_MODE=Off\nMAX_IN_FLIGHT=40", {"max_conns": "7", "workers": "2", "threads": "8"}, {UPSTREAM, CONF}),

@@ -160,8 +160,9 @@ def body_size(facts: Facts) -> Judgement:
     within = [one for name, nginx in facts.chain() if name == "waf" for one in BODY_SIZE.everywhere(nginx)]
     if flask.value is None:
         return judged(False, f"only nginx bounds a body ({bodies[0].shown})", *bodies, flask, otherwise=Verdict.WARN)
-    same = all(body.value == flask.value for body in bodies) and all(body.value in {0, flask.value} for body in within)
-    return judged(same, f"nginx {bodies[0].shown}, Flask {flask.shown}", *bodies, *within, flask)
+    wrong = [body for body in within if body.value not in {0, flask.value}]
+    same = not wrong and all(body.value == flask.value for body in bodies)
+    return judged(same, f"nginx {bodies[0].shown}, Flask {flask.shown}", *wrong, *bodies, flask)
 
 
 @rule
