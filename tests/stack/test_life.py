@@ -118,6 +118,17 @@ def test_up_again_and_impossible_scales_change_nothing_and_say_so(local: LocalSt
     assert local.processes() == before
 
 
+def test_scale_goes_by_the_settings_of_up_and_writes_where_the_processes_cannot(run: Command, name: str) -> None:
+    assert run("up", APP_REPLICAS="1", MAX_CONTENT_LENGTH="4096", WAF_MODE="Off").returncode == 0
+    assert run("scale", "app", "2").returncode == 0
+    config = run("nginx-config").stdout
+
+    assert "client_max_body_size 4096;" in config
+    assert "max_conns=32" in config  # 128, of two instances in two sets each
+    assert {path.stat().st_uid for path in (folder(name) / "conf").rglob("*")} == {os.geteuid()}
+    assert all(process.uids().real == (folder(name) / "run").stat().st_uid for process in processes_of(name))
+
+
 def test_an_app_that_cannot_start_is_reported_with_its_last_words(run: Command, name: str, free_port: int) -> None:
     answer = run("up", GUNICORN_CMD_ARGS="--pid /no/such/folder/pid")
 
