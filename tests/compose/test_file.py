@@ -224,3 +224,19 @@ def test_another_database_must_be_named(ask: Ask) -> None:
 
     assert answer.returncode
     assert "DATABASE_URL is missing a value: set it in .env" in answer.stderr
+
+
+def test_the_health_checks_are_hardened_like_the_app_and_both_nginx_ask_them(read: Read) -> None:
+    model = read(variants=("compose/health-checks.yaml",), env={"HEALTH_CHECKS_SUBNET": "10.1.2"})
+    services = model["services"]
+    checks, app = services["health-checks"], services["app"]
+    shared = ("read_only", "cap_drop", "security_opt", "restart", "logging", "pull_policy")
+
+    assert {key: checks[key] for key in shared} == {key: app[key] for key in shared}
+    assert set(checks["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+    assert checks["networks"] == {"web": {"ipv4_address": "10.1.2.2"}}
+    assert model["networks"]["web"]["ipam"] == {"config": [{"subnet": "10.1.2.0/24", "ip_range": "10.1.2.128/25"}]}
+    assert model["networks"]["web"]["internal"]
+    for name in ("gateway", "waf"):
+        assert services[name]["environment"]["NGINX_LOCAL_RESOLVERS"] == "10.1.2.2:8053"
+        assert services[name]["depends_on"]["health-checks"]["condition"] == "service_healthy"
