@@ -12,8 +12,6 @@ from urllib.parse import quote
 HERE = Path(__file__).parent
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 BOUNDARY = "----kit-form-boundary-7d1a"
-# Every payload is sent in one place of each row.
-PLACES = (("query", "form", "json"), ("multipart", "header", "cookie", "path"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +25,6 @@ class Request:
     path: str = "/"
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-
-
-def read(name: str) -> dict[str, list[str]]:
-    """The lines of each class in a data file."""
-    with (HERE / name).open("rb") as file:
-        return {kind: text.strip("\n").splitlines() for kind, text in tomllib.load(file).items()}
 
 
 def in_place(kind: str, place: str, text: str, *, method: str = "POST") -> Request:
@@ -71,19 +63,18 @@ def multipart(fields: Mapping[str, str], file: tuple[str, str, bytes] | None = N
 
 
 def attacks() -> list[Request]:
-    """Every payload in two places; documents with entities as what they are, too."""
-    found = []
-    for kind, payloads in read("attacks.toml").items():
-        for number, payload in enumerate(payloads):
-            found += [in_place(kind, row[number % len(row)], payload) for row in PLACES]
-        if kind == "xxe":
-            found += [in_place(kind, "xml", payload) for payload in payloads]
-    return found
+    """Every payload in its place."""
+    with (HERE / "attacks.toml").open("rb") as file:
+        classes = tomllib.load(file).items()
+    return [
+        in_place(kind, place, line) for kind, places in classes for place, text in places.items() for line in text.strip("\n").splitlines()
+    ]
 
 
 def benign() -> list[Request]:
     """Texts where people put them, and what browsers and programs send to this site."""
-    texts = read("benign.toml")
+    with (HERE / "benign.toml").open("rb") as file:
+        texts = {kind: text.strip("\n").splitlines() for kind, text in tomllib.load(file).items()}
     places = {
         "prose": ("form", "json", "multipart"),
         "code": ("form", "json"),

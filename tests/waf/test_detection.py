@@ -16,10 +16,8 @@ from tests.waf.site import Site
 
 REFUSED = frozenset({400, 403, 413, 415})
 BROWSER = {"Host": "localhost", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Accept": "*/*"}
-# Per cent that must be refused, some below what was measured: of Debian's rules of another day, and on another nginx.
-AT_LEAST = {
-    "sql": 75, "xss": 90, "traversal": 75, "command": 55, "template": 80, "nosql": 65, "ssrf": 55, "xxe": 85, "deserialisation": 90,
-}  # fmt: skip
+# Of each class of attacks.toml, which holds what was refused when it was written: Debian's rules change.
+AT_LEAST = 0.9
 PASSING = 0.99
 
 
@@ -67,7 +65,7 @@ def test_attacks_are_refused(attacked: list[Outcome], runtime: str, note: Callab
         note(f"firewall ({runtime}): {kind}: {refused[kind]} of {sent[kind]} refused ({100 * refused[kind] / sent[kind]:.0f} %)")
     note(f"firewall ({runtime}): all attacks: {refused.total()} of {sent.total()} ({100 * refused.total() / sent.total():.0f} %)")
 
-    assert {kind: refused[kind] for kind in sent if 100 * refused[kind] < AT_LEAST[kind] * sent[kind]} == {}
+    assert {kind: refused[kind] for kind in sent if refused[kind] < AT_LEAST * sent[kind]} == {}
 
 
 def test_ordinary_use_passes(used: list[Outcome], site: Site, runtime: str, note: Callable[[str], None]) -> None:
