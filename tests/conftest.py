@@ -34,7 +34,7 @@ RUNTIMES = ("local", "compose")
 # Two cores carry this many idle stacks; the one that was not used for longest makes room for the next.
 LIVE_STACKS = 2
 # Of 127.0.0.1, for each of the processes that tests/run starts in CI: what one has chosen and not yet bound, no other may choose.
-PORTS = {"gw0": "20000-23999", "gw1": "24000-27999", "gw2": "28000-31999"}
+PORTS = {"gw0": (20000, 22000), "gw1": (24000, 26000), "gw2": (28000, 30000)}
 # The end of a log is enough to see what went wrong; complete ones would bury the failure.
 REPORT_LINES = 80
 # Folders whose tests share no stack with others.
@@ -81,7 +81,8 @@ def pytest_configure() -> None:
     for service in ("app", "gateway", "health-checks", "locust", "waf"):
         os.environ.setdefault(f"{service.upper().replace('-', '_')}_IMAGE", f"flask-kit-{service}:test-{clone}")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-        os.environ["KIT_PORTS"] = PORTS[worker]
+        single, blocks = PORTS[worker]
+        os.environ["KIT_PORTS"], os.environ["KIT_PORT_BLOCKS"] = (f"{first}-{first + 1999}" for first in (single, blocks))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

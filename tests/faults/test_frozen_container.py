@@ -89,7 +89,9 @@ def test_nginx_finds_the_health_checks_again_when_the_engine_has_restarted_them(
     (checks,) = checked.units("health-checks")
     before = checked.logs("health-checks").count(":8000 is in rotation")
     checked.exec("health-checks", ["python", "-c", "import os, signal; os.kill(-1, signal.SIGKILL)"])
-    wait_until(lambda: checked.logs("health-checks").count(":8000 is in rotation") == before + 2, "they have looked at both containers again")
+    wait_until(
+        lambda: checked.logs("health-checks").count(":8000 is in rotation") == before + 2, "they have looked at both containers again"
+    )
 
     assert addresses(checked.units("health-checks")[0]) == addresses(checks)
     is_left_out_and_comes_back(checked, checked.units("app")[0])

@@ -158,8 +158,11 @@ def free_ports(count: int, *, avoid: Iterable[int] = ()) -> list[int]:
 
 
 def free_hundred() -> str:
-    """Return the digits with which a hundred ports begin that nothing uses now: "205" for 20500 to 20599."""
-    first, last = map(int, os.environ.get("KIT_PORTS", PORTS).split("-"))
+    """Return the digits with which a hundred ports begin that nothing uses now: "205" for 20500 to 20599.
+
+    Runs side by side that use many single ports as well keep these elsewhere, by KIT_PORT_BLOCKS: one in each hundred is in the way.
+    """
+    first, last = map(int, os.environ.get("KIT_PORT_BLOCKS", PORTS).split("-"))
     hundreds = [*range(-(-first // 100), (last + 1) // 100)]
     random.shuffle(hundreds)
     for hundred in hundreds:
