@@ -181,6 +181,7 @@ def test_a_killed_instance_costs_no_get(three: Stack, note: Callable[[str], None
     assert lost == cut_off
 
 
+@gateway_chooses
 def test_without_a_second_try_it_does(three: Stack) -> None:
     with edited_gateway(three, Edit("proxy_next_upstream error timeout;", "proxy_next_upstream off;")):
         lost = failures(kill_one_under_load(three))
@@ -210,6 +211,7 @@ def test_replaced_containers_are_found_at_their_new_addresses(three: Stack) -> N
     wait_until(lambda: all_serve(three.url, REPLICAS), "the new containers serve, and nginx was not reloaded", timeout_s=FOUND_S)
 
 
+@gateway_chooses
 @pytest.mark.runtimes("compose")
 def test_without_resolve_they_are_never_found(three: Stack) -> None:
     """The negative twin: the name is looked up once, when the configuration is read, as nginx did before 1.27.3."""
@@ -269,6 +271,7 @@ def test_a_get_that_waits_while_addresses_change_begins_again(three: Stack) -> N
     assert re.search(r'"upstream":"[0-9.]+:8000, app : [0-9.]+:8000"', three.logs("gateway"))
 
 
+@gateway_chooses
 @pytest.mark.runtimes("compose")
 def test_it_would_fail_without_a_second_beginning(three: Stack) -> None:
     with edited_gateway(three, *PATIENT, Edit(r"error_page 502 = \$kit_on_502;", "error_page 502 $kit_error_page;")):

@@ -13,8 +13,8 @@ from tools.stack import Stack
 pytestmark = pytest.mark.runtimes("compose")  # the local runtime is on loopback, where the kernel reuses ports by itself
 # What takes more than 28,000 requests in a minute with the kernel's range takes more than 200 here.
 PORTS, REQUESTS = 200, 150
-# Without health checks, so that no connections are made but those of the requests.
-SYNC = {"GUNICORN_WORKER_CLASS": "sync", "APP_REPLICAS": "1", "LIMITS": "off"}
+# Without the WAF, so that it is the gateway that connects to the app.
+SYNC = {"GUNICORN_WORKER_CLASS": "sync", "APP_REPLICAS": "1", "LIMITS": "off", "WAF_MODE": "Off"}
 FEW_PORTS = """services:
   gateway:
     sysctls:

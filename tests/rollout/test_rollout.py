@@ -222,7 +222,7 @@ def test_a_bad_gateway_changes_nothing(site: Site) -> None:
     before = gateways(site)
     answer = site.command("rollout", "gateway", LIMITS="maybe")
     assert answer.returncode == 1
-    assert "LIMITS=maybe: neither on nor off" in answer.stderr
+    assert "LIMITS=maybe: write on, or off" in answer.stderr
     assert "the old gateway serves" in answer.stderr
     assert gateways(site) == before
     assert httpx.get(f"{site.stack.url}/readyz", timeout=30).status_code == 200

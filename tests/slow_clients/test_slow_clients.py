@@ -41,9 +41,10 @@ READERS = Readers(300, "/lab/payload?kib=1024")
 SENDERS = Senders(300, "/lab/upload", body_bytes=100_000)
 
 # Clients that stop altogether, enough of them for every worker of the stack. Besides nginx the kernel takes an answer off
-# a worker: up to 4 MiB in gunicorn's socket, 1 MiB in nginx's and 2.5 MiB towards the client were seen. So LARGE is more
-# than the kernel takes and less than nginx does (proxy_max_temp_file_size), and LARGEST is more than both together.
-LARGE_KIB = 12 * 1024
+# a worker: up to 4 MiB in gunicorn's socket, 1 MiB in nginx's, the same once more between WAF and gateway, and 2.5 MiB towards
+# the client were seen. So LARGE is more than the kernel takes and less than nginx does (proxy_max_temp_file_size), and LARGEST
+# is more than both together.
+LARGE_KIB = 15 * 1024
 LARGE = f"/lab/payload?kib={LARGE_KIB}"
 LARGEST = "/lab/payload?kib=32768"
 STALLED_READERS = Readers(9, LARGE, bytes_per_second=0)
