@@ -37,8 +37,9 @@ def gateway_network(alias: str, routes: Path = Path("/proc/net/route")) -> str:
 
 
 def check(cfg: Any) -> None:
-    """Refuse the whole Internet, and tell the application (ProxyFix) whom gunicorn trusts."""
+    """Refuse most of the Internet, and tell the application (ProxyFix) whom gunicorn trusts."""
+    widest = {4: 8, 6: 7}  # 10.0.0.0/8 and fc00::/7, the widest private networks
     for peer in cfg.forwarded_allow_ips:
-        if peer == "*" or ipaddress.ip_network(peer).prefixlen == 0:
+        if peer == "*" or (network := ipaddress.ip_network(peer)).prefixlen < widest[network.version]:
             refuse(f"FORWARDED_ALLOW_IPS={peer}: any client could claim any address; right is the network of nginx")
     os.environ["FORWARDED_ALLOW_IPS"] = ",".join(cfg.forwarded_allow_ips)

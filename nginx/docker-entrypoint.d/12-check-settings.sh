@@ -43,7 +43,7 @@ must NGINX_LOCAL_RESOLVERS "($server( +$server)*)?" "addresses of DNS servers, s
 
 # IPv4 in IPv6: its /96 is all of IPv4.
 case $TRUSTED_PROXIES in
-    *::[fF][fF][fF][fF]:*)
+    *::[fF][fF][fF][fF]:* | *:0:[fF][fF][fF][fF]:* | *:0000:[fF][fF][fF][fF]:*)
         echo "TRUSTED_PROXIES=$TRUSTED_PROXIES: write IPv4 addresses as IPv4, such as 10.0.0.0/24" >&2
         wrong=yes
         ;;

@@ -43,7 +43,7 @@ def test_the_command_line_cannot_trust_everybody(refusal: Refusal) -> None:
     assert "any client could claim any address" in refusal({}, "--forwarded-allow-ips", "*")
 
 
-@pytest.mark.parametrize("everybody", ["*", "0.0.0.0/0", "::/0", "127.0.0.1,0.0.0.0/0"])
+@pytest.mark.parametrize("everybody", ["*", "0.0.0.0/0", "::/0", "127.0.0.1,0.0.0.0/0", "0.0.0.0/1,128.0.0.0/1", "2000::/3"])
 def test_the_whole_internet_is_refused(refusal: Refusal, everybody: str) -> None:
     assert "any client could claim any address" in refusal({"FORWARDED_ALLOW_IPS": everybody})
 

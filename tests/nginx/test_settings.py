@@ -24,7 +24,10 @@ WRONG = [
     *[("SERVER_NAMES", value) for value in ("example.org;", 'example.org"', "*", "_", "~.*", "www.*", "$host", "http://example.org")],
     *[("SERVER_NAMES", value) for value in ("example.org:8080", "::1", " ", "a..b", "exämple.org")],
     *[("TRUSTED_PROXIES", value) for value in ("0.0.0.0/0", "::/0", "10.0.0.1 0.0.0.0/0", "0.0.0.0/1,128.0.0.0/1", "2000::/3")],
-    *[("TRUSTED_PROXIES", value) for value in ("::ffff:0:0/96", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/08", "[::1]", "*", "unix:")],
+    *[
+        ("TRUSTED_PROXIES", value)
+        for value in ("::ffff:0:0/96", "0:0:0:0:0:ffff:0:0/96", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/08", "[::1]", "*", "unix:")
+    ],
     *[("TRUSTED_PROXIES", value) for value in ("balancer.example.org", "10.0.0.1;")],
     *[("NGINX_LOCAL_RESOLVERS", value) for value in ("resolver.example.org", "127.0.0.11; ", "127.0.0.11 valid=9s")],
     *[("NGINX_WORKER_PROCESSES", value) for value in ("auto", "0", "1;")],

@@ -80,6 +80,20 @@ def test_when_it_is_killed_requests_get_an_error_page_and_it_comes_back_by_itsel
     assert client.get(ATTACK).status_code == 403
 
 
+@OWN
+@COMPOSE
+def test_the_reader_of_audit_lines_is_started_again(stack: Stack, client: httpx.Client) -> None:
+    """Without one the pipe fills after some refusals, and every worker would stop at its next one."""
+    (unit,) = wafs(stack)
+    processes = [line.split(maxsplit=1) for line in docker("top", unit.id, "-eo", "pid,comm").splitlines()[1:]]
+    (reader,) = [pid for pid, name in processes if name == "jq"]
+    subprocess.run(["kill", "-KILL", reader], check=True)
+    before = refused_by(unit)
+
+    assert {client.get(ATTACK).status_code for _ in range(150)} == {403}
+    wait_until(lambda: refused_by(unit) > before, "refusals are in the log again")
+
+
 @pytest.mark.stack_env(LIMITS="off", WAF_MODE="Off")
 def test_off_goes_past_it(stack: Stack, client: httpx.Client) -> None:
     request_id = "past-the-waf-00000001"

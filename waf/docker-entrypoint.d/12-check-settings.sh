@@ -28,6 +28,10 @@ must WAF_SAMPLING '[1-9][0-9]?|100' "a percentage from 1 to 100"
 must WAF_METHODS '[A-Z]+( +[A-Z]+)*' "methods with spaces between them, such as: GET HEAD POST"
 must WAF_CONTENT_TYPES "$type( +$type)*" "types with spaces between them, such as: application/json text/csv"
 must WAF_RULES_DIR '/[^"\\$]*' "the absolute path of a folder, such as /srv/coreruleset-4.28.0"
+must NGINX_WORKER_PROCESSES '([1-9][0-9]{0,2})?' "a number of processes, or nothing"
+must NGINX_WORKER_CONNECTIONS '(6[4-9]|[7-9][0-9]|[1-9][0-9]{2,6})?' "64 to 9999999 connections, or nothing"
+server='([0-9.]+|\[[0-9a-fA-F:]+])(:[0-9]{1,5})?'
+must NGINX_LOCAL_RESOLVERS "($server( +$server)*)?" "addresses of DNS servers, such as 127.0.0.11"
 must HEALTH_PATH '/[A-Za-z0-9/._~-]*' "the path of an address, such as /healthz"
 
 [ -z "$wrong" ] || exit 2
