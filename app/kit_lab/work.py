@@ -25,9 +25,9 @@ class CpuQuery(BaseModel):
 
 
 class PayloadQuery(BaseModel):
-    """Size of the answer, up to 32 MiB: twice what the gateway takes off a worker for a client that reads slowly."""
+    """Size of the answer, up to 48 MiB: three times what the gateway takes off a worker for a client that reads slowly."""
 
-    kib: Annotated[int, Field(ge=0, le=32 * 1024)] = 64
+    kib: Annotated[int, Field(ge=0, le=48 * 1024)] = 64
 
 
 class StreamQuery(BaseModel):

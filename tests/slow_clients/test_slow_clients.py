@@ -46,7 +46,7 @@ SENDERS = Senders(300, "/lab/upload", body_bytes=100_000)
 # is more than both together.
 LARGE_KIB = 15 * 1024
 LARGE = f"/lab/payload?kib={LARGE_KIB}"
-LARGEST = "/lab/payload?kib=32768"
+LARGEST = "/lab/payload?kib=49152"
 STALLED_READERS = Readers(9, LARGE, bytes_per_second=0)
 STALLED_SENDERS = Senders(9, "/lab/upload", body_bytes=100_000, bytes_per_second=0)
 

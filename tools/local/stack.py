@@ -249,7 +249,9 @@ class LocalStack:
             self._wait_for(record, name)
 
     def _wait_for(self, record: Record, name: str) -> None:
-        address = f"{self._address(record, name)}{ready_path(record) if name == 'gateway' else alive_path(record)}"
+        # HEALTH_PATH is the application's; the slow service of the lab is the kit's own.
+        path = {"gateway": ready_path(record), "downstream": "/healthz"}.get(name, alive_path(record))
+        address = f"{self._address(record, name)}{path}"
 
         def answers() -> bool:
             for program, (state, _) in self._states().items():
