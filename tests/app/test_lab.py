@@ -66,7 +66,7 @@ def test_every_route_answers(make_app: MakeApp, downstream: str, route: str) -> 
         "cpu?ms=-1",
         "cpu?ms=x",
         "wait?ms=10001",
-        "payload?kib=32769",
+        "payload?kib=49153",
         "stream?chunks=51",
         "stream?interval_ms=501",
         "stream?chunks=0",

@@ -149,8 +149,7 @@ def test_every_setting_of_compose_is_known() -> None:
     """No default stands in docker-compose.yml, and no setting there that nothing reads."""
     given = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["gateway"]["environment"]
 
-    assert {name for name in given if name not in TEXTS} == set()
-    assert {name: value for name, value in given.items() if value is not None and name != "WAF_MODE"} == {}
+    assert [name for name in given if name not in TEXTS] == []  # NAME=value is no name
 
 
 # --- What this machine or container allows

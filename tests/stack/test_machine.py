@@ -11,7 +11,7 @@ from tools.stack.machine import free_ports
 @pytest.fixture(autouse=True)
 def three_ports(monkeypatch: pytest.MonkeyPatch) -> range:
     """Three neighbours of 127.0.0.1, which are all that may be chosen from."""
-    free = set(free_ports(2000))  # many enough that some stand side by side
+    free = set(free_ports(1500))  # many enough that some stand side by side
     first = next(port for port in free if free >= {port + 1, port + 2})
     monkeypatch.setenv("KIT_PORTS", f"{first}-{first + 2}")
     return range(first, first + 3)

@@ -148,15 +148,6 @@ def test_large_upload_in_chunks_passes_too(site: Site, backend: RawBackend) -> N
     assert backend.seen[-1].body == body
 
 
-@pytest.mark.runtimes("compose")  # a module before 1.0.4 inspects what leads to an error page, too large bodies among it
-def test_large_upload_that_meets_no_app_gets_the_error_page(shared_sites: Sites, free_port: int) -> None:
-    site = shared_sites(f"127.0.0.1:{free_port}")
-    answer = site.request("POST", "/api/upload", FORM_DATA, body=multipart({"title": "Garden"}, PICTURE))
-
-    assert answer.status == 502
-    assert answer.values("Content-Type") == ["application/problem+json"]
-
-
 def test_small_upload_is_inspected(site: Site) -> None:
     body = multipart({"title": "<script>alert(1)</script>"}, ("a.txt", "text/plain", b"hello"))
 
