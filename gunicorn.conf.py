@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where gunicorn_hooks is
 import gunicorn_hooks.abandoned
+import gunicorn_hooks.application
 import gunicorn_hooks.drain
 import gunicorn_hooks.logs
 import gunicorn_hooks.preload
@@ -86,8 +87,6 @@ control_socket_disable = True
 
 # What requests in flight get after SIGTERM. Above the container's stop_grace_period (40s) Docker cuts first.
 graceful_timeout = 30
-
-post_worker_init = gunicorn_hooks.drain.release_listeners  # on SIGTERM, at once
 pre_request = gunicorn_hooks.abandoned.drop  # clients that gave up while they waited
 
 
@@ -102,6 +101,12 @@ def when_ready(server):
     """Prepare the master. Connections wait in the listen backlog."""
     gunicorn_hooks.preload.import_libraries()
     gunicorn_hooks.drain.install(server)
+
+
+def post_worker_init(worker):
+    """Prepare a worker."""
+    gunicorn_hooks.application.call_factory(worker)  # without ()
+    gunicorn_hooks.drain.release_listeners(worker)  # on SIGTERM, at once
 
 
 # --- Logging

@@ -76,7 +76,7 @@ def copy() -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
         (project / "requirements.txt").write_text("flask\n")
-        (project / "site.py").write_text("")
+        (project / "site.py").write_text("app = None\n")
         before = set(project.rglob("*"))
         subprocess.run([sys.executable, ROOT / "tools/eject.py", project, "site:app"], check=True, capture_output=True)
         return {str(path.relative_to(project)): lines(path) for path in set(project.rglob("*")) - before if path.is_file()}

@@ -4,6 +4,7 @@ make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--overwrite ng
 """
 
 import argparse
+import ast
 import re
 import shutil
 import sys
@@ -16,6 +17,7 @@ COPIED = ["docker-compose.yml", "compose/tls.yaml", "compose/http3.yaml", "compo
 COPIED += ["compose/health-checks.yaml", "compose/health-checks"]
 COPIED += ["gunicorn.conf.py", "gunicorn_hooks", "nginx", "waf", "app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py"]
 COPIED += ["app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
+WSGI = 2  # arguments of an application: environ and start_response
 # The kit's checksums, as sha256sum writes them: `sha256sum --check --quiet .kit-files` names the files that were edited.
 RECORD = ".kit-files"
 SETTINGS = """# For docker compose; .env.example documents these and every other setting.
@@ -37,15 +39,39 @@ HEALTH_CHECKS_IMAGE={name}-health-checks
 """
 
 
-def settings(dest: Path, module: str) -> str:
-    """Return the project's .env; SystemExit, with what would be right, when APP_MODULE or the project cannot be used."""
-    match = re.fullmatch(r"([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\(\))?", module)
+def application(text: str, dest: Path) -> tuple[str, str, str]:
+    """Return APP_MODULE as gunicorn needs it, its package, and the folder to import that from; SystemExit when it cannot be used."""
+    match = re.fullmatch(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)(\([^#$]*\))?", text)
     if not match:
-        sys.exit(f"APP_MODULE={module}: right would be package.module:app or package.module:create_app()")
-    package = match[1]
+        sys.exit(f"APP_MODULE={text}: right would be package.module:app or package.module:create_app()")
+    module, name, call = match.groups()
+    package, inside = module.partition(".")[0], module.replace(".", "/")
     source = next((at for at in (".", "src") if (dest / at / package).is_dir() or (dest / at / f"{package}.py").is_file()), None)
     if source is None or not (dest / "requirements.txt").is_file():
         sys.exit(f"{dest}: right would be a folder with requirements.txt, and with the package or module {package} in it or in its src/")
+    file = next((at for at in (dest / source / inside / "__init__.py", dest / source / f"{inside}.py") if at.is_file()), None)
+    if file is None:
+        sys.exit(f"APP_MODULE={text}: {dest / source} has no {inside}.py and no {inside}/__init__.py")
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        sys.exit(f"{file}, line {error.lineno}: {error.msg}")
+    bound = {getattr(node, "id", None) or getattr(node, "asname", None) or getattr(node, "name", None) for node in ast.walk(tree)}
+    if not bound & {name, "*", "__getattr__"}:
+        sys.exit(f"APP_MODULE={text}: {file} has no {name}")
+    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name and not node.decorator_list):
+        given = function.args
+        required = [each.arg for each in given.posonlyargs + given.args][: -len(given.defaults) or None]
+        required += [each.arg for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default is None]
+        if required and (call == "()" or (not call and len(required) != WSGI)):
+            sys.exit(f"APP_MODULE={text}: right would be {module}:{name}({', '.join(required)}), with values in their place")
+        call = call or ("" if required or given.vararg else "()")
+    return f"{module}:{name}{call or ''}", package, source
+
+
+def settings(dest: Path, text: str) -> str:
+    """Return the project's .env; SystemExit, with what would be right, when APP_MODULE or the project cannot be used."""
+    module, package, source = application(text, dest)
     has_static = (dest / source / package / "static").is_dir()
     static = f"cp -r {package}/static/. /srv/static && gzip -9 --keep --recursive /srv/static" if has_static else "true"
     name = re.sub(r"[^a-z0-9_-]+", "-", dest.name.lower()).strip("-_") or "site"

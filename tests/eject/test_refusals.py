@@ -4,15 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.eject.conftest import ROOT, eject
+from tests.eject.conftest import ROOT, SHOP, eject
 from tools.eject import COPIED
 
 
 @pytest.mark.parametrize(
     ("module", "said"),
-    [("shop", "right would be package.module:app"), ("shop:app(1)", "right would be"), ("cart:app", "the package or module cart")],
+    [
+        ("shop", "right would be package.module:app"),
+        ("shop:app($HOME)", "right would be"),
+        ("cart:app", "the package or module cart"),
+        ("shop.web:app", "no shop/web.py and no shop/web/__init__.py"),
+        ("shop:aplication", "has no aplication"),
+        ("shop:create_app", "right would be shop:create_app(config), with values in their place"),
+        ("shop:create_app()", "right would be shop:create_app(config), with values in their place"),
+        ("shop.broken:app", "broken.py, line 1: "),
+    ],
 )
 def test_a_wrong_module(shop: Path, module: str, said: str) -> None:
+    (shop / "shop" / "__init__.py").write_text(f"{SHOP}\n\ndef create_app(config, *, testing=False):\n    return app\n")
+    (shop / "shop" / "broken.py").write_text("app = (")
     before = sorted(shop.rglob("*"))
     answer = eject(shop, module)
 
@@ -20,6 +31,28 @@ def test_a_wrong_module(shop: Path, module: str, said: str) -> None:
     assert said in answer.stderr
     assert "Traceback" not in answer.stderr
     assert sorted(shop.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "written"),
+    [
+        ("def create_app(test_config=None): ...", "shop:create_app", "shop:create_app()"),
+        ("def create_app(*, testing=False, **more): ...", "shop:create_app", "shop:create_app()"),
+        ("def create_app(config): ...", "shop:create_app('prod')", "shop:create_app('prod')"),
+        ("def application(environ, start_response): ...", "shop:application", "shop:application"),
+        ("def application(*arguments): ...", "shop:application", "shop:application"),
+        ("app = object()\ndef helper():\n    def app(): ...", "shop:app", "shop:app"),
+        ("from .factory import create_app as app", "shop:app", "shop:app"),  # gunicorn_hooks/application.py finds out
+        ("from .factory import *", "shop:app", "shop:app"),
+        ("try:\n    app = 1\nexcept ImportError:\n    pass", "shop:app", "shop:app"),
+    ],
+)
+def test_a_factory_gets_its_parentheses(shop: Path, source: str, given: str, written: str) -> None:
+    (shop / "shop" / "__init__.py").write_text(source)
+    answer = eject(shop, given)
+
+    assert answer.returncode == 0, answer.stderr
+    assert f"APP_MODULE={written}\n" in (shop / ".env").read_text()
 
 
 def test_a_folder_that_is_no_project(tmp_path: Path) -> None:

@@ -63,14 +63,15 @@ class Gunicorn:
 
     def wait_until_ready(self) -> None:
         """Wait until a worker answers."""
-        wait_until(self._answers, "gunicorn answers", timeout_s=PATIENCE_S)
+        wait_until(lambda: self.status() == 200, "gunicorn answers", timeout_s=PATIENCE_S)
 
-    def _answers(self) -> bool:
+    def status(self) -> int:
+        """Return the status of an answer, 0 while there is none."""
         assert self._process.poll() is None, self.log()
         try:
-            return self.get("/")[0] == 200
+            return self.get("/")[0]
         except OSError:
-            return False
+            return 0
 
     def connect(self, source: str = "127.0.0.1") -> http.client.HTTPConnection:
         """Return a connection whose own address is `source` (any of 127.0.0.0/8)."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import sleep  # by name, at import: what gevent patches later stays as it is here
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -47,3 +47,21 @@ def wait(condition: Callable[[], bool], turns: int = TURNS) -> bool:
             return True
         sleep(TURN_S)
     return False
+
+
+def create_app(config: str | None = None, *, testing: bool = False) -> Callable[..., Iterable[bytes]]:
+    """Make it, as the factory of Flask's tutorial does."""
+    assert config is None
+    assert not testing
+    return app
+
+
+def with_settings(config: str) -> Callable[..., Iterable[bytes]]:
+    """Make it out of an argument that has no default."""
+    assert config
+    return app
+
+
+def hidden(*arguments: Any) -> Iterable[bytes]:
+    """Be an application that does not say how many arguments it takes."""
+    return app(*arguments)
