@@ -14,7 +14,7 @@ from pathlib import Path
 
 KIT = Path(__file__).resolve().parents[1]
 COPIED = ["docker-compose.yml", "compose/tls.yaml", "compose/http3.yaml", "compose/database.yaml", "compose/sqlite.yaml"]
-COPIED += ["compose/health-checks.yaml", "compose/health-checks"]
+COPIED += ["compose/health-checks.yaml", "compose/health-checks", "compose/no-outbound.yaml"]
 COPIED += ["gunicorn.conf.py", "gunicorn_hooks", "nginx", "waf", "app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py"]
 COPIED += ["app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
 WSGI = 2  # arguments of an application: environ and start_response

@@ -83,9 +83,22 @@ def test_who_can_reach_whom(model: Model, services: Services) -> None:
         network: {name for name, service in services.items() if network in service.get("networks", {})} for network in model["networks"]
     }
 
-    assert members == {"edge": {"gateway"}, "web": {"gateway", "waf", "app", "downstream"}, "data": {"app", "migrate", "database"}}
+    assert members == {
+        "edge": {"gateway"},
+        "web": {"gateway", "waf", "app", "downstream"},
+        "data": {"app", "migrate", "database"},
+        "outbound": {"app", "migrate"},
+    }
     assert services["preflight"]["network_mode"] == "none"
     assert {name for name, network in model["networks"].items() if network.get("internal")} == {"web", "data"}
+
+
+def test_outgoing_calls_are_taken_away_by_an_overlay(read: Read) -> None:
+    model = read(variants=("compose/no-outbound.yaml",))
+    internal = {name for name, network in model["networks"].items() if network.get("internal")}
+
+    assert internal == {"web", "data", "outbound"}
+    assert {name for name, service in model["services"].items() if set(service.get("networks") or ()) - internal} == {"gateway"}
 
 
 def test_the_application_knows_its_name_on_the_gateways_network(services: Services) -> None:
@@ -215,7 +228,7 @@ def test_another_database_needs_no_container(read: Read) -> None:
 
     assert "database" not in model["services"]
     assert list(model["services"]["migrate"]["depends_on"]) == ["preflight"]
-    assert not model["networks"]["data"].get("internal")
+    assert not model["networks"]["outbound"].get("internal")
     assert {model["services"][name]["environment"]["DATABASE_URL"] for name in ("app", "migrate")} == {url}
 
 

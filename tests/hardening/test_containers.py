@@ -91,8 +91,8 @@ def test_the_database_is_reached_by_the_app_and_not_by_the_gateway(stack: Stack)
     assert "Error" in by_address.stderr
 
 
-@pytest.mark.parametrize("service", ["app", "database", "downstream"])
-def test_what_is_not_the_gateway_has_no_way_out(stack: Stack, service: str) -> None:
+@pytest.mark.parametrize("service", ["waf", "database", "downstream"])
+def test_what_is_neither_gateway_nor_app_has_no_route_out(stack: Stack, service: str) -> None:
     routes = stack.exec(service, ["cat", "/proc/net/route"]).stdout.splitlines()[1:]
 
     assert routes
