@@ -10,13 +10,13 @@ from gunicorn_hooks import refuse
 
 
 def peers() -> str:
-    """Return FORWARDED_ALLOW_IPS, the network of GATEWAY_NETWORK_ALIAS, or loopback."""
+    """Return FORWARDED_ALLOW_IPS, or loopback and the network of GATEWAY_NETWORK_ALIAS."""
     if given := os.environ.get("FORWARDED_ALLOW_IPS"):
         return given.replace(" ", "")
     if not (alias := os.environ.get("GATEWAY_NETWORK_ALIAS")):
         return "127.0.0.1,::1"
     try:
-        return gateway_network(alias)
+        return f"127.0.0.1,::1,{gateway_network(alias)}"  # loopback: the container's own health check
     except (OSError, LookupError) as error:
         refuse(f"GATEWAY_NETWORK_ALIAS={alias}: {error}; right is a name of this container on nginx's network")
 

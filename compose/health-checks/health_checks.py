@@ -1,6 +1,6 @@
 """A DNS server with health checks, for a proxy that has none: a name's addresses are the containers that answer.
 
-    health_checks.py app:8000/healthz waf:8081/nginx-health
+    health_checks.py app:8000/healthz waf:8081/nginx-health      environment: SERVER_NAMES (its first is the Host, default localhost)
 
 Once a second it asks the engine's DNS for the addresses of each name, and each address for its path. nginx asks this server every
 2 s (`resolver ... valid=1s`), so a container that hangs gets its last request after 5 s, and one that answers again its first.
@@ -8,6 +8,7 @@ When this server does not answer, nginx keeps its last list.
 """
 
 import asyncio
+import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ DNS_PORT = 8053
 INTERVAL_S = 1.0
 # For one answer. While a container hangs, a round takes this long.
 TIMEOUT_S = 2.0
+# As a visitor over TLS would ask, or an application that checks its hosts or insists on https would refuse it.
+HOST = (os.environ.get("SERVER_NAMES") or "localhost").split()[0].replace("*", "www").lstrip(".")
+REQUEST = f"GET {{}} HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-Proto: https\r\nUser-Agent: health-check\r\nConnection: close\r\n\r\n"
 
 
 async def status(address: str, port: int, path: str) -> str:
@@ -27,7 +31,7 @@ async def status(address: str, port: int, path: str) -> str:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address, port)
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: health-check\r\nConnection: close\r\n\r\n".encode())
+                writer.write(REQUEST.format(path).encode())
                 line = await reader.readline()
                 while await reader.read(65536):
                     pass  # to the end: the application logs a client that closes in the middle

@@ -41,7 +41,7 @@ def server(answer: bytes | None) -> Iterator[tuple[int, list[bytes]]]:
 
 def ask(probe: ModuleType, monkeypatch: pytest.MonkeyPatch, port: int, **settings: str) -> int:
     """Run the probe with these settings."""
-    for name, value in {"HEALTH_PATH": "", "PROBE_TIMEOUT": "", **settings}.items():
+    for name, value in {"HEALTH_PATH": "", "PROBE_TIMEOUT": "", "SERVER_NAMES": "", **settings}.items():
         monkeypatch.setenv(name, value)
     return int(probe.main(port))
 
@@ -50,7 +50,7 @@ def test_200_is_health(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> No
     with server(OK) as (port, asked):
         assert ask(probe, monkeypatch, port) == 0
 
-    assert asked[0].startswith(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
+    assert asked[0].startswith(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Proto: https\r\n")
 
 
 def test_the_path_is_a_setting(probe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +61,26 @@ def test_the_path_is_a_setting(probe: ModuleType, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("names", "host"),
+    [
+        ("www.example.org example.org", "www.example.org"),
+        ("*.example.org", "www.example.org"),
+        (".example.org", "example.org"),
+        ("[::1]", "[::1]"),
+    ],
+)
+def test_it_asks_for_the_first_name_of_the_site(probe: ModuleType, monkeypatch: pytest.MonkeyPatch, names: str, host: str) -> None:
+    with server(OK) as (port, asked):
+        assert ask(probe, monkeypatch, port, SERVER_NAMES=names) == 0
+
+    assert f"\r\nHost: {host}\r\n".encode() in asked[0]
+
+
+@pytest.mark.parametrize(
     ("answer", "word"),
     [
         (b"HTTP/1.1 500 INTERNAL SERVER ERROR\r\n\r\n", "500"),
-        (b"HTTP/1.1 302 FOUND\r\nLocation: /login\r\n\r\n", "302"),
+        (b"HTTP/1.1 302 FOUND\r\nLocation: /login\r\n\r\n", "302 FOUND (Location: /login)"),
         (b"HTTP/1.1 404 NOT FOUND\r\nX: 200\r\n\r\n", "404"),
         (b"", "closed without an answer"),
     ],

@@ -20,7 +20,7 @@ from tools.local import nginx, session, waf
 from tools.stack import machine
 from tools.stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, read_number
 from tools.stack.machine import Account
-from tools.stack.waiting import alive_path, answers_ok, ready_path, wait_until
+from tools.stack.waiting import alive_path, answers_ok, ask, ready_path, wait_until
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
@@ -259,7 +259,10 @@ class LocalStack:
                     raise StackError(f"{program} ended while it was starting", details=last_lines(self.logs(program)))
             return answers_ok(f"http://{address}", record)
 
-        wait_until(answers, READY_TIMEOUT_S, f"{name} does not answer GET {address} with 200")
+        def said() -> str:
+            return f"{name} does not answer GET {address} with 200, but: {ask(f'http://{address}', record)[1]};"
+
+        wait_until(answers, READY_TIMEOUT_S, said)
 
     def _reload(self, record: Record) -> None:
         """Make nginx read its configuration anew; returns when the old workers are gone, or have been given time to go."""

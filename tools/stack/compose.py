@@ -12,7 +12,7 @@ import click
 from dotenv import dotenv_values
 
 from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines
-from tools.stack.waiting import answers_ok, ready_path, wait_until
+from tools.stack.waiting import ready_path, wait_for_answer
 
 # The order in which a request meets them; services that are not named here come last.
 ORDER = ("gateway", "waf", "app", "downstream", "database")
@@ -43,6 +43,8 @@ def trial(service: str) -> tuple[str, ...]:
 
 # Status, health ("" without a check), exit code of the last end, and how often the engine has begun it anew.
 _STATE = "{{.State.Status}},{{if .State.Health}}{{.State.Health.Status}}{{end}},{{.State.ExitCode}},{{.RestartCount}}"
+# What the health checks said, the last one last.
+_PROBES = "{{if .State.Health}}{{range .State.Health.Log}}{{.Output}}{{end}}{{end}}"
 
 
 class ComposeStack:
@@ -168,8 +170,7 @@ class ComposeStack:
 
     def _wait(self) -> None:
         """Healthy containers are not yet a request that passes through all of them."""
-        url = f"{self.url}{ready_path(self._settings)}"
-        wait_until(lambda: answers_ok(url, self._settings), READY_TIMEOUT_S, f"{url} does not answer with 200")
+        wait_for_answer(f"{self.url}{ready_path(self._settings)}", self._settings, READY_TIMEOUT_S)
 
     def _check(self) -> None:
         """Let new containers read the settings before the old ones are touched: Compose takes those away first, and looks then."""
@@ -214,7 +215,9 @@ class ComposeStack:
                 state, health, code, begun = docker("inspect", "--format", _STATE, row["ID"]).split(",")
                 if health != "healthy" and (health or code != "0" or begun != "0" or state not in {"running", "exited", "created"}):
                     tail = self._read("logs", "--no-color", "--tail", str(LOG_TAIL_LINES), row["Service"])
-                    parts[row["Service"]] = f"{row['Service']} is {health or state} (exit code {code}):\n{tail.rstrip()}"
+                    probe = [f"its health check: {line}" for line in docker("inspect", "--format", _PROBES, row["ID"]).splitlines()[-1:]]
+                    said = f"{row['Service']} is {health or state} (exit code {code}):"
+                    parts[row["Service"]] = "\n".join([said, tail.rstrip(), *probe])
         return "\n".join(parts.values())
 
     def _command(self, *arguments: str) -> list[str]:

@@ -11,31 +11,47 @@ from tools.stack.base import StackError
 POLL_S = 0.05
 # One answer; a health check that takes longer is as bad as none.
 ANSWER_TIMEOUT_S = 5
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float, message: str, *, poll_s: float = POLL_S) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float, message: str | Callable[[], str], *, poll_s: float = POLL_S) -> None:
     """Return when `condition` holds; raise StackError(message) when it does not within `timeout_s`. Looks every `poll_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise StackError(f"{message} within {timeout_s:g} s")
+            raise StackError(f"{message if isinstance(message, str) else message()} within {timeout_s:g} s")
         time.sleep(poll_s)
 
 
+def wait_for_answer(url: str, settings: Mapping[str, str], timeout_s: float) -> None:
+    """Return when `url` answers as it should; StackError, with what it last said, when it does not within `timeout_s`."""
+    wait_until(lambda: answers_ok(url, settings), timeout_s, lambda: f"{url} does not answer with 200, but: {ask(url, settings)[1]};")
+
+
 def answers_ok(url: str, settings: Mapping[str, str]) -> bool:
-    """Ask once; say whether the answer's status is 200."""
+    """Ask once; say whether the site is there."""
+    return ask(url, settings)[0]
+
+
+def ask(url: str, settings: Mapping[str, str]) -> tuple[bool, str]:
+    """Ask once, as a visitor would; return whether the site is there, and its first line in words.
+
+    200, or a redirect to https where this is plain HTTP: the TLS is a load balancer's, and the application insists on it.
+    """
     address = urlsplit(url)
     connection = connect(address.scheme, address.hostname or "", address.port)
     # A name that the gateway takes for its own: where SERVER_NAMES is a domain, it refuses 127.0.0.1.
-    names = (settings.get("SERVER_NAMES") or "localhost").split()
-    host = names[0].replace("*", "www") if not names[0].startswith(".") else names[0][1:]
+    host = (settings.get("SERVER_NAMES") or "localhost").split()[0].replace("*", "www").lstrip(".")
     try:
-        connection.request("GET", address.path, headers={"Host": host})
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        connection.request("GET", address.path, headers={"Host": host, "X-Forwarded-Proto": "https"})
+        answer = connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"{type(error).__name__}: {error}"
     finally:
         connection.close()
+    to_https = address.scheme == "http" and answer.status in REDIRECTS and (answer.getheader("Location") or "").startswith("https://")
+    location = f", Location: {answer.getheader('Location')}" if answer.getheader("Location") else ""
+    return answer.status == http.HTTPStatus.OK or to_https, f"{answer.status} {answer.reason}{location}"
 
 
 def connect(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
