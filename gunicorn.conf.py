@@ -2,8 +2,7 @@
 
 Environment: APP_MODULE, WEB_CONCURRENCY, GUNICORN_WORKER_CLASS, GUNICORN_THREADS, GUNICORN_TIMEOUT, PRELOAD_LIBRARIES,
 FORWARDED_ALLOW_IPS, GATEWAY_NETWORK_ALIAS, LOG_FORMAT. All else: GUNICORN_CMD_ARGS="--keep-alive 70 --backlog 512".
-`python -m gunicorn_hooks` checks the environment and prints the sizing without starting anything.
-
+`python -m gunicorn_hooks` checks the environment and prints the sizing.
 Each file of gunicorn_hooks/ can be deleted, with the lines that name it. To copy this file alone, delete all lines with
 `gunicorn_hooks`; WEB_CONCURRENCY (default 1) is then the number of workers.
 """
@@ -16,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where gunicorn_hooks is
 import gunicorn_hooks.abandoned
 import gunicorn_hooks.application
 import gunicorn_hooks.drain
+import gunicorn_hooks.early_answers
 import gunicorn_hooks.logs
 import gunicorn_hooks.preload
 import gunicorn_hooks.sizing
@@ -36,7 +36,7 @@ workers = gunicorn_hooks.sizing.workers(worker_class)
 # More than 1 with sync is refused: gunicorn would run gthread.
 threads = os.environ.get("GUNICORN_THREADS") or (8 if worker_class == "gthread" else 1)
 
-# Replace a worker after so many requests: leaks stay bounded. The jitter keeps restarts apart.
+# A new worker after so many requests: leaks stay bounded. The jitter keeps restarts apart.
 max_requests = 10000
 max_requests_jitter = 1000
 
@@ -69,7 +69,6 @@ limit_request_field_size = 8193  # bytes with the line end: nginx's 8192, and a 
 # --- Trusted proxies
 
 # `bind` stays 127.0.0.1:8000; the image opens it to a private network with --bind. A unix socket trusts every peer.
-
 # Who may set X-Forwarded-*: FORWARDED_ALLOW_IPS, else loopback (health check) and the network where GATEWAY_NETWORK_ALIAS
 # names this container. The whole Internet is refused.
 forwarded_allow_ips = gunicorn_hooks.trust.peers()
@@ -80,7 +79,7 @@ secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 # By default a trusted peer may choose SCRIPT_NAME and PATH_INFO by header.
 forwarder_headers = ""
 
-# The socket is in $HOME: with a read-only root an error at each start. Signals are enough.
+# In $HOME: with a read-only root an error at each start. Signals are enough.
 control_socket_disable = True
 
 # --- Graceful shutdown
@@ -88,6 +87,7 @@ control_socket_disable = True
 # What requests in flight get after SIGTERM. Above the container's stop_grace_period (40s) Docker cuts first.
 graceful_timeout = 30
 pre_request = gunicorn_hooks.abandoned.drop  # clients that gave up while they waited
+post_request = gunicorn_hooks.early_answers.drain  # bodies left unread
 
 
 def nworkers_changed(server, count, _before):
@@ -105,7 +105,7 @@ def when_ready(server):
 
 def post_worker_init(worker):
     """Prepare a worker."""
-    gunicorn_hooks.application.call_factory(worker)  # without ()
+    gunicorn_hooks.application.call_factory(worker)
     gunicorn_hooks.drain.release_listeners(worker)  # on SIGTERM, at once
 
 

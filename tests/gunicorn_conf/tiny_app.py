@@ -18,7 +18,10 @@ AT_IMPORT = os.environ.get("WORKER_CONCURRENCY")
 
 
 def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-    """/ describes the request, /meet says whether another came in while it waited (?N: N turns at most), /slow waits for a file."""
+    """/ describes the request, /meet says whether another came in while it waited (?N: N turns at most), /slow waits for a file.
+
+    /401 answers with that status, /200?N with N bytes more. No body is ever read.
+    """
     path = environ["PATH_INFO"]
     facts: dict[str, object] = {
         "pid": os.getpid(),
@@ -36,7 +39,10 @@ def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable
         Path("at-work").touch()
         facts["released"] = wait(Path("release").exists)
     body = json.dumps(facts).encode()
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    status = "200"
+    if path[1:].isdecimal():
+        status, body = path[1:], body + b" " * int(environ["QUERY_STRING"] or 0)
+    start_response(f"{status} OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 
 
