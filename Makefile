@@ -4,7 +4,9 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
-STACK = $(PYTHON) -m tools.stack
+# PROJECT=../myservice: an ejected project, for every target of the site and the doctor
+project = $(if $(PROJECT), --project "$(PROJECT)")
+STACK = $(PYTHON) -m tools.stack$(project)
 
 .PHONY: help
 help:
@@ -65,7 +67,7 @@ dev-certificate: #: Make a self-signed certificate for development in tls/ (NAME
 
 .PHONY: doctor
 doctor: venv ## Check that the configuration files and the running stack agree
-	@$(PYTHON) -m tools.doctor $(ARGS)
+	@$(PYTHON) -m tools.doctor$(project) $(ARGS)
 
 .PHONY: test
 test: venv-test ## Run linters and all tests that this machine can run (ARGS="tests/nginx -k limits": only these)

@@ -31,11 +31,6 @@ STATIC_COMMAND={static}
 PRELOAD_LIBRARIES=flask
 # A path of the application that answers 200 without asking the database.
 HEALTH_PATH=/healthz
-APP_IMAGE={name}-app
-GATEWAY_IMAGE={name}-gateway
-WAF_IMAGE={name}-waf
-ACME_IMAGE={name}-acme
-HEALTH_CHECKS_IMAGE={name}-health-checks
 """
 
 

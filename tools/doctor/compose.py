@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
-
 from tools.doctor.values import CannotRead, Missing, NotKnown, Origin, Setting, seconds, show_bytes, show_seconds, size_bytes, variable
+from tools.stack import env_file
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 PORT_REUSE = "net.ipv4.tcp_tw_reuse"
@@ -166,7 +165,7 @@ def read(project: Path, files: Sequence[Path]) -> Services | Missing:
 
 def _files(project: Path) -> list[Path]:
     """Return the files that `docker compose` takes by itself in this folder."""
-    if named := os.environ.get("COMPOSE_FILE") or dotenv_values(project / ".env").get("COMPOSE_FILE"):
+    if named := os.environ.get("COMPOSE_FILE") or ((given := dotenv(project).get("COMPOSE_FILE")) and given.value):
         return [project / name for name in named.split(os.environ.get("COMPOSE_PATH_SEPARATOR", ":"))]
     overrides = [re.sub(r"(?=\.ya?ml)", ".override", name) for name in NAMES]
     found = [next((project / name for name in names if (project / name).is_file()), None) for names in (NAMES, overrides)]
@@ -177,10 +176,11 @@ def _files(project: Path) -> list[Path]:
 
 def dotenv(project: Path) -> dict[str, Setting]:
     """Return the variables of `.env` with their lines; empty ones count as not given."""
-    file = project / ".env"
-    lines = file.read_text().splitlines() if file.is_file() else []
-    at = {match[1]: number for number, line in enumerate(lines, 1) if (match := re.match(r"(?:export )?(\w+)=", line))}
-    return {name: variable(name, value, Origin(".env", at.get(name), name)) for name, value in dotenv_values(file).items() if value}
+    try:
+        values = env_file.read(project / ".env")
+    except ValueError as error:
+        raise CannotRead(str(error)) from None
+    return {name: variable(name, value.text, Origin(".env", value.line, name)) for name, value in values.items() if value.text}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ The answers are lines of JSON after MARK: gunicorn's settings first, then the ap
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import logging
 import os
@@ -52,8 +51,12 @@ def flask_settings(cfg: Any, *, ask: bool) -> dict[str, Any]:
 
     sys.path[:0] = [str(Path(path).resolve()) for path in (cfg.pythonpath or "").split(",") if path]
     try:
-        app: Any = util.import_app(cfg.wsgi_app or "wsgi:application")
-        app = app() if inspect.isfunction(app) else app  # a factory without its parentheses
+        worker = SimpleNamespace(wsgi=util.import_app(cfg.wsgi_app or "wsgi:application"))
+        with contextlib.suppress(ImportError):
+            from gunicorn_hooks.application import call_factory
+
+            call_factory(worker)
+        app: Any = worker.wsgi
     except BaseException as error:  # noqa: BLE001 - an application may raise, or exit, for any reason
         return {"error": f"{cfg.wsgi_app} cannot be imported here: {in_one_line(error)}"}
     if not hasattr(app, "config") or not hasattr(app, "app_context"):

@@ -7,7 +7,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tools.stack.base import DEFAULT_NAME, Stack, StackError, Unit, check_name, read_settings
+from tools.stack.base import Stack, StackError, Unit, project_name, read_settings
 from tools.stack.choice import Choice, choose
 from tools.stack.compose import ComposeStack
 
@@ -19,19 +19,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def open_stack(
     runtime: str = "auto",
     *,
-    name: str = DEFAULT_NAME,
+    name: str = "",
     env: Mapping[str, str] | None = None,
     overrides: Sequence[Path] = (),
     root: Path = REPOSITORY,
 ) -> Stack:
-    """Return the stack `name` of the kit in `root`, started or not.
+    """Return the stack of the project in `root`, started or not; `name` goes before COMPOSE_PROJECT_NAME.
 
     `runtime` is "auto", "compose" or "local"; with "auto" the setting RUNTIME decides, and without it what this machine can run.
     `env` is laid over `.env` and the environment. `overrides` are Compose files merged over docker-compose.yml;
     the local runtime refuses them, because it would leave out what they ask for.
     """
-    check_name(name)
-    settings = read_settings(root, env)
+    settings = read_settings(root, {**(env or {}), **({"COMPOSE_PROJECT_NAME": name} if name else {})})
+    name = project_name(root, settings)
     choice = choose(runtime, name=name, root=root, settings=settings)
     if choice.runtime == "compose":
         return ComposeStack(name, root=root, settings=settings, overrides=overrides)

@@ -12,7 +12,7 @@ import click
 from tools.local.stack import LocalStack
 from tools.stack import REPOSITORY, Stack, StackError, choose, open_stack
 from tools.stack.backup import backup, restore
-from tools.stack.base import DEFAULT_NAME, Unit, read_settings
+from tools.stack.base import Unit, read_settings
 from tools.stack.compose import ComposeStack
 from tools.stack.machine import PACKAGES, require_commands
 from tools.stack.rollout import Rollout, Wish, previous_of, roll_gateway
@@ -32,7 +32,13 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--name", default=DEFAULT_NAME, envvar="STACK_NAME", show_default=True, help="Which stack: several run side by side.")
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    default=REPOSITORY,
+    help="The folder with docker-compose.yml, that of an ejected project too; the kit's own.",
+)
+@click.option("--name", default="", help="As `docker compose -p`; not given: COMPOSE_PROJECT_NAME, else `name` of docker-compose.yml.")
 @click.option("--runtime", default="auto", show_default=True, help="auto, compose or local; the setting RUNTIME does the same.")
 @click.option(
     "--override",
@@ -42,11 +48,13 @@ class Commands(click.Group):
     help="A Compose file to merge over docker-compose.yml.",
 )
 @click.pass_context
-def main(ctx: click.Context, name: str, runtime: str, overrides: tuple[Path, ...]) -> None:
+def main(ctx: click.Context, project: Path, name: str, runtime: str, overrides: tuple[Path, ...]) -> None:
     """Start, look at and stop the kit, as containers or as plain processes."""
     signal.signal(signal.SIGTERM, _end)
-    ctx.obj = open_stack(runtime, name=name, overrides=overrides)
-    ctx.meta["runtime"] = runtime
+    ctx.obj = open_stack(runtime, name=name, overrides=overrides, root=project)
+    if ctx.obj.runtime == "local" and project != REPOSITORY:
+        raise StackError("the local runtime runs the kit's own site alone", hint="start Docker", exit_code=2)
+    ctx.meta.update(runtime=runtime, project=project)
 
 
 @main.command()
@@ -54,7 +62,8 @@ def main(ctx: click.Context, name: str, runtime: str, overrides: tuple[Path, ...
 def up(ctx: click.Context) -> None:
     """Start everything and wait until it answers."""
     stack: Stack = ctx.obj
-    choice = choose(ctx.meta["runtime"], name=stack.name, root=REPOSITORY, settings=read_settings(REPOSITORY, None))
+    project = ctx.meta["project"]
+    choice = choose(ctx.meta["runtime"], name=stack.name, root=project, settings=read_settings(project, None))
     click.echo(f"Runtime: {choice.runtime}, because {choice.reason}.")
     stack.up()
     click.echo(_table(stack.processes()))
@@ -67,9 +76,9 @@ def up(ctx: click.Context) -> None:
 def down(stack: Stack, volumes: bool) -> None:  # noqa: FBT001 - click passes options by name
     """Stop everything; the database and the generated secrets are kept."""
     stack.down(volumes=volumes)
-    if stack.runtime == "compose":
+    if isinstance(stack, ComposeStack):
         # What a local stack left when it died, before there was an engine here.
-        LocalStack(stack.name, root=REPOSITORY, settings=read_settings(REPOSITORY, None)).down(volumes=volumes)
+        LocalStack(stack.name, root=stack.root, settings=stack.settings).down(volumes=volumes)
     click.echo(
         f"{stack.name} is stopped; {'nothing of it is left' if volumes else 'its database and secrets are kept (--volumes deletes them)'}."
     )

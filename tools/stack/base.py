@@ -7,9 +7,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import NamedTuple, Protocol
 
-from dotenv import dotenv_values
+from tools.stack import env_file
 
-DEFAULT_NAME = "flask-kit"
 DEFAULT_PORT = 8080
 DEFAULT_REPLICAS = 3
 # A stack that is not ready by then will not become so: images are built and migrations have run before this clock starts,
@@ -96,8 +95,14 @@ class Stack(Protocol):
         """The same as `processes`: the name that reads better where the runtime is Compose."""
 
 
-def check_name(name: str) -> str:
-    """Return `name`, or raise when it cannot name a Compose project and a folder."""
+def project_name(root: Path, settings: Mapping[str, str]) -> str:
+    """Return the stack's name as Compose finds it: COMPOSE_PROJECT_NAME, else `name` of docker-compose.yml, else the folder's.
+
+    Raises when it cannot name a Compose project and a folder.
+    """
+    file = root / "docker-compose.yml"
+    written = re.search(r"^name: *['\"]?([a-z0-9_-]+)", file.read_text() if file.is_file() else "", re.MULTILINE)
+    name = settings.get("COMPOSE_PROJECT_NAME") or (written[1] if written else re.sub(r"[^a-z0-9_-]", "", root.name.lower()).lstrip("_-"))
     if not _NAME.fullmatch(name):
         raise StackError(
             f"{name!r} cannot name a stack",
@@ -109,7 +114,10 @@ def check_name(name: str) -> str:
 
 def read_settings(root: Path, extra: Mapping[str, str] | None) -> dict[str, str]:
     """Merge `.env`, the environment and `extra`; the later wins, as it does with Compose."""
-    from_file = {key: value for key, value in dotenv_values(root / ".env").items() if value is not None}
+    try:
+        from_file = {name: value.text for name, value in env_file.read(root / ".env").items()}
+    except ValueError as error:
+        raise StackError(str(error), exit_code=2) from None
     return {**from_file, **os.environ, **(extra or {})}
 
 

@@ -9,8 +9,8 @@ from subprocess import CompletedProcess
 from typing import IO, Any
 
 import click
-from dotenv import dotenv_values
 
+from tools.stack import env_file
 from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines
 from tools.stack.waiting import ready_path, wait_for_answer
 
@@ -58,6 +58,7 @@ class ComposeStack:
         self._given = dict(settings)
         self._settings = self._given
         self._overrides = [path.resolve() for path in overrides]
+        self._check_owner()
 
     @property
     def url(self) -> str:
@@ -172,6 +173,15 @@ class ComposeStack:
         """Healthy containers are not yet a request that passes through all of them."""
         wait_for_answer(f"{self.url}{ready_path(self._settings)}", self._settings, READY_TIMEOUT_S)
 
+    def _check_owner(self) -> None:
+        """Raise when containers of this name are those of another checkout: `down` or a rollout would take them."""
+        label = "com.docker.compose.project"
+        found = docker("ps", "--all", "--filter", f"label={label}={self.name}", "--format", f'{{{{.Label "{label}.working_dir"}}}}')
+        for folder in map(Path, found.splitlines()):
+            if folder.is_dir() and not folder.samefile(self._root):
+                hint = "write another COMPOSE_PROJECT_NAME, and another GATEWAY_PORT, into .env"
+                raise StackError(f"{self.name} is the name of the stack in {folder}", hint=hint, exit_code=2)
+
     def _check(self) -> None:
         """Let new containers read the settings before the old ones are touched: Compose takes those away first, and looks then."""
         for service in CHECKS:
@@ -182,7 +192,7 @@ class ComposeStack:
 
     def _warn(self) -> None:
         """Say so when a setting of the shell stays here: Compose passes on what its file names, and all of .env."""
-        if "PRELOAD_LIBRARIES" in self._settings and "PRELOAD_LIBRARIES" not in dotenv_values(self._root / ".env"):
+        if "PRELOAD_LIBRARIES" in self._settings and "PRELOAD_LIBRARIES" not in env_file.read(self._root / ".env"):
             click.echo("PRELOAD_LIBRARIES does not reach the containers: write it into .env", err=True)
 
     def _all(self) -> list[dict[str, Any]]:

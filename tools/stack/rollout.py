@@ -262,12 +262,12 @@ def _compose(stack: ComposeStack, failure: str, *arguments: str) -> None:
 
 def app_image(stack: ComposeStack) -> str:
     """Return the name of the app's image, as the Compose file has it."""
-    return stack.setting("APP_IMAGE") or "flask-kit-app"
+    return stack.setting("APP_IMAGE") or f"{stack.name}-app"
 
 
 def gateway_image(stack: ComposeStack) -> str:
     """Return the name of the gateway's image, as the Compose file has it."""
-    return stack.setting("GATEWAY_IMAGE") or "flask-kit-gateway"
+    return stack.setting("GATEWAY_IMAGE") or f"{stack.name}-gateway"
 
 
 def previous_of(stack: ComposeStack) -> str:
