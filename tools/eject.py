@@ -6,6 +6,7 @@ make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--overwrite ng
 import argparse
 import ast
 import re
+import shlex
 import shutil
 import sys
 from difflib import unified_diff
@@ -16,7 +17,7 @@ KIT = Path(__file__).resolve().parents[1]
 COPIED = ["docker-compose.yml", "compose/tls.yaml", "compose/http3.yaml", "compose/database.yaml", "compose/sqlite.yaml"]
 COPIED += ["compose/health-checks.yaml", "compose/health-checks", "compose/no-outbound.yaml"]
 COPIED += ["gunicorn.conf.py", "gunicorn_hooks", "nginx", "waf", "app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py"]
-COPIED += ["app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
+COPIED += ["app/collect_static.py", "app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
 WSGI = 2  # arguments of an application: environ and start_response
 # The kit's checksums, as sha256sum writes them: `sha256sum --check --quiet .kit-files` names the files that were edited.
 RECORD = ".kit-files"
@@ -67,8 +68,9 @@ def application(text: str, dest: Path) -> tuple[str, str, str]:
 def settings(dest: Path, text: str) -> str:
     """Return the project's .env; SystemExit, with what would be right, when APP_MODULE or the project cannot be used."""
     module, package, source = application(text, dest)
-    has_static = (dest / source / package / "static").is_dir()
-    static = f"cp -r {package}/static/. /srv/static && gzip -9 --keep --recursive /srv/static" if has_static else "true"
+    # Where the application cannot be imported without its database, its own files are what nginx gets.
+    own = f"cp -r {package}/static/. /srv/static" if (dest / source / package / "static").is_dir() else "true"
+    static = f"{{ python /srv/collect_static.py {shlex.quote(module)} || {own}; }} && gzip -9 --keep --recursive /srv/static"
     name = re.sub(r"[^a-z0-9_-]+", "-", dest.name.lower()).strip("-_") or "site"
     return SETTINGS.format(name=name, module=module, source=source, static=static)
 
