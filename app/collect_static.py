@@ -52,7 +52,7 @@ def main(module: str, dest: str = "/srv/static") -> None:
     os.environ.update({name: value for name, value in PLACEHOLDERS.items() if not os.environ.get(name)})
     sys.path.insert(0, str(Path.cwd()))
     try:
-        app = import_app(module)
+        app: Any = import_app(module)
         collect(app if hasattr(app, "url_map") else app(), Path(dest))  # or a factory (gunicorn_hooks/application.py)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - an application may raise anything
         sys.exit(f"collect_static: {module}: {error!r}; right is a Flask application that can be imported without its database")

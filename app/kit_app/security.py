@@ -23,6 +23,12 @@ class _Sessions(SecureCookieSessionInterface):
         return request.is_secure
 
 
+def _bound_form() -> None:
+    # Flask's own bound holds for the fields of multipart forms alone: this kind is held in memory whole, up to MAX_CONTENT_LENGTH.
+    if request.mimetype == "application/x-www-form-urlencoded":
+        request.max_content_length = request.max_form_memory_size
+
+
 def _protect(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", _POLICY)
     # A page has a visitor's token in it, and the API's lists change. Without a word of ours caches choose a lifetime of their own.
@@ -39,5 +45,6 @@ def init_app(app: Flask, secret: str) -> None:
         WTF_CSRF_SSL_STRICT=False,  # the token is the proof; comparing the Referer too locks out browsers that withhold it
     )
     app.session_interface = _Sessions()
+    app.before_request(_bound_form)  # before the token is looked for in the form
     csrf.init_app(app)
     app.after_request(_protect)

@@ -216,6 +216,14 @@ def test_the_form_works_over_tls(lite: FlaskClient) -> None:
     assert answer.status_code == 303
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data"])
+def test_a_field_over_its_limit_is_refused(lite: FlaskClient, kind: str) -> None:
+    """Flask bounds the second kind alone."""
+    statuses = [lite.post("/entries", data={"name": "x" * size}, content_type=kind).status_code for size in (99_000, 101_000)]
+
+    assert statuses == [400, 413]  # the first lacks its token
+
+
 def test_a_form_that_is_too_large_is_refused(lite: FlaskClient) -> None:
     assert lite.post("/entries", data={"name": "x" * 11_000_000}).status_code == 413
     assert (
