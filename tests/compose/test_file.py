@@ -58,7 +58,8 @@ class TestEveryService:
 def test_a_service_comes_back_and_says_how_it_is(services: Services, name: str) -> None:
     assert services[name]["restart"] == "unless-stopped"
     assert services[name]["healthcheck"]["start_interval"] == "1s"
-    assert services[name]["healthcheck"]["retries"] >= 3
+    # A WAF that lets attacks pass is named at once; its own check tries three times.
+    assert services[name]["healthcheck"]["retries"] >= (1 if name == "waf" else 3)
 
 
 @pytest.mark.parametrize("name", ONE_SHOT)

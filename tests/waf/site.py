@@ -27,7 +27,7 @@ def write(folder: Path, program: Nginx, ports: Sequence[int], upstreams: Sequenc
 
 def check(folder: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run the entrypoint of the WAF's image with these settings and nothing else from the environment, and `nginx -t`, here."""
-    write(folder, ask(), free_ports(3), [f"{HOST}:8000"])
+    write(folder, ask(), free_ports(4), [f"{HOST}:8000"])
     command = nginx.command(folder / "conf", "-t")
     return subprocess.run(command, env={"PATH": PATH, **env}, capture_output=True, text=True, timeout=60, check=False)
 
@@ -40,10 +40,17 @@ class Waf(Gateway):
         self.runtime = "compose" if box else "local"
         self._env, self._process = dict(env), None
         self.name = f"kitn-{uuid.uuid4().hex[:12]}"
-        ports = free_ports(3)
+        ports = free_ports(4)
         self.port, self.status_port = ports[:2]
         self.url = f"http://{HOST}:{self.port}"
         write(folder, ask("docker", "exec", box) if box else ask(), ports, upstreams, edits)
+
+    def self_test(self) -> subprocess.CompletedProcess[str]:
+        """Ask the container's health check."""
+        return subprocess.run(self._command("sh", str(self.folder / "conf" / "self-test")), capture_output=True, text=True, check=False)
+
+    def reload(self) -> None:
+        subprocess.run(self._command("nginx", "-e", "stderr", "-s", "reload", "-c", self._conf), capture_output=True, check=True)
 
     def audited(self) -> dict[str, dict[str, Any]]:
         """Map each request id to what ModSecurity wrote about it, before audit.jq."""

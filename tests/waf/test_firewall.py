@@ -15,6 +15,7 @@ from tests.clients import wait_until
 from tests.nginx.backends import RawBackend
 from tests.nginx.gateway import ROOT, ask
 from tests.sites import Sites
+from tests.waf.conftest import printed
 from tests.waf.corpus import BOUNDARY, multipart
 from tests.waf.cost import ONE_WORKER, worker_of
 from tests.waf.site import Site, check
@@ -221,20 +222,12 @@ def test_request_that_is_too_many_costs_the_firewall_nothing(shared_sites: Sites
 # --- What it writes
 
 
-def printed(site: Site) -> list[dict[str, Any]]:
-    """The lines that nginx/start puts into the log."""
-    command = ["jq", "-n", "-R", "-c", "-f", str(ROOT / "waf" / "audit.jq"), str(site.waf.folder / "run" / "waf-audit")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
 def test_audit_line_has_rules_and_score_and_nothing_secret(site: Site) -> None:
     secrets = ["hunter2-body", "hunter2-cookie", "hunter2-bearer", "hunter2-name"]
     body = b"password=hunter2-body%3Cscript%3Ealert(1)%3C/script%3E&%3Cscript%3Ehunter2-name=1"
     headers = ["Cookie: session=hunter2-cookie'+UNION+SELECT+1--", "Authorization: Bearer hunter2-bearer", "X-Request-ID: audit-line"]
     assert site.request("POST", "/login", *headers, body=body).status == 403
-    (line,) = [line for line in printed(site) if line["request_id"] == "audit-line"]
+    (line,) = [line for line in printed(site.waf) if line["request_id"] == "audit-line"]
 
     assert not [secret for secret in secrets if secret in json.dumps(line)]
     assert (line["waf"], line["status"], line["client"], line["uri"]) == ("refused", 403, "127.0.0.1", "/login")
@@ -244,14 +237,14 @@ def test_audit_line_has_rules_and_score_and_nothing_secret(site: Site) -> None:
 
 def test_audit_line_names_the_argument(site: Site) -> None:
     site.request("POST", "/login", "X-Request-ID: value-line", body=b"password=%3Cscript%3Ealert(1)%3C/script%3E")
-    (line,) = [line for line in printed(site) if line["request_id"] == "value-line"]
+    (line,) = [line for line in printed(site.waf) if line["request_id"] == "value-line"]
 
     assert "ARGS:password" in {rule["variable"] for rule in line["rules"]}
 
 
 def test_audit_line_keeps_no_name_that_may_be_a_piece_of_the_body(site: Site) -> None:
     site.request("POST", "/login", "X-Request-ID: name-line", body=b"%3Cscript%3Ehunter2-name=1")
-    (line,) = [line for line in printed(site) if line["request_id"] == "name-line"]
+    (line,) = [line for line in printed(site.waf) if line["request_id"] == "name-line"]
 
     assert {rule["variable"] for rule in line["rules"]} == {"ARGS_NAMES:…"}
     assert "hunter2" not in json.dumps(line)
@@ -259,7 +252,7 @@ def test_audit_line_keeps_no_name_that_may_be_a_piece_of_the_body(site: Site) ->
 
 def test_refusal_of_a_parser_is_counted_too(site: Site) -> None:
     site.request("POST", "/api/v1/entries", "Content-Type: application/json", "X-Request-ID: parser-line", body=b"{")
-    (line,) = [line for line in printed(site) if line["request_id"] == "parser-line"]
+    (line,) = [line for line in printed(site.waf) if line["request_id"] == "parser-line"]
 
     assert (line["status"], [rule["id"] for rule in line["rules"]]) == (400, [200002])
 
@@ -283,7 +276,7 @@ def test_detection_only_lets_pass_and_says_so(shared_sites: Sites, backend: RawB
 
     assert site.get(ATTACK, "X-Request-ID: only-detected").status == 200
     assert site.request("POST", "/x", "Content-Type: text/plain", "X-Request-ID: only-typed", body=b"x").status == 200
-    lines = wait_until(lambda: [line for line in printed(site) if line["request_id"].startswith("only-")][1:], "both are written")
+    lines = wait_until(lambda: [line for line in printed(site.waf) if line["request_id"].startswith("only-")][1:], "both are written")
     assert {line["waf"] for line in lines} == {"would refuse"}
 
 
@@ -291,7 +284,7 @@ def test_tuning_loop(shared_sites: Sites, start_site: Sites, backend: RawBackend
     """From DetectionOnly to On: look, take the report's lines, and what is honest passes while attacks do not."""
     watching = shared_sites(backend.address, {"WAF_MODE": "DetectionOnly"})
     assert watching.request("POST", "/notes", "X-Request-ID: tuning-1", body=HONEST).status == 200
-    seen = wait_until(lambda: [line for line in printed(watching) if line["request_id"] == "tuning-1"], "it is written")
+    seen = wait_until(lambda: [line for line in printed(watching.waf) if line["request_id"] == "tuning-1"], "it is written")
     (tmp_path / "gateway.log").write_text("".join(f"gateway-1  | {json.dumps(line, separators=(',', ':'))}\n" for line in seen))
     report = subprocess.run([sys.executable, str(REPORT), str(tmp_path / "gateway.log")], capture_output=True, text=True, check=True)
     lines = re.findall(r"^ +(SecRule .*)$", report.stdout, re.MULTILINE)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.clients import wait_until
+from tests.doctor.kits import ROOT, doctor
 from tools.stack import Stack
 from tools.stack.base import Unit
 
@@ -92,6 +93,32 @@ def test_the_reader_of_audit_lines_is_started_again(stack: Stack, client: httpx.
 
     assert {client.get(ATTACK).status_code for _ in range(150)} == {403}
     wait_until(lambda: refused_by(unit) > before, "refusals are in the log again")
+
+
+@OWN
+@COMPOSE
+def test_a_family_that_does_not_refuse_makes_it_unhealthy_and_is_named(stack: Stack) -> None:
+    """By the engine within one interval, in the log, and by the doctor."""
+    (unit,) = wafs(stack)
+    settings = "/run/nginx/conf/rules/settings.conf"
+
+    def reload(edit: str) -> None:
+        assert stack.exec("waf", ["sh", "-c", f"{edit}; nginx -s reload"]).returncode == 0
+
+    def health() -> str:
+        return docker("inspect", "--format", "{{.State.Health.Status}}", unit.id).strip()
+
+    assert health() == "healthy"
+    reload(f"cp {settings} /run/nginx/as-it-was; echo 'SecRuleRemoveByTag attack-xss' >>{settings}")
+    try:
+        wait_until(lambda: health() == "unhealthy", "it says so", timeout_s=30)
+        assert '{"waf":"does not refuse","rule":"941","place":"query"' in docker("logs", unit.id)
+        found = doctor("--project", str(ROOT), "--json", env={"LIMITS": "off", "WAF_SAMPLING": "100", "COMPOSE_PROJECT_NAME": stack.name})
+        assert "941 (query)" in found.rules()["waf-refuses"]["running"]["says"]
+        assert "waf-refuses" in found.with_verdict("BROKEN")
+    finally:
+        reload(f"cp /run/nginx/as-it-was {settings}")
+    wait_until(lambda: health() == "healthy", "it is as it was", timeout_s=30)
 
 
 @pytest.mark.stack_env(LIMITS="off", WAF_MODE="Off")

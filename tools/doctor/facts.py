@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ DOCKER_DNS = "127.0.0.11"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`waf` is Missing where the gateway passes to the app; `database`: most connections, and those for administrators."""
+    """`waf` is Missing where the gateway passes to the app; `database`: most connections, and those for administrators.
+
+    `refused`: what the running WAF says of itself, that is nothing while each family of its rules refuses (waf/self-test).
+    """
 
     services: Services | Missing
     gateway: Nginx | Missing
@@ -31,6 +35,7 @@ class Facts:
     application: Application | Missing
     database: tuple[Setting, Setting] | Missing
     certificate: Certificate | Missing
+    refused: Setting | Missing
 
     def chain(self) -> Iterator[tuple[str, Nginx]]:
         """Yield the nginx servers that a request passes, by the name of their service."""
@@ -51,7 +56,9 @@ def from_files(project: Path, services: Services | Missing) -> Facts:
         if gateway.passes_to("waf"):
             waf = Nginx(*_nginx_of("waf", "waf", project, services, folder))
         asked = _application(project, services, folder)
-    return Facts(services, gateway, waf, asked, _database(services), _certificate(project, services))
+    return Facts(
+        services, gateway, waf, asked, _database(services), _certificate(project, services), Missing("only a running WAF can be asked")
+    )
 
 
 def _environment(project: Path, services: Services | Missing, name: str) -> Environment:
@@ -132,7 +139,19 @@ def from_containers(services: Services) -> Facts:
         asked, database = asked if "app" in services.all else Missing(str(reason)), Missing(str(reason))
     except CannotRead as error:
         asked = database = Missing(str(error))
-    return Facts(services, gateway, waf, asked, database, _running_certificate(services))
+    return Facts(services, gateway, waf, asked, database, _running_certificate(services), _self_test(services))
+
+
+def _self_test(services: Services) -> Setting | Missing:
+    if "waf" not in services.all:
+        return Missing("waf does not run")
+    origin = services.get("waf").at()
+    asked = docker("exec", origin.place, "/etc/nginx/self-test")
+    faults = re.findall(r'"waf":"([^"]*)","rule":"([^"]*)","place":"([^"]*)"', asked.stdout)
+    if asked.returncode and not faults:
+        return Missing(f"{origin.place} cannot be asked: {asked.stderr.strip()}")
+    said = ", ".join(f"{what}: {rule} ({place})" for what, rule, place in faults)
+    return Setting("self-test", said, said or "each family of rules refuses", origin, editable=False)
 
 
 def _running_nginx(services: Services, name: str) -> Nginx | Missing:

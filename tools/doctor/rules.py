@@ -13,7 +13,19 @@ from typing import Any
 
 from tools.doctor.facts import Facts
 from tools.doctor.nginx import Nginx, Scope, scopes
-from tools.doctor.values import NotKnown, Origin, Setting, need, seconds, setting_of, show_bytes, show_seconds, show_version, size_bytes
+from tools.doctor.values import (
+    Missing,
+    NotKnown,
+    Origin,
+    Setting,
+    need,
+    seconds,
+    setting_of,
+    show_bytes,
+    show_seconds,
+    show_version,
+    size_bytes,
+)
 
 # nginx writes "Name: value" even when the client left the blank out; its buffer holds the request line with CRLF.
 ADDED_BLANK, CRLF = 1, 2
@@ -241,6 +253,14 @@ def limits_on(facts: Facts) -> Judgement:
     if mode.value == "development":
         return not_applicable("this is development", limits, mode)
     return judged(limits.value.lower() not in OFF, f"limits are {limits.value}", limits, mode, otherwise=Verdict.WARN)
+
+
+@rule
+def waf_refuses(facts: Facts) -> Judgement:
+    """The running WAF refuses a known attack for each family of its rules. Else what a family is for reaches the application."""
+    if isinstance(facts.waf, Missing) or isinstance(facts.refused, Missing):
+        return not_applicable("the WAF does not run")
+    return judged(not facts.refused.value, facts.refused.shown, facts.refused)
 
 
 @rule

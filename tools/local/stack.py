@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 APPS = [f"app-{number}" for number in range(1, 33)]  # numprocs in supervisord.conf
 # The last two digits of their ports, as there. All that a stack has begin with the same three.
-PORTS = {"downstream": 40, "gateway-status": 41, "waf": 42, "waf-status": 43, "waf-inside": 44}
+PORTS = {"downstream": 40, "gateway-status": 41, "waf": 42, "waf-status": 43, "waf-inside": 44, "waf-self-test": 45}
 PORTS |= {name: number for number, name in enumerate(APPS, 1)}
 STOP_S = 115  # the sum of stopwaitsecs there: it stops one group after the other
 # After a reload the old workers of nginx finish what they have begun; an instance that leaves waits for them this long.
@@ -165,6 +165,8 @@ class LocalStack:
         self._control("start", ["gateway"] if record["WAF_MODE"] == "Off" else ["waf", "gateway"])
         if wait:
             self._wait_for(record, "gateway")
+            if record["WAF_MODE"] != "Off":
+                self._run_as(record, ["/bin/sh", str(self._conf / "waf" / "self-test")])
 
     def _gateway_port(self) -> int:
         return read_number(self._settings, "GATEWAY_PORT", DEFAULT_PORT, low=1, high=65535)
@@ -205,7 +207,7 @@ class LocalStack:
         )
         self._run_as(record, nginx.command(self._conf / "gateway", "-t", "-q"))
         if record["WAF_MODE"] != "Off":
-            ports = [int(self._address(record, name).rpartition(":")[2]) for name in ("waf", "waf-status", "waf-inside")]
+            ports = [int(self._address(record, name).rpartition(":")[2]) for name in ("waf", "waf-status", "waf-inside", "waf-self-test")]
             waf.write(self._conf / "waf", program=program, run=self._run / "waf", ports=ports, upstreams=apps, as_root=as_root)
             self._run_as(record, nginx.command(self._conf / "waf", "-t", "-q"))
         return notes

@@ -38,12 +38,13 @@ def write(
     edits: Iterable[Edit] = (),
     as_root: bool = False,
 ) -> list[str]:
-    """Write the WAF's configuration, with temp files in `run`; `ports` are those for requests, for status and for its own use."""
-    public, status, own = ports
+    """Write the WAF's configuration, with temp files in `run`; `ports` are those for requests, for status, and for its own use."""
+    public, status, *own = ports
     here = [
         *nginx.listen({8080: public, 8081: status}),
         *nginx.servers("app", upstreams),
-        Edit("conf.d/*.conf", rf"{HOST}:8082", f"{HOST}:{own}"),
+        *(Edit("**/*", rf"{HOST}:{port}\b", f"{HOST}:{here}") for port, here in zip((8082, 8083), own, strict=True)),
+        *(Edit("self-test", rf"{HOST}:{port}\b", f"{HOST}:{here}") for port, here in ((8080, public), (8081, status))),
         Edit("nginx.conf", r"^load_module modules/(.*);", rf'load_module "{program.modules_folder}/\1";'),
         *_for_old_module(Path(program.modules_folder) / MODULE),
     ]
