@@ -42,7 +42,7 @@ def test_it_arrives(start: Start, start_gateway: Gateways, worker_class: str) ->
 
 @pytest.mark.parametrize("worker_class", CLASSES)
 def test_without_the_hook_nginx_answers_502(start: Start, start_gateway: Gateways, worker_class: str, edited: Edited) -> None:
-    """The twin; in two of three."""
+    """The twin; 28 to 88 %."""
     gunicorn = start({"GUNICORN_WORKER_CLASS": worker_class}, arguments=CLOSE, conf=edited("del post_request\n"))
     url = start_gateway(f"127.0.0.1:{gunicorn.port}").url
 
