@@ -1,5 +1,6 @@
 """Every error answers with its request id: problem+json (RFC 9457) for programs, a page for people."""
 
+import errno
 import logging
 from http import HTTPStatus
 
@@ -51,9 +52,24 @@ def _database_away(error: Exception) -> ResponseReturnValue:
     return _answer(ServiceUnavailable("The database is not available.", retry_after=RETRY_AFTER_S))
 
 
+class InsufficientStorage(HTTPException):
+    """The temporary folder has no room for the files of a form."""
+
+    code = 507
+    description = "There is no room for the body of this request."
+
+
+def _disk_full(error: OSError) -> ResponseReturnValue:
+    if error.errno != errno.ENOSPC:
+        raise error
+    _logger.error("%s", error)
+    return _answer(InsufficientStorage())
+
+
 def init_app(app: Flask) -> None:
     """Answer the errors of `app`."""
     # An unhandled exception arrives here too, as InternalServerError.
     app.register_error_handler(HTTPException, _answer)
     for away in (OperationalError, InterfaceError, PoolTimeoutError):
         app.register_error_handler(away, _database_away)
+    app.register_error_handler(OSError, _disk_full)

@@ -1,5 +1,7 @@
 """The pages, as a browser without JavaScript uses them."""
 
+import errno
+import os
 import re
 import time
 
@@ -259,3 +261,18 @@ def test_the_gateways_error_page_has_the_sites_colours() -> None:
     own = (ROOT / "app/kit_app/static/site.css").read_text()
 
     assert set(colours.findall((ROOT / "nginx/errors/page.html").read_text())) <= set(colours.findall(own))
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 507), (errno.EIO, 500)])
+def test_a_full_disk_is_507(make_app: MakeApp, number: int, status: int) -> None:
+    """Any other error of a file stays one."""
+
+    def fail() -> str:
+        raise OSError(number, os.strerror(number))
+
+    app = make_app()
+    app.add_url_rule("/fail", view_func=fail)
+    answer = app.test_client().get("/fail")
+
+    assert answer.status_code == status
+    assert answer.headers["X-Request-ID"] in answer.text
