@@ -73,6 +73,10 @@ doctor: venv ## Check that the configuration files and the running stack agree
 test: venv-test ## Run linters and all tests that this machine can run (ARGS="tests/nginx -k limits": only these)
 	@$(IN_VENV) tests/run $(ARGS)
 
+.PHONY: servers
+servers: venv-test #: Test every server of servers/ behind the gateway (about 10 minutes; docs/servers.md)
+	@$(IN_VENV) SERVERS="$(or $(SERVERS),$(patsubst servers/%/server.toml,%,$(wildcard servers/*/server.toml)))" python -m pytest tests/servers $(ARGS)
+
 .PHONY: lint
 lint: venv-test ## Check the sources, the configuration, the images' recipes and the budgets of size
 	@$(IN_VENV) tests/lint

@@ -22,6 +22,7 @@ _WORKERS = {
     "GeventPyWSGIWorker": "gevent_pywsgi",
     "TornadoWorker": "tornado",
     "ASGIWorker": "asgi",
+    "EventletWorker": "eventlet",
 }
 
 
@@ -37,9 +38,11 @@ def describe_process() -> dict[str, object]:
         "container": socket.gethostname(),
         "pid": os.getpid(),
         "ppid": os.getppid(),
-        "worker_class": worker_class(os.getpid()) or request.environ.get("SERVER_SOFTWARE", "unknown"),
+        "worker_class": worker_class(os.getpid()) or _server(),
         "thread": {"id": threading.get_ident(), "name": threading.current_thread().name},
         "greenlet": id(getcurrent()),
+        "client": request.remote_addr,
+        "scheme": request.scheme,
         "uid": os.getuid(),
         "gid": os.getgid(),
         "groups": os.getgroups(),
@@ -64,6 +67,13 @@ def worker_class(_pid: int) -> str | None:
         if issubclass(type(thing), base):
             return _WORKERS.get(type(thing).__name__, type(thing).__name__)
     return None
+
+
+def _server() -> str:
+    """Return the name of a server that is not gunicorn, as it gives it itself."""
+    environ = request.environ
+    own = [name for name in ("uwsgi", "mod_wsgi") if f"{name}.version" in environ]
+    return own[0] if own else str(environ.get("SERVER_SOFTWARE", "unknown")).partition("/")[0].lower()
 
 
 def gevent_patched() -> bool:

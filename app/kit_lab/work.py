@@ -35,6 +35,7 @@ class StreamQuery(BaseModel):
 
     chunks: Annotated[int, Field(ge=1, le=50)] = 10
     interval_ms: Annotated[int, Field(ge=0, le=500)] = 100
+    fail: bool = False  # after the last chunk: the client must see that the answer is cut
 
 
 @bp.get("/hello")
@@ -102,6 +103,8 @@ def _chunks(query: StreamQuery) -> Iterator[str]:
         if number > 1:
             time.sleep(query.interval_ms / 1000)
         yield f"chunk {number} of {query.chunks}\n"
+    if query.fail:
+        raise RuntimeError("a stream that fails, as it was asked to")
 
 
 @bp.post("/upload")

@@ -49,7 +49,15 @@ def test_every_setting_that_passes_from_a_shell_is_documented(read: Read) -> Non
 def test_what_is_documented_is_used() -> None:
     sources = "".join(
         (ROOT / name).read_text()
-        for name in ("docker-compose.yml", "compose/lab.yaml", *TLS, *HEALTH_CHECKS, "gunicorn.conf.py", "app/probe.py")
+        for name in (
+            "docker-compose.yml",
+            "compose/lab.yaml",
+            *TLS,
+            *HEALTH_CHECKS,
+            "gunicorn.conf.py",
+            "app/probe.py",
+            "tools/stack/base.py",
+        )
     )
     sources += (ROOT / "app/kit_app/settings.py").read_text().upper()
 

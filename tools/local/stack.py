@@ -16,9 +16,9 @@ from subprocess import CompletedProcess
 import click
 import psutil
 
-from tools.local import nginx, session, waf
+from tools.local import nginx, server, session, waf
 from tools.stack import machine
-from tools.stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, read_number
+from tools.stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, other_server, read_number
 from tools.stack.machine import Account
 from tools.stack.waiting import alive_path, answers_ok, ask, ready_path, wait_until
 
@@ -144,6 +144,7 @@ class LocalStack:
         machine.require_port(HOST, self._gateway_port())
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=len(APPS))
         programs = [*APPS[:replicas], *(["downstream"] if is_on(self._settings, "LAB_ENABLED") else [])]
+        found = server.install(other_server(self._settings, self._root), self._root)
         user = machine.give(self._run, self._folder / "data", readable=[self._folder, self._root / "app", HERE])
         record = {
             **self._settings,
@@ -154,6 +155,8 @@ class LocalStack:
             "LOCAL_USER": user.name or "",
             "PATH": ":".join(map(str, [Path(sys.executable).parent, Path(binary).parent, self._settings.get("PATH", os.defpath)])),
         }
+        for folder in found:
+            record |= {"PATH": f"{folder}/bin:{record['PATH']}", "PYTHONPATH": str(folder)}
         self._introduce(version)
         record["WAF_MODE"] = self._waf_mode(record)
         self._file.touch(0o600)

@@ -25,10 +25,12 @@ from tools.reliability.measure.releases import MIX as RELEASE_MIX, releases as r
 from tools.reliability.measure.stacks import Options
 from tools.reliability.records import KINDS, Observation, Records
 from tools.reliability.report.words import said
-from tools.stack import StackError
+from tools.stack import REPOSITORY, StackError
+from tools.stack.base import other_servers
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES = ("sync", "gthread", "gevent", "tornado")
+SERVERS = other_servers(REPOSITORY)
 NAMES = list(releases_of(1, 2, 1))
 MOST_IN_FLIGHT = 100_000
 
@@ -49,7 +51,7 @@ def _options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The options that all commands have."""
     options = (
-        click.option("--class", "classes", multiple=True, type=click.Choice(CLASSES), default=classes, show_default=True),
+        click.option("--class", "classes", multiple=True, type=click.Choice([*CLASSES, *SERVERS]), default=classes, show_default=True),
         click.option("--rate", "rate_per_s", default=rate_per_s, show_default=True, type=click.FloatRange(1, 5000), help=rate),
         click.option("--replicas", default=3, show_default=True, type=click.IntRange(fewest, 20), help="App containers."),
         click.option("--waf", default="On", show_default=True, type=click.Choice(["On", "Off"]), help="The firewall."),

@@ -141,6 +141,20 @@ def is_on(settings: Mapping[str, str], name: str) -> bool:
     raise StackError(f"{name}={text!r} is neither on nor off", hint=f"use {name}=1 or {name}=0", exit_code=2)
 
 
+def other_servers(root: Path) -> list[str]:
+    """Return what SERVER may be, beside gunicorn."""
+    return sorted(path.parent.name for path in root.glob("servers/*/server.toml"))
+
+
+def other_server(settings: Mapping[str, str], root: Path) -> str:
+    """Return the SERVER that is asked for, "" for gunicorn; raise when there is no such server."""
+    name = settings.get("SERVER", "").strip()
+    known = other_servers(root)
+    if name not in {"", "gunicorn", *known}:
+        raise StackError(f"SERVER={name} is unknown", hint=f"use one of {', '.join(('gunicorn', *known))}", exit_code=2)
+    return "" if name == "gunicorn" else name
+
+
 def last_lines(text: str, count: int = LOG_TAIL_LINES) -> str:
     """Return the end of a log."""
     return "\n".join(text.rstrip().splitlines()[-count:])

@@ -11,7 +11,7 @@ from typing import IO, Any
 import click
 
 from tools.stack import env_file
-from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines
+from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, other_server
 from tools.stack.waiting import ready_path, wait_for_answer
 
 # The order in which a request meets them; services that are not named here come last.
@@ -32,8 +32,9 @@ def docker(*arguments: str) -> str:
     return answer.stdout.strip()
 
 
-# How a service that refuses wrong settings is asked about them.
-CHECKS = {"app": ("sh", "-ec", "cd /srv; python -m gunicorn_hooks --check-config"), "gateway": ("nginx", "-t")}
+# How a service that refuses wrong settings is asked about them. SERVER: the image's own; without one it is gunicorn's.
+_CHECK_APP = 'cd /srv; if [ "${SERVER:-gunicorn}" = gunicorn ]; then set -- -m gunicorn_hooks; else set -- servers/start.py "$SERVER"; fi; '
+CHECKS = {"app": ("sh", "-ec", _CHECK_APP + 'python "$@" --check-config'), "gateway": ("nginx", "-t")}
 
 
 def trial(service: str) -> tuple[str, ...]:
@@ -239,6 +240,8 @@ class ComposeStack:
     def _files(self, *, lab: bool) -> list[str]:
         """Return the Compose files to name; none when Compose is to find them itself, as it does when it is called by hand."""
         overlays = list(self._overrides)
+        if server := other_server(self._settings, self._root):
+            overlays.append(self._root / f"compose/servers/{server}.yaml")
         if lab and (file := self._root / LAB).is_file() and file not in overlays:
             overlays.append(file)
         if not overlays or self._overrides:

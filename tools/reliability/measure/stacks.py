@@ -15,7 +15,8 @@ import psutil
 from tools.reliability.measure.event import Event
 from tools.reliability.measure.releases import forget_versions
 from tools.reliability.records import LoadResult, Write
-from tools.stack import Stack, StackError, open_stack
+from tools.stack import REPOSITORY, Stack, StackError, open_stack
+from tools.stack.base import other_servers
 from tools.stack.compose import GATEWAY_PORT_IN_CONTAINER, ORDER, ComposeStack, docker
 from tools.stack.machine import free_ports, processors_apart
 from tools.stack.rollout import addresses, app_image, gateway_image
@@ -61,7 +62,7 @@ class Options:
 
 @contextmanager
 def stack_for(options: Options, worker_class: str, more: Mapping[str, str] | None = None) -> Iterator[ComposeStack]:
-    """A stack of this run's own, with more settings, and images under names of its own: releases move them."""
+    """A stack of this run's own, with a worker class or server, more settings, and images under names of its own: releases move them."""
     settings = {
         **(more or {}),
         "GATEWAY_PORT": str(free_ports(1)[0]),
@@ -70,7 +71,7 @@ def stack_for(options: Options, worker_class: str, more: Mapping[str, str] | Non
         "WAF_REPLICAS": "0" if options.waf == "Off" else "1",
         "MAX_IN_FLIGHT": options.max_in_flight,
         "APP_REPLICAS": str(options.replicas),
-        "GUNICORN_WORKER_CLASS": worker_class,
+        **({"SERVER": worker_class} if worker_class in other_servers(REPOSITORY) else {"GUNICORN_WORKER_CLASS": worker_class}),
     }
     if any(event.lab for event in options.events):
         settings["LAB_ENABLED"] = "1"

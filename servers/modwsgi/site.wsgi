@@ -1,0 +1,2 @@
+# What WSGIScriptAlias names. The application itself is found by PYTHONPATH.
+from wsgi import application  # noqa: F401

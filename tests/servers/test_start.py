@@ -1,0 +1,142 @@
+"""servers/start.py with Werkzeug's development server, which by itself is ended by SIGTERM in the middle of its answers."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.clients import PATIENCE_S, Session, wait_until
+from tools.stack import StackError, open_stack
+
+ROOT = Path(__file__).resolve().parents[2]
+# It answers /slow when the file "go" is there, and makes one file for each /slow that has begun.
+APP = """
+import pathlib, time, uuid
+here = pathlib.Path(__file__).parent
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        (here / f"begun-{uuid.uuid4().hex}").touch()
+        while not (here / "go").exists():
+            time.sleep(0.02)
+    start_response("200 OK", [("Content-Length", "3")])
+    return [b"ok\\n"]
+"""
+
+
+def environment(**settings: str) -> dict[str, str]:
+    unset = ("WEB_CONCURRENCY", "GUNICORN_THREADS", "GUNICORN_WORKER_CLASS", "GUNICORN_CMD_ARGS", "GUNICORN_TIMEOUT")
+    return {**{name: value for name, value in os.environ.items() if name not in unset}, **settings}
+
+
+def check(name: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "servers/start.py", name, "--check"]
+    return subprocess.run(argv, cwd=ROOT, env=environment(**settings), capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("nope", {}, "SERVER=nope is unknown; right is one of gunicorn asgi"),
+        ("waitress", {"WEB_CONCURRENCY": "2"}, "SERVER=waitress takes no WEB_CONCURRENCY (it is 2); it takes GUNICORN_THREADS"),
+        ("werkzeug", {"GUNICORN_THREADS": "4"}, "SERVER=werkzeug takes no GUNICORN_THREADS (it is 4)"),
+        ("uwsgi", {"GUNICORN_WORKER_CLASS": "gevent"}, "SERVER=uwsgi takes no GUNICORN_WORKER_CLASS"),
+        ("granian", {"GUNICORN_CMD_ARGS": "--preload"}, "SERVER=granian takes no GUNICORN_CMD_ARGS"),
+        ("uwsgi", {"WEB_CONCURRENCY": "many"}, "WEB_CONCURRENCY=many: right is a whole number from 1"),
+        ("uwsgi", {"GUNICORN_THREADS": "0"}, "GUNICORN_THREADS=0: right is a whole number from 1"),
+    ],
+)
+def test_what_a_server_does_not_take_is_refused_in_one_line(name: str, settings: Mapping[str, str], said: str) -> None:
+    answer = check(name, **settings)
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(said)
+    assert answer.stderr.count("\n") == 1
+
+
+def test_what_it_takes_is_not_refused() -> None:
+    assert check("uwsgi", WEB_CONCURRENCY="2", GUNICORN_THREADS="4").returncode == 0
+
+
+def test_an_unknown_server_starts_nothing(runtime: str) -> None:
+    with pytest.raises(StackError, match="SERVER=nope is unknown") as refused:
+        open_stack(runtime, name=f"kit-test-{os.getpid()}-nope", env={"SERVER": "nope"}).up()
+
+    assert "use one of gunicorn, asgi" in refused.value.hint
+    assert refused.value.exit_code == 2
+
+
+@pytest.fixture
+def server(tmp_path: Path, free_port: int) -> Iterator[tuple[psutil.Process, int]]:
+    (tmp_path / "tiny_slow.py").write_text(APP)
+    argv = [sys.executable, "servers/start.py", "werkzeug", f"127.0.0.1:{free_port}"]
+    settings = environment(APP_MODULE="tiny_slow:app", PYTHONPATH=str(tmp_path))
+    with subprocess.Popen(argv, cwd=ROOT, env=settings, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: Session(f"http://127.0.0.1:{free_port}").get("/").status, "it answers")
+            yield psutil.Process(process.pid), free_port
+        finally:
+            for one in (*psutil.Process(process.pid).children(), psutil.Process(process.pid)):
+                one.kill()
+
+
+def in_flight(pool: ThreadPoolExecutor, folder: Path, port: int) -> "list[Future[int | None]]":
+    """Return four requests that the application has begun to answer."""
+    asked = [pool.submit(lambda: Session(f"http://127.0.0.1:{port}").get("/slow").status) for _ in range(4)]
+    wait_until(lambda: len(list(folder.glob("begun-*"))) == len(asked), "all are in flight")
+    return asked
+
+
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_what_is_in_flight_is_answered_and_what_is_new_is_refused(server: tuple[psutil.Process, int], tmp_path: Path) -> None:
+    process, port = server
+    with ThreadPoolExecutor(4) as pool:
+        asked = in_flight(pool, tmp_path, port)
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refused(port), "new connections are refused")
+        assert process.is_running()
+        (tmp_path / "go").touch()
+        assert [one.result() for one in asked] == [200] * 4
+
+
+def test_the_server_itself_cuts_them_off(server: tuple[psutil.Process, int], tmp_path: Path) -> None:
+    """The twin: the signal goes past start.py."""
+    process, port = server
+    with ThreadPoolExecutor(4) as pool:
+        asked = in_flight(pool, tmp_path, port)
+        process.children()[0].send_signal(signal.SIGTERM)
+        assert [one.result() for one in asked] == [None] * 4
+
+
+def test_while_it_drains_an_answer_closes_its_connection(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    flag.write_bytes(b"\0")
+    (tmp_path / "tiny_slow.py").write_text(APP)
+    code = (
+        "import os, wsgi\n"
+        "def headers():\n"
+        "    seen = []\n"
+        "    wsgi.application({'PATH_INFO': '/'}, lambda status, headers, *rest: seen.extend(headers))\n"
+        "    return dict(seen).get('Connection', 'kept')\n"
+        "print(headers())\n"
+        "open(os.environ['DRAIN_FLAG'], 'r+b').write(b'\\x01')\n"
+        "print(headers())\n"
+    )
+    path = os.pathsep.join(map(str, (ROOT / "servers", ROOT, tmp_path)))
+    settings = environment(APP_MODULE="tiny_slow:app", PYTHONPATH=path, DRAIN_FLAG=str(flag))
+    printed = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=True).stdout
+
+    assert printed.split() == ["kept", "close"]
