@@ -158,8 +158,8 @@ def test_without_docker_the_rest_is_checked(make_kit: MakeKit, tmp_path: Path) -
     report = make_kit(app=True).doctor("--json", env={"PATH": str(programs), "WAF_MODE": "Off"})
 
     reason = "docker is not installed, so the Compose file cannot be resolved"
-    assert report.rules()["app-stop"]["files"] == {"verdict": "not checked", "says": reason, "values": [], "edit": []}
-    assert {"request-timeout", "header-size", "upstream-keepalive", "forwarded-allow-ips"} <= report.with_verdict("ok")
+    assert report.rules()["stop"]["files"] == {"verdict": "not checked", "says": reason, "values": [], "edit": []}
+    assert {"request-timeout", "headers", "upstream-keepalive", "trusted-proxies"} <= report.with_verdict("ok")
     assert report.code == 0
 
 

@@ -67,42 +67,46 @@ CASES = (
     ),
     given("request-timeout", "GUNICORN_TIMEOUT=0", {"timeout": "0 s", "proxy_read_timeout": "35 s"}, {".env", TIMEOUTS}),
     Case(
-        "app-stop", CONF, conf("graceful_timeout"), "graceful_timeout = 40",
+        "stop", CONF, conf("graceful_timeout"), "graceful_timeout = 40",
         {"graceful_timeout": "40 s", "stop_grace_period": "40 s"}, {CONF, COMPOSE},
     ),
     given(
-        "app-stop", "GUNICORN_CMD_ARGS=--graceful-timeout 45", {"graceful_timeout": "45 s", "stop_grace_period": "40 s"}, {".env", COMPOSE},
+        "stop", "GUNICORN_CMD_ARGS=--graceful-timeout 45", {"graceful_timeout": "45 s", "stop_grace_period": "40 s"}, {".env", COMPOSE},
     ),
     Case(
-        "gateway-stop", MAIN, nginx("worker_shutdown_timeout"), "worker_shutdown_timeout 1m;",
+        "stop", MAIN, nginx("worker_shutdown_timeout"), "worker_shutdown_timeout 1m;",
         {"worker_shutdown_timeout": "60 s", "stop_grace_period": "40 s"}, {MAIN, COMPOSE},
     ),
     Case(
-        "gateway-stop", MAIN, nginx("worker_shutdown_timeout"), "",
-        {"worker_shutdown_timeout": "0 s", "stop_grace_period": "40 s"}, {"nginx's default", COMPOSE},
+        "stop", MAIN, nginx("worker_shutdown_timeout"), "",
+        {"worker_shutdown_timeout": "no limit", "stop_grace_period": "40 s"}, {"nginx's default", COMPOSE},
     ),
     Case(
         "upstream-keepalive", CONF, conf("keepalive"), "keepalive = 1",
         {"keepalive_timeout": "1 s", "keepalive": "1 s"}, {CONF, UPSTREAM},
     ),
     Case(
+        "upstream-names", UPSTREAM, r"server app:8000 resolve max_fails=3", "server shop:8000 resolve max_fails=3",
+        {"server": "shop"}, {UPSTREAM},
+    ),
+    Case(
         "body-size", SIZE, nginx("client_max_body_size"), "client_max_body_size 5m;",
         {"client_max_body_size": "5 MiB", "MAX_CONTENT_LENGTH": "10 MiB"}, {SIZE, COMPOSE}, app=True,
     ),
     Case(
-        "header-size", CONF, conf("limit_request_field_size"), "limit_request_field_size = 8190",
+        "headers", CONF, conf("limit_request_field_size"), "limit_request_field_size = 8190",
         {"large_client_header_buffers": "8 KiB", "limit_request_field_size": "8190"}, {SIZE, CONF},
     ),
     Case(
-        "header-size", CONF, conf("limit_request_line"), "limit_request_line = 4094",
+        "headers", CONF, conf("limit_request_line"), "limit_request_line = 4094",
         {"large_client_header_buffers": "8 KiB", "limit_request_line": "4094"}, {SIZE, CONF},
     ),
-    Case("header-count", SIZE, nginx("max_headers"), "max_headers 94;", {"max_headers": "94", "limit_request_fields": "100"}, {SIZE, CONF}),
+    Case("headers", SIZE, nginx("max_headers"), "max_headers 94;", {"max_headers": "94", "limit_request_fields": "100"}, {SIZE, CONF}),
     given(
         "nginx-version", "", {"nginx": "1.28.0", "max_headers": "max_headers 93"}, {"NGINX_VERSION", SIZE}, env={"NGINX_VERSION": "1.28.0"},
     ),
     Case("nginx-version", SIZE, nginx("max_headers"), "", {"nginx": "1.30.3"}, {"NGINX_VERSION"}, env={"NGINX_VERSION": "1.30.3"},
-         verdict="warn", also=frozenset({"header-count"})),
+         verdict="warn", also=frozenset({"headers"})),
     Case(
         "trusted-proxies", CLIENT, nginx("real_ip_header"), "set_real_ip_from 0.0.0.0/0;",
         {"TRUSTED_PROXIES": "not set", "set_real_ip_from": "0.0.0.0/0"}, {CLIENT},
@@ -111,8 +115,8 @@ CASES = (
         "trusted-proxies", CLIENT, r"    default 0;\n", "    default 0;\n    10.9.0.0/16 1;\n",
         {"TRUSTED_PROXIES": "not set", "geo": "10.9.0.0/16"}, {CLIENT},
     ),
-    Case("forwarded-allow-ips", CONF, r"\Z", "\nforwarded_allow_ips = '*'\n", {"forwarded_allow_ips": "*"}, {CONF}),
-    given("forwarded-allow-ips", "FORWARDED_ALLOW_IPS=0.0.0.0/1", {"forwarded_allow_ips": "0.0.0.0/1"}, {".env"}),
+    Case("trusted-proxies", CONF, r"\Z", "\nforwarded_allow_ips = '*'\n", {"forwarded_allow_ips": "*"}, {CONF}),
+    given("trusted-proxies", "FORWARDED_ALLOW_IPS=0.0.0.0/1", {"forwarded_allow_ips": "0.0.0.0/1"}, {".env"}),
     Case(
         "database-connections", COMPOSE, r"replicas: \$\{APP_REPLICAS:-3\}", "replicas: ${APP_REPLICAS:-9}",
         {"replicas": "9", "workers": "2", "pool size": "8", "max_connections": "100"}, {COMPOSE, CONF}, app=True,
@@ -120,6 +124,11 @@ CASES = (
     ),
     given("pool-threads", "DATABASE_POOL_SIZE=4", {"threads": "8", "pool size": "4"}, {CONF, ".env"}, app=True),
     given("pool-threads", "GUNICORN_CMD_ARGS=--threads 16\nDATABASE_POOL_SIZE=8", {"threads": "16", "pool size": "8"}, {".env"}, app=True),
+    Case(
+        "session-key", "app/kit_app/settings.py", r"return key\.get_secret_value\(\)", 'return __import__("secrets").token_hex()',
+        {"SECRET_KEY": "differs"}, {"the application"}, app=True,
+    ),
+    given("database-driver", "DATABASE_URL=postgresql://kit@database/kit", {"DATABASE_URL": "postgresql://..."}, {".env"}, verdict="warn"),
     given("memory-workers", "WEB_CONCURRENCY=4\nAPP_MEMORY=240m", {"workers": "4", "memory limit": "240 MiB"}, {".env"}),
     Case("memory-workers", CONF, r"gunicorn_hooks\.sizing\.workers\(worker_class\)", "64", {"workers": "64"}, {CONF, COMPOSE},
          also=frozenset({"in-flight"})),

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import StackFactory
 from tests.doctor.conftest import MakeKit
 from tests.doctor.kits import ROOT, Report, doctor
+from tests.surgery import docker
 from tools.stack import Stack
 
 # LIMITS=off is a warning, and the lab is on for this machine only.
@@ -29,7 +30,7 @@ def test_a_running_stack_agrees_and_is_asked_itself(stack: Stack) -> None:
     assert {rule for rule, found in rules.items() if found["running"]["verdict"] in {"not checked", "BROKEN"}} == set()
     places = {value["name"]: value["place"] for value in rules["database-connections"]["running"]["values"]}
     assert places["max_connections"] == "the running database"
-    network = ipaddress.ip_network(rules["forwarded-allow-ips"]["running"]["values"][0]["shown"])
+    network = ipaddress.ip_network(rules["trusted-proxies"]["running"]["values"][-1]["shown"].rpartition(", ")[2])
     assert 8 < network.prefixlen < 32, "the network of Compose, whatever size the engine gives it"
     assert "-gateway-1" in rules["nginx-version"]["running"]["values"][0]["place"]
 
@@ -44,6 +45,24 @@ def test_a_rule_that_is_broken_in_what_runs_alone_is_broken(stack_factory: Stack
     assert (finding["files"]["verdict"], finding["running"]["verdict"]) == ("ok", "BROKEN")
     assert report.shown("upstream-keepalive", "running") == {"keepalive_timeout": "1 s", "keepalive": "1 s"}
     assert report.code == 1
+
+
+def test_it_looks_at_the_rest_while_parts_do_not_run(stack_factory: StackFactory) -> None:
+    """That is when it is asked."""
+    stack = stack_factory({**SETTINGS, "APP_REPLICAS": "1"})
+    parts = {unit.service: unit.id for unit in stack.processes()}
+    try:
+        docker("stop", parts["gateway"])
+        without_gateway = look(stack).rules()
+        docker("stop", parts["app"])
+        without_app = look(stack).rules()
+    finally:
+        docker("start", parts["app"], parts["gateway"])
+        stack.up(build=False)
+
+    assert without_gateway["hsts"]["running"]["says"] == "gateway does not run"
+    assert without_gateway["database-connections"]["running"]["verdict"] == "ok"
+    assert without_app["database-connections"]["running"]["verdict"] == "not checked"
 
 
 def test_containers_of_another_folder_are_not_taken_for_these_files(stack: Stack, make_kit: MakeKit) -> None:

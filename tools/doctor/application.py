@@ -51,6 +51,12 @@ class Application:
         return Setting("MAX_CONTENT_LENGTH", value, "none" if value is None else show_bytes(value), self._from("MAX_CONTENT_LENGTH"))
 
     @property
+    def secret_key(self) -> Setting:
+        """Return whether two processes have the same key, None without one."""
+        value = self._flask("secret_key")
+        return Setting("SECRET_KEY", value, {None: "not set", True: "the same", False: "differs"}[value], self._from("SECRET_KEY"))
+
+    @property
     def pool(self) -> tuple[Setting, Setting]:
         """Return how many connections a worker keeps, and how many more it opens under load."""
         size, overflow = self._flask("pool"), self._flask("overflow")

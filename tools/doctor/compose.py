@@ -113,6 +113,16 @@ class Services:
             raise NotKnown(f"there is no service {name}")
         return self.all[name]
 
+    def neighbours(self, name: str) -> set[str]:
+        """Return every name that is known on the networks of a service."""
+        mine = (self.get(name).model.get("networks") or {}).keys()
+        found = {host.partition("=")[0] for host in self.get(name).model.get("extra_hosts") or ()}
+        for other, service in self.all.items():
+            shared = [about or {} for network, about in (service.model.get("networks") or {}).items() if network in mine]
+            found |= {alias for about in shared for alias in about.get("aliases") or ()}
+            found |= {other, service.model.get("container_name", other), service.model.get("hostname", other)} if shared else set()
+        return found
+
 
 class Files:
     """The lines of the Compose files, and `.env`."""
@@ -223,6 +233,7 @@ def _as_config(boxes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "command": config["Cmd"],
         "deploy": {"replicas": len(boxes), "resources": {"limits": limits}},
+        "networks": {name: {"aliases": about["Aliases"]} for name, about in boxes[0]["NetworkSettings"]["Networks"].items()},
         "environment": dict(word.split("=", 1) for word in config["Env"] or () if "=" in word),
         "ports": ports,
         "stop_grace_period": f"{config.get('StopTimeout') or 10}s",

@@ -10,15 +10,18 @@ The answers are lines of JSON after MARK: gunicorn's settings first, then the ap
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 MARK = "doctor-answer:"
+PATIENCE_S = 120
 DATABASE_LIMITS = ("max_connections", "superuser_reserved_connections", "reserved_connections")
 
 
@@ -46,22 +49,44 @@ def readable(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else getattr(value, "__name__", str(value))
 
 
-def flask_settings(cfg: Any, *, ask: bool) -> dict[str, Any]:
+def load_application(cfg: Any) -> Any:
     from gunicorn import util
 
-    sys.path[:0] = [str(Path(path).resolve()) for path in (cfg.pythonpath or "").split(",") if path]
-    try:
-        worker = SimpleNamespace(wsgi=util.import_app(cfg.wsgi_app or "wsgi:application"))
-        with contextlib.suppress(ImportError):
-            from gunicorn_hooks.application import call_factory
+    worker = SimpleNamespace(wsgi=util.import_app(cfg.wsgi_app or "wsgi:application"))
+    with contextlib.suppress(ImportError):
+        from gunicorn_hooks.application import call_factory
 
-            call_factory(worker)
-        app: Any = worker.wsgi
+        call_factory(worker)
+    return worker.wsgi
+
+
+def digest(app: Any) -> bytes:
+    return hashlib.sha256(repr(app.config["SECRET_KEY"]).encode()).digest()
+
+
+def digest_elsewhere(cfg: Any) -> int:
+    """Import the application in another process, as another worker does; return what its digest of the secret key can be read from."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        signal.alarm(PATIENCE_S)
+        with contextlib.suppress(BaseException):
+            os.write(writer, digest(load_application(cfg)))
+        os._exit(0)
+    os.close(writer)
+    return reader
+
+
+def flask_settings(cfg: Any, *, ask: bool) -> dict[str, Any]:
+    sys.path[:0] = [str(Path(path).resolve()) for path in (cfg.pythonpath or "").split(",") if path]
+    elsewhere = digest_elsewhere(cfg)
+    try:
+        app = load_application(cfg)
     except BaseException as error:  # noqa: BLE001 - an application may raise, or exit, for any reason
         return {"error": f"{cfg.wsgi_app} cannot be imported here: {in_one_line(error)}"}
     if not hasattr(app, "config") or not hasattr(app, "app_context"):
         return {"error": f"{cfg.wsgi_app} is not a Flask application"}
-    answer = {"max_content_length": app.config.get("MAX_CONTENT_LENGTH")}
+    same = os.read(elsewhere, 32) in {b"", digest(app)} if app.config.get("SECRET_KEY") else None
+    answer = {"max_content_length": app.config.get("MAX_CONTENT_LENGTH"), "secret_key": same}
     try:
         with app.app_context():
             answer.update(pool_settings(app, ask=ask))

@@ -5,7 +5,7 @@ The name of the function is the rule's; its docstring says what must hold and, a
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -132,21 +132,16 @@ def request_timeout(facts: Facts) -> Judgement:
 
 
 @rule
-def app_stop(facts: Facts) -> Judgement:
-    """gunicorn graceful_timeout < stop_grace_period of app. Else Docker kills requests that gunicorn lets finish."""
-    return below(need(facts.application).get("graceful_timeout"), facts.service("app").stop_grace)
-
-
-@rule
-def gateway_stop(facts: Facts) -> Judgement:
-    """nginx worker_shutdown_timeout < stop_grace_period of its service. Else Docker cuts responses that clients still read."""
-    values: list[Setting] = []
+def stop(facts: Facts) -> Judgement:
+    """gunicorn graceful_timeout and nginx worker_shutdown_timeout < stop_grace_period. Else Docker cuts requests in flight."""
+    pairs = [(need(facts.application).get("graceful_timeout"), facts.service("app").stop_grace)]
     for name, nginx in facts.chain():
         drain = Directive("worker_shutdown_timeout", "0s", seconds, show_seconds).at_scope(Scope((nginx.tree,)))
-        values += [drain, facts.service(name).stop_grace]
-        if not drain.editable or drain.value >= values[-1].value:
-            return judged(False, f"{name}: {drain.shown if drain.editable else 'no limit'} and {values[-1].shown}", *values[-2:])
-    return judged(True, "for each of them", *values)
+        pairs.append((drain if drain.editable else replace(drain, value=float("inf"), shown="no limit"), facts.service(name).stop_grace))
+    for drain, grace in pairs:
+        if drain.value >= grace.value:
+            return below(drain, grace)
+    return judged(True, "for each of them", *(value for pair in pairs for value in pair))
 
 
 @rule
@@ -160,6 +155,22 @@ def upstream_keepalive(facts: Facts) -> Judgement:
     if not found:
         return not_applicable("nginx keeps no idle connection to gunicorn (no upstream block)", worker_class)
     return below(max(found, key=lambda setting: setting.value), need(facts.application).get("keepalive"))
+
+
+@rule
+def upstream_names(facts: Facts) -> Judgement:
+    """Every host that nginx passes requests to is a service beside it. Else all looks healthy, and visitors get 502 or 503."""
+    for name, nginx in facts.chain():
+        upstreams = {scope.here.args[0]: scope.here.all("server") for scope in scopes(nginx.tree, "upstream")}
+        targets = [node for scope in nginx.proxying() for node in scope.here.all("proxy_pass")]
+        direct = [node for node in targets if node.args[0].split("/")[2].partition(":")[0] not in upstreams]
+        known = need(facts.services).neighbours(name)
+        for node in [*(server for target in targets for server in upstreams.get(target.args[0].split("/")[2], ())), *direct]:
+            host = node.args[0].rpartition("//")[2].partition("/")[0].partition(":")[0]
+            if re.fullmatch(r"[a-z][\w-]*", host) and host not in {*known, "unix", "localhost"}:
+                said = f"nobody on the networks of {name} has the name {host}; there are {', '.join(sorted(known))}"
+                return judged(False, said, Setting(node.name, host, host, node.origin))
+    return judged(True, "all of them")
 
 
 # --- Request sizes
@@ -178,21 +189,14 @@ def body_size(facts: Facts) -> Judgement:
 
 
 @rule
-def header_size(facts: Facts) -> Judgement:
-    """A header line that nginx takes, gunicorn takes. Else a long URL or cookie gets gunicorn's bare 414 or 431."""
-    app, buffers = need(facts.application), Directive("large_client_header_buffers", "4 8k", size_bytes, show_bytes, at=1)
-    buffer, line, field = buffers.everywhere(need(facts.gateway))[-1], app.get("limit_request_line"), app.get("limit_request_field_size")
-    fits = [line.value == 0 or buffer.value - CRLF <= line.value, field.value == 0 or buffer.value + ADDED_BLANK <= field.value]
-    return judged(all(fits), f"nginx {buffer.shown}, gunicorn {line.shown} and {field.shown}", buffer, line, field)
-
-
-@rule
-def header_count(facts: Facts) -> Judgement:
-    """max_headers of nginx + what it adds ≤ gunicorn limit_request_fields. Else requests that nginx took get a bare 431."""
-    limit, most = (
-        need(facts.application).get("limit_request_fields"),
-        Directive("max_headers", "1000", int).everywhere(need(facts.gateway))[-1],
-    )
+def headers(facts: Facts) -> Judgement:
+    """Headers that nginx takes, gunicorn takes, with what nginx adds. Else long or many ones get gunicorn's bare 414 or 431."""
+    app, gateway = need(facts.application), need(facts.gateway)
+    buffer = Directive("large_client_header_buffers", "4 8k", size_bytes, show_bytes, at=1).everywhere(gateway)[-1]
+    line, field = app.get("limit_request_line"), app.get("limit_request_field_size")
+    if any(limit.value and buffer.value + more > limit.value for limit, more in ((line, -CRLF), (field, ADDED_BLANK))):
+        return judged(False, f"nginx {buffer.shown}, gunicorn {line.shown} and {field.shown}", buffer, line, field)
+    most, limit = Directive("max_headers", "1000", int).everywhere(gateway)[-1], app.get("limit_request_fields")
     fields = (node.args for _, nginx in facts.chain() for scope in nginx.proxying() for node in scope.find_all("proxy_set_header"))
     added = len({name.lower() for name, value in fields if value} - {"host", "connection"})  # these replace the client's own
     return judged(most.value + added <= limit.value, f"{most.value} of the client + {added} of nginx, gunicorn {limit.value}", most, limit)
@@ -211,8 +215,11 @@ def too_wide(found: Iterable[Network]) -> bool:
 
 @rule
 def trusted_proxies(facts: Facts) -> Judgement:
-    """What the gateway believes is TRUSTED_PROXIES, and not everybody. Else a client chooses the address in limits and logs."""
-    nginx = need(facts.gateway)
+    """nginx believes TRUSTED_PROXIES, gunicorn its network, neither everybody. Else a client chooses the address in limits and logs."""
+    nginx, allowed = need(facts.gateway), need(facts.application).get("forwarded_allow_ips")
+    words = allowed.value.split(",") if isinstance(allowed.value, str) else allowed.value
+    if "*" in words or too_wide(networks(words)):
+        return judged(False, allowed.shown, allowed)
     asked = setting_of(nginx.environment, "TRUSTED_PROXIES", "")
     nodes = list(nginx.tree.walk())
     real_ip = [Setting(n.name, n.args[0], n.args[0], n.origin) for n in nodes if n.name == "set_real_ip_from"]
@@ -224,15 +231,7 @@ def trusted_proxies(facts: Facts) -> Judgement:
     wanted = networks(re.split(r"[, ]+", asked.value))
     if too_wide(wanted.union(*believed)):
         return judged(False, "everybody may say which address a request comes from", asked, *real_ip, *https)
-    return judged(believed == [wanted, wanted], asked.shown if wanted else "no TRUSTED_PROXIES", asked, *real_ip, *https)
-
-
-@rule
-def forwarded_allow_ips(facts: Facts) -> Judgement:
-    """gunicorn believes X-Forwarded-* from the gateway's network only. Else a client of gunicorn chooses its address and scheme."""
-    allowed = need(facts.application).get("forwarded_allow_ips")
-    words = allowed.value.split(",") if isinstance(allowed.value, str) else allowed.value
-    return judged("*" not in words and not too_wide(networks(words)), allowed.shown, allowed)
+    return judged(believed == [wanted, wanted], asked.shown if wanted else "no TRUSTED_PROXIES", asked, *real_ip, *https, allowed)
 
 
 @rule
@@ -278,6 +277,25 @@ def nginx_version(facts: Facts) -> Judgement:
                     return judged(False, f"{word} needs {show_version(SINCE[word])}, this is {nginx.version.shown}", nginx.version, what)
     safe = all(one.value >= SAFE_VERSION for one in versions)
     return judged(safe, f"{show_version(SAFE_VERSION)} has the fix of CVE-2026-42533", *versions, otherwise=Verdict.WARN)
+
+
+@rule
+def session_key(facts: Facts) -> Judgement:
+    """The key that signs sessions is the same in each worker. Else a visitor is signed in only where the cookie was made."""
+    key = need(facts.application).secret_key
+    if key.value is None:
+        return not_applicable("the application has no secret_key", key)
+    return judged(key.value, "the same in two processes" if key.value else "another one in each process", key)
+
+
+@rule
+def database_driver(facts: Facts) -> Judgement:
+    """DATABASE_URL names its driver. Else SQLAlchemy chooses: psycopg since 2.1, psycopg2 before; an update may not start."""
+    url = setting_of(need(facts.application).environment, "DATABASE_URL", "")
+    if not url.value.startswith("postgres"):
+        return not_applicable("no PostgreSQL", url)
+    scheme = url.value.partition(":")[0]
+    return judged("+" in scheme, f"{scheme}://", replace(url, shown=f"{scheme}://..."), otherwise=Verdict.WARN)
 
 
 # --- TLS
