@@ -31,6 +31,8 @@ def given(path: Path) -> str | None:
     except UnicodeDecodeError:
         text = ""
     except OSError as error:
+        if not os.access(path.parent, os.X_OK):  # cloned with umask 077
+            raise RefusedError(f"secrets/: {error.strerror}; right would be `chmod 711 secrets`") from None
         raise RefusedError(
             f"secrets/{path.name}: {error.strerror}; right would be `chown {os.getuid()} secrets/{path.name}`, mode 400"
         ) from None

@@ -5,10 +5,12 @@ make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--overwrite ng
 
 import argparse
 import ast
+import os
 import re
 import shlex
 import shutil
 import sys
+import tomllib
 from difflib import unified_diff
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +29,7 @@ COMPOSE_PROJECT_NAME={name}
 #COMPOSE_FILE=docker-compose.yml:compose/sqlite.yaml
 APP_MODULE={module}
 APP_SOURCE={source}
-APP_REQUIREMENTS=requirements.txt
+APP_REQUIREMENTS={packages}
 STATIC_COMMAND={static}
 PRELOAD_LIBRARIES=flask
 # A path of the application that answers 200 without asking the database.
@@ -43,8 +45,8 @@ def application(text: str, dest: Path) -> tuple[str, str, str]:
     module, name, call = match.groups()
     package, inside = module.partition(".")[0], module.replace(".", "/")
     source = next((at for at in (".", "src") if (dest / at / package).is_dir() or (dest / at / f"{package}.py").is_file()), None)
-    if source is None or not (dest / "requirements.txt").is_file():
-        sys.exit(f"{dest}: right would be a folder with requirements.txt, and with the package or module {package} in it or in its src/")
+    if source is None:
+        sys.exit(f"{dest}: right would be a folder with the package or module {package} in it or in its src/")
     file = next((at for at in (dest / source / inside / "__init__.py", dest / source / f"{inside}.py") if at.is_file()), None)
     if file is None:
         sys.exit(f"APP_MODULE={text}: {dest / source} has no {inside}.py and no {inside}/__init__.py")
@@ -65,6 +67,41 @@ def application(text: str, dest: Path) -> tuple[str, str, str]:
     return f"{module}:{name}{call or ''}", package, source
 
 
+def requirements(dest: Path) -> str:
+    """Return the name of the list of packages; SystemExit when app/Dockerfile could not install what it names."""
+    if (dest / "requirements.txt").is_file():
+        check_list(dest, Path("requirements.txt"), set())
+        return "requirements.txt"
+    file = dest / "pyproject.toml"
+    if file.is_file() and "dependencies" in tomllib.loads(file.read_text()).get("project", {}):
+        return "pyproject.toml"
+    sys.exit(f"{dest}: right would be a folder with requirements.txt, or with a pyproject.toml that has [project] dependencies")
+
+
+def check_list(dest: Path, name: Path, seen: set[Path]) -> None:
+    """Look at a list in the format of pip, and at those that it includes."""
+    seen.add(name)
+    data = (dest / name).read_bytes()
+    lines = data.decode("utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        wrong = ""
+        if (included := re.match(r"(?:-r|-c|--requirement|--constraint)(?: *=? *)(?!\S+://)(\S+)", text)) and "://" not in text:
+            other = Path(os.path.normpath(name.parent / included[1]))
+            if not (dest / other).is_file():
+                wrong = "there is no such file"
+            elif other.parts[:-1] not in {(), ("requirements",)} or other.suffix != ".txt":
+                wrong = "right is a .txt file beside requirements.txt or in requirements/, which the image gets"
+            elif other not in seen:
+                check_list(dest, other, seen)
+        elif re.search(r"\b(git|hg|svn|bzr)\+", text):
+            wrong = "the image has no git; right is an archive, such as https://HOST/OWNER/NAME/archive/COMMIT.tar.gz"
+        elif re.match(r"-e|--editable|\.", text) or "file:" in text or ("/" in text and "://" not in text):
+            wrong = "the image gets packages before sources; right is what they need: uv pip compile pyproject.toml -o requirements.txt"
+        if wrong:
+            sys.exit(f"{dest / name}, line {number}: {text}: {wrong}")
+
+
 def settings(dest: Path, text: str) -> str:
     """Return the project's .env; SystemExit, with what would be right, when APP_MODULE or the project cannot be used."""
     module, package, source = application(text, dest)
@@ -72,7 +109,7 @@ def settings(dest: Path, text: str) -> str:
     own = f"cp -r {package}/static/. /srv/static" if (dest / source / package / "static").is_dir() else "true"
     static = f"{{ python /srv/collect_static.py {shlex.quote(module)} || {own}; }} && gzip -9 --keep --recursive /srv/static"
     name = re.sub(r"[^a-z0-9_-]+", "-", dest.name.lower()).strip("-_") or "site"
-    return SETTINGS.format(name=name, module=module, source=source, static=static)
+    return SETTINGS.format(name=name, packages=requirements(dest), module=module, source=source, static=static)
 
 
 def checksum(path: Path) -> str:
@@ -95,7 +132,7 @@ def main() -> None:
     parser.add_argument("--overwrite", action="append", default=[], metavar="FILE", help="take the kit's; may be given again")
     given = parser.parse_args()
     dest = given.dest.resolve()
-    env = settings(dest, given.app_module)
+    env = "" if (dest / ".env").exists() else settings(dest, given.app_module)
     files = {"LICENSE.flask-kit": KIT / "LICENSE"}
     for top in map(KIT.joinpath, COPIED):
         paths = sorted(top.rglob("*")) if top.is_dir() else [top]
@@ -119,7 +156,7 @@ def main() -> None:
     for name in before.keys() - files.keys():
         print(f"no longer in the kit, delete it unless it is yours by now: {name}")
     (dest / RECORD).write_text("".join(f"{checksum(source)}  {name}\n" for name, source in files.items()))
-    if not (dest / ".env").exists():
+    if env:
         (dest / ".env").write_text(env)
     print(f"{len(take)} files were copied to {dest}; your settings are in its .env. docs/eject.md says what your application must do.")
 

@@ -1,5 +1,6 @@
 """What is refused, with what would be right, before anything is written."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -59,15 +60,64 @@ def test_a_folder_that_is_no_project(tmp_path: Path) -> None:
     answer = eject(tmp_path / "nowhere", "shop:app")
 
     assert answer.returncode
-    assert "requirements.txt" in answer.stderr
+    assert "the package or module shop" in answer.stderr
 
 
-def test_a_project_without_a_list_of_packages(shop: Path) -> None:
+NO_LIST = "right would be a folder with requirements.txt, or with a pyproject.toml that has [project] dependencies"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, NO_LIST),
+        ({"Pipfile": "[packages]\nflask = '*'\n"}, NO_LIST),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\nflask = '*'\n"}, NO_LIST),
+        ({"requirements.txt": "flask\n-r base.txt\n"}, "requirements.txt, line 2: -r base.txt: there is no such file"),
+        ({"requirements.txt": "-r lists/base.txt\n", "lists/base.txt": ""}, "line 1: -r lists/base.txt: right is a .txt file beside"),
+        ({"requirements.txt": "-r../base.txt\n", "../base.txt": ""}, "line 1: -r../base.txt: right is a .txt file beside"),
+        ({"requirements.txt": "-c c.txt\n", "c.txt": "-e .\n"}, "c.txt, line 1: -e .: the image gets packages before sources"),
+        ({"requirements.txt": "flask\n.\n"}, "line 2: .: the image gets packages before sources"),
+        ({"requirements.txt": ".[web]\n"}, "line 1: .[web]: the image gets packages before sources"),
+        ({"requirements.txt": "--editable=libs/mine\n"}, "the image gets packages before sources"),
+        ({"requirements.txt": "vendor/mine-1.0-py3-none-any.whl\n"}, "the image gets packages before sources"),
+        ({"requirements.txt": "mine @ file:///srv/mine\n"}, "the image gets packages before sources"),
+        ({"requirements.txt": "mine @ git+https://example.org/mine.git@v1\n"}, "the image has no git"),
+        ({"requirements.txt": "-e git+ssh://git@example.org/mine.git#egg=mine\n"}, "the image has no git"),
+    ],
+)
+def test_packages_that_the_image_could_not_install(shop: Path, files: Mapping[str, str], said: str) -> None:
     (shop / "requirements.txt").unlink()
+    for name, text in files.items():
+        (shop / name).parent.mkdir(exist_ok=True)
+        (shop / name).write_text(text)
     answer = eject(shop, "shop:app")
 
     assert answer.returncode
-    assert "requirements.txt" in answer.stderr
+    assert said in answer.stderr
+    assert not (shop / ".env").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("requirements.txt", "flask>=3 ; python_version >= '3.11'  # a comment with ./path\n-r requirements/base.txt\n-c c.txt\n"),
+        ("requirements.txt", "--index-url https://example.org/simple/\nmine @ https://example.org/mine-1.0.tar.gz\n"),
+        ("requirements.txt", "flask==3.1.3 \\\n    --hash=sha256:0\n"),
+        ("requirements.txt", "-r requirements.txt\nflask\n"),
+        ("pyproject.toml", "[project]\nname = 'shop'\ndependencies = ['flask']\n"),
+    ],
+)
+def test_packages_that_it_can_install(shop: Path, name: str, text: str) -> None:
+    (shop / "requirements.txt").unlink()
+    (shop / "requirements").mkdir()
+    (shop / "requirements" / "base.txt").write_text("-r more.txt\n")
+    (shop / "requirements" / "more.txt").write_bytes("flask\n".encode("utf-16"))  # as PowerShell writes it
+    (shop / "c.txt").write_text("flask<4\n")
+    (shop / name).write_text(text)
+    answer = eject(shop, "shop:app")
+
+    assert answer.returncode == 0, answer.stderr
+    assert f"APP_REQUIREMENTS={name}\n" in (shop / ".env").read_text()
 
 
 def test_a_file_of_the_projects_own_is_in_the_way(shop: Path) -> None:
