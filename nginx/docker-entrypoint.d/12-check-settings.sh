@@ -1,6 +1,6 @@
 #!/bin/sh
 # Refuses what could add configuration of its own, or trust too much. Names every wrong setting, then exit
-# code 2. Whatever else is wrong nginx itself names (90-test.sh).
+# code 2. Whatever else is wrong nginx itself names.
 set -eu
 export LC_ALL=C
 wrong=

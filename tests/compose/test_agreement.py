@@ -17,7 +17,7 @@ from tools.doctor.rules import BODY_SIZE, Directive
 from tools.doctor.values import need, seconds, size_bytes
 
 COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/conf.d/20-slow-clients.conf", "waf/conf.d/20-from-gateway.conf"
-UPSTREAM, RETRIES = "nginx/templates/upstream/app.conf.template", "nginx/snippets/retries.conf"
+UPSTREAM, RETRIES = "nginx/templates/upstream/app.conf.template", "nginx/conf.d/45-retries.conf"
 
 
 def gateway(facts: Facts) -> Nginx:

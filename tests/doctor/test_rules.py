@@ -15,9 +15,9 @@ from tools.doctor.rules import RULES
 pytestmark = pytest.mark.usefixtures("compose_plugin")
 
 CONF, COMPOSE, MAIN = "gunicorn.conf.py", "docker-compose.yml", "nginx/nginx.conf"
-SIZE, TIMEOUTS = "nginx/templates/22-request-size.conf.template", "nginx/snippets/app-timeouts.conf"
+SIZE, TIMEOUTS = "nginx/templates/30-limits.conf.template", "nginx/templates/upstream/app.conf.template"
 SITE, UPSTREAM = "nginx/templates/60-site.conf.template", "nginx/templates/upstream/app.conf.template"
-CLIENT, HSTS = "nginx/templates/15-client.conf.template", "nginx/templates/27-hsts.conf.template"
+CLIENT, HSTS = "nginx/templates/15-request.conf.template", "nginx/templates/25-headers.conf.template"
 TLS, HTTP3 = "compose/tls.yaml", "compose/http3.yaml"
 
 
@@ -147,7 +147,7 @@ CASES = (
     given("certificate", "TLS_DIR=./tls", {"certificate": "tls/fullchain.pem"}, {TLS}, overlays=(TLS,)),
     given("hsts", "TLS_HSTS=max-age=300", {"Strict-Transport-Security": "max-age=300", "TRUSTED_PROXIES": "not set"}, {HSTS}),
     Case(
-        "hsts", HSTS, r'default "";(?=\n    https   \$kit_hsts_value)', 'default "max-age=300";',
+        "hsts", HSTS, r"(?<=\{ )https (?=\$kit_hsts_value)", 'default "max-age=300"; https ',
         {"Strict-Transport-Security": "max-age=300"}, {HSTS}, overlays=(TLS,),
     ),
     Case("http3-port", HTTP3, "/udp", "", {"Alt-Svc": 'h3=":8443"; ma=86400'}, {HSTS}, overlays=(TLS, HTTP3)),

@@ -16,7 +16,7 @@ from tools.local.nginx import Edit
 # So that every answer is met within seconds: the budget is not refilled, and nobody waits for the app for 35 s.
 EDITS = [
     Edit("templates/30-limits.conf.template", r"rate=\d+r/s", "rate=1r/m"),
-    Edit("snippets/app-timeouts.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;"),
+    Edit("templates/upstream/app.conf.template", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;"),
     # What nothing in the kit makes nginx itself answer.
     Edit(
         "templates/60-site.conf.template",
@@ -94,7 +94,7 @@ def test_no_answer_tells_a_version(start_gateway: Gateways, backend: RawBackend)
 
 def test_with_server_tokens_each_would(start_gateway: Gateways, backend: RawBackend) -> None:
     """The twin: the same answers as nginx gives them by default."""
-    edits = [*EDITS, Edit("conf.d/25-headers.conf", "server_tokens off", "server_tokens on")]
+    edits = [*EDITS, Edit("templates/25-headers.conf.template", "server_tokens off", "server_tokens on")]
     found = answers(start_gateway(backend.address, {"LIMITS": "on", "TRUSTED_PROXIES": "127.0.0.1"}, edits))
 
     assert telling(found) == {*CAUSES, 421, 429}

@@ -22,9 +22,9 @@ from tools.local.nginx import Edit
 pytestmark = pytest.mark.runtimes("compose")
 
 # Longer than a list is valid (2 s), so that the new one is there when the old server is given up.
-PATIENT = Edit("snippets/app-timeouts.conf", r"^proxy_connect_timeout 2s;", "proxy_connect_timeout 4s;")
-NEVER_AGAIN = Edit("conf.d/42-on-502.conf", r"@retry_on_dns_change;$", "@failed;")
-ONLY_ONCE = Edit("conf.d/42-on-502.conf", r"\{0,4\}\(app", "{0,1}(app")
+PATIENT = Edit("templates/upstream/app.conf.template", r"^proxy_connect_timeout 2s;", "proxy_connect_timeout 4s;")
+NEVER_AGAIN = Edit("conf.d/45-retries.conf", r"@upstream;$", "@failed;")
+ONLY_ONCE = Edit("conf.d/45-retries.conf", r"\{0,4\}\(app", "{0,1}(app")
 
 
 class Dns(InThread):

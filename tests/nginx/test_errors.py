@@ -195,7 +195,7 @@ def test_app_hangs_up(start_gateway: Gateways) -> None:
 def test_app_takes_too_long(start_gateway: Gateways) -> None:
     """With proxy_read_timeout shortened: 35 s are too long for a test. No Retry-After: the work may still be going on."""
     done = threading.Event()
-    edit = Edit("snippets/app-timeouts.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;")
+    edit = Edit("templates/upstream/app.conf.template", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;")
     with RawBackend(answer_after(done)) as backend, ExitStack() as exits:
         exits.callback(done.set)
         reply = start_gateway(backend.address, edits=[edit]).request("POST", "/", JSON, body=b"x")
@@ -218,7 +218,7 @@ def test_error_of_the_app_passes_untouched(gateway: Gateway, status: int) -> Non
 
 def test_they_would_not_with_intercepted_errors(start_gateway: Gateways, echo_backend: str) -> None:
     """The twin: what proxy_intercept_errors would do."""
-    edit = Edit("snippets/proxy-headers.conf", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_intercept_errors on;")
+    edit = Edit("snippets/proxy.conf", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_intercept_errors on;")
     gateway = start_gateway(echo_backend, edits=[edit])
 
     assert is_page(gateway.get("/status/404", HTML), 404)
@@ -256,19 +256,27 @@ def test_style_sheet_of_the_page_is_allowed_by_its_hash() -> None:
 
 def test_every_status_with_a_page_has_its_words() -> None:
     """Whatever error_page names stands in both maps."""
-    text = "".join(
-        (ROOT / "nginx" / name).read_text()
-        for name in ("conf.d/45-error-pages.conf", "conf.d/46-error-texts.conf", "snippets/error-statuses.conf")
-    )
-    named = set(re.findall(r"\d{3}", " ".join(re.findall(r"(?m)^error_page (.*);$", text)))) - {"494"}
+    text = (ROOT / "nginx/conf.d/40-error-pages.conf").read_text()
+    named = set(re.findall(r"\d{3}", " ".join(re.findall(r"(?m)^error_page ([^;]*);", text)))) - {"494"}
     title, detail = (set(re.findall(r"(?m)^ +(\d{3}) ", block)) for block in re.findall(r"map \$status \$kit_error_\w+ \{([^}]*)\}", text))
 
     assert title == detail == named
 
 
+def test_the_waf_has_the_same_pages_for_large_uploads() -> None:
+    """All but the one for 502."""
+    gateway, waf = (
+        re.findall(r"(?m)^ *(error_page 400 .*;)$", (ROOT / name).read_text())
+        for name in ("nginx/conf.d/40-error-pages.conf", "waf/conf.d/50-waf.conf")
+    )
+
+    assert len(gateway) == 1
+    assert gateway == waf
+
+
 def test_problem_is_json_whatever_is_filled_in() -> None:
     """The words go into JSON as they are, so none may need escaping, there or in HTML."""
-    text = (ROOT / "nginx/conf.d/46-error-texts.conf").read_text()
+    text = (ROOT / "nginx/conf.d/40-error-pages.conf").read_text()
     for words in re.findall(r'"([A-Z][^"]*)"', text):
         assert json.loads(f'"{words}"') == words
         assert not set(words) & set("<>&'\\")

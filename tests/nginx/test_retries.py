@@ -56,7 +56,7 @@ def test_large_body_is_never_repeated_either(start_gateway: Gateways, silent_pai
 
 def test_post_would_be_repeated_with_non_idempotent(start_gateway: Gateways, silent_pair: tuple[RawBackend, RawBackend]) -> None:
     """The twin: the word that must never stand in this configuration."""
-    edit = Edit("snippets/retries.conf", r"proxy_next_upstream error timeout;", "proxy_next_upstream error timeout non_idempotent;")
+    edit = Edit("conf.d/45-retries.conf", r"proxy_next_upstream error timeout;", "proxy_next_upstream error timeout non_idempotent;")
     start_gateway([backend.address for backend in silent_pair], edits=[edit]).request("POST", "/twice", body=b"x")
 
     assert targets(*silent_pair)["/twice"] > 1
@@ -99,7 +99,7 @@ def test_refused_connection_is_tried_elsewhere(start_gateway: Gateways, method: 
 
 def test_server_that_does_not_even_refuse_is_tried_elsewhere(start_gateway: Gateways) -> None:
     """A container that vanished: its address (here one that is kept for documentation) answers nothing."""
-    edit = Edit("snippets/app-timeouts.conf", r"^proxy_connect_timeout 2s;", "proxy_connect_timeout 200ms;")
+    edit = Edit("templates/upstream/app.conf.template", r"^proxy_connect_timeout 2s;", "proxy_connect_timeout 200ms;")
     with RawBackend(answer) as sound:
         gateway = start_gateway(["192.0.2.1:8000", sound.address], edits=[edit])
         statuses = [gateway.request("POST", f"/{number}", body=b"x").status for number in range(6)]
@@ -110,7 +110,7 @@ def test_server_that_does_not_even_refuse_is_tried_elsewhere(start_gateway: Gate
 
 def test_refused_connection_would_be_an_error_without_retries(start_gateway: Gateways) -> None:
     """The twin."""
-    edit = Edit("snippets/retries.conf", r"proxy_next_upstream error timeout;", "proxy_next_upstream off;")
+    edit = Edit("conf.d/45-retries.conf", r"proxy_next_upstream error timeout;", "proxy_next_upstream off;")
     with Refusing() as refusing, RawBackend(answer) as sound:
         gateway = start_gateway([refusing.address, sound.address], edits=[edit])
         statuses = {gateway.request("POST", f"/{number}", body=b"x").status for number in range(6)}
@@ -133,7 +133,7 @@ def test_four_of_six_may_leave_at_once(start_gateway: Gateways, method: str) -> 
 
 def test_three_could_not_with_two_tries(start_gateway: Gateways) -> None:
     """The twin: why there are five tries."""
-    edit = Edit("snippets/retries.conf", r"proxy_next_upstream_tries 5;", "proxy_next_upstream_tries 2;")
+    edit = Edit("conf.d/45-retries.conf", r"proxy_next_upstream_tries 5;", "proxy_next_upstream_tries 2;")
     with ExitStack() as exits:
         gone = [exits.enter_context(Refusing()).address for _ in range(3)]
         stay = exits.enter_context(RawBackend(answer))
@@ -159,8 +159,8 @@ def stuck_pair() -> Iterator[tuple[RawBackend, RawBackend]]:
 def test_slow_request_is_not_run_twice(start_gateway: Gateways, stuck_pair: tuple[RawBackend, RawBackend]) -> None:
     """Times shortened, in the kit's order: a read timeout takes longer than the time in which a new try may begin."""
     edits = [
-        Edit("snippets/app-timeouts.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 900ms;"),
-        Edit("snippets/retries.conf", r"proxy_next_upstream_timeout 5s;", "proxy_next_upstream_timeout 300ms;"),
+        Edit("templates/upstream/app.conf.template", r"^proxy_read_timeout .*", "proxy_read_timeout 900ms;"),
+        Edit("conf.d/45-retries.conf", r"proxy_next_upstream_timeout 5s;", "proxy_next_upstream_timeout 300ms;"),
     ]
     gateway = start_gateway([backend.address for backend in stuck_pair], edits=edits)
 
@@ -170,7 +170,7 @@ def test_slow_request_is_not_run_twice(start_gateway: Gateways, stuck_pair: tupl
 
 def test_slow_request_would_be_run_twice_with_more_time(start_gateway: Gateways, stuck_pair: tuple[RawBackend, RawBackend]) -> None:
     """The twin: with more time for tries than one try takes."""
-    edit = Edit("snippets/app-timeouts.conf", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;")
+    edit = Edit("templates/upstream/app.conf.template", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;")
     gateway = start_gateway([backend.address for backend in stuck_pair], edits=[edit])
 
     assert gateway.get("/slow").status == 504

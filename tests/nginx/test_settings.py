@@ -90,7 +90,7 @@ def test_what_cannot_be_nginx_itself_names(tmp_path: Path, name: str, value: str
     ("name", "value", "file", "text"),
     [
         ("SERVER_NAMES", "example.org *.example.org .example.com [2001:db8::1] 10.0.0.1", "60-site.conf", "server_name {};"),
-        ("MAX_CONTENT_LENGTH", "1", "22-request-size.conf", "client_max_body_size {};"),
+        ("MAX_CONTENT_LENGTH", "1", "30-limits.conf", "client_max_body_size {};"),
         ("NGINX_WORKER_PROCESSES", "3", "main/workers.conf", "worker_processes {};"),
         ("NGINX_WORKER_CONNECTIONS", "512", "main/workers.conf", "worker_connections {};"),
         ("TRUSTED_PROXIES", "10.0.0.0/8", "trusted-proxies/real-ip.conf", "set_real_ip_from {};"),
@@ -127,7 +127,7 @@ def test_the_waf_is_in_the_way_unless_it_is_off(tmp_path: Path, mode: str, upstr
     site = fill(tmp_path, {"WAF_MODE": mode})["60-site.conf"]
 
     assert f"upstream/{upstream}.conf" in site
-    assert set(re.findall(r"snippets/proxy-to-(\w+)", site)) == {upstream}
+    assert set(re.findall(r"proxy_pass (.*);", site)) == {f"http://{upstream}"}
 
 
 def test_each_app_container_has_its_share_of_the_requests_in_flight(tmp_path: Path) -> None:
@@ -160,7 +160,8 @@ def workers(folder: Path, files: dict[str, str]) -> str:
     for name, text in files.items():
         (folder / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "cgroup" / name).write_text(text)
-    done = check(folder, {}, edits=[nginx.Edit("docker-entrypoint.d/16-workers.envsh", "/sys/fs/cgroup", str(folder / "cgroup"))])
+    edit = nginx.Edit("docker-entrypoint.d/15-resolvers-and-workers.envsh", "/sys/fs/cgroup", str(folder / "cgroup"))
+    done = check(folder, {}, edits=[edit])
     assert done.returncode == 0, done.stderr
     return (folder / "run/conf/main/workers.conf").read_text()
 
@@ -231,7 +232,7 @@ def test_temp_files_fit_their_tmpfs() -> None:
 
 def sources() -> dict[str, str]:
     """The files of nginx/ as they lie, without comments."""
-    folders = ("conf.d", "snippets", "listeners", "templates")
+    folders = ("conf.d", "snippets", "templates")
     paths = [ROOT / "nginx/nginx.conf", *(path for folder in folders for path in (ROOT / "nginx" / folder).rglob("*.*"))]
     return {str(path.relative_to(ROOT / "nginx")): re.sub(r"(?m)^\s*#.*\n", "", path.read_text()) for path in paths}
 
@@ -253,13 +254,14 @@ def test_no_numbered_capture() -> None:
 def test_no_if_and_no_second_place_for_proxy_headers() -> None:
     files = sources()
 
-    # In a location `if` does not what it says; in a server block, with `return` alone, it does (conf.d/17-paths.conf).
+    # In a location `if` does not what it says; in a server block, with `return` alone, it does (templates/15-request.conf.template).
     conditions = re.findall(r"(?m)^\s*if\b[^{]*\{[^}]*\}", "".join(files.values()))
     assert [" ".join(condition.split()) for condition in conditions] == ["if ($kit_ambiguous_path) { return 400; }"]
-    assert [name for name, text in files.items() if "proxy_set_header" in text] == ["snippets/proxy-headers.conf"]
+    assert [name for name, text in files.items() if "proxy_set_header" in text] == ["snippets/proxy.conf"]
     passing = [name for name, text in files.items() if "proxy_pass " in text]
-    assert sorted(passing) == ["snippets/proxy-to-app.conf", "snippets/proxy-to-waf.conf"]
-    assert all("include snippets/proxy-headers.conf;" in files[name] for name in passing)
+    assert passing == ["templates/60-site.conf.template"]
+    (site,) = (files[name] for name in passing)
+    assert site.count("proxy_pass ") == len(re.findall(r"proxy_pass [^;]*;\s*include snippets/proxy.conf;", site)) == 2
 
 
 @pytest.mark.parametrize("listeners", ["http", "tls", "http3"])
@@ -291,10 +293,10 @@ def test_words_that_must_not_stand_here(words: str) -> None:
 
 def test_repeating_ends_before_a_slow_view_does() -> None:
     files = sources()
-    text = files["snippets/app-timeouts.conf"] + files["snippets/retries.conf"]
+    text = files["templates/upstream/app.conf.template"] + files["conf.d/45-retries.conf"]
     names = ("proxy_connect_timeout", "proxy_next_upstream_timeout", "proxy_read_timeout")
     connect, tries, read = (int(re.findall(rf"{name} (\d+)s;", text)[0]) for name in names)
-    (waf,) = re.findall(r"proxy_read_timeout (\d+)s;", files["snippets/proxy-to-waf.conf"])
+    (waf,) = re.findall(r"proxy_read_timeout (\d+)s;", files["templates/upstream/waf.conf.template"])
 
     assert connect < tries < read
     assert int(waf) > 2 * read + tries
@@ -311,12 +313,12 @@ def test_what_an_old_nginx_lacks_is_left_out_aloud(tmp_path: Path) -> None:
     for word in ("resolve", "keepalive_min_timeout", "max_headers", "brotli"):
         assert f": {word}: " in notes
         assert not re.search(rf"(?m)^\s*{word} | {word}\b.*;$", text)
-    assert "resolver" not in text.replace("local-resolvers", "")
+    assert "resolver" not in text
 
 
 def test_the_newest_gets_everything(tmp_path: Path) -> None:
     assert write(tmp_path, nginx.IMAGE, []) == []
-    assert "max_headers 93;" in (tmp_path / "conf/templates/22-request-size.conf.template").read_text()
+    assert "max_headers 93;" in (tmp_path / "conf/templates/30-limits.conf.template").read_text()
 
 
 def test_this_machine_nginx_is_asked() -> None:

@@ -8,10 +8,10 @@ from tests.sites import Sites
 from tests.smuggling.wire import Line, Recorder
 from tools.local.nginx import Edit
 
-TELL_URI = Edit("snippets/proxy-headers.conf", r"^proxy_redirect off;", 'proxy_redirect off; proxy_set_header X-Matched-Path "[$uri]";')
+TELL_URI = Edit("snippets/proxy.conf", r"^proxy_redirect off;", 'proxy_redirect off; proxy_set_header X-Matched-Path "[$uri]";')
 # The gateway as nginx is by default: slashes merged, dot segments resolved for its own decisions and passed on as they came.
 CARELESS = (
-    Edit("conf.d/17-paths.conf", r"^merge_slashes off;", ""),
+    Edit("templates/15-request.conf.template", r"^merge_slashes off;", ""),
     Edit("templates/60-site.conf.template", r"if \(\$kit_ambiguous_path\) \{\s*return 400;\s*\}", ""),
 )
 

@@ -144,7 +144,7 @@ def test_without_the_copies_a_lost_file_stops_the_next_reload(start_tls: StartTl
     """The negative twin: nginx given the user's own files, as in most configurations."""
     pair = make_pair(tmp_path / "pair")
     gateway = start_tls(pair)
-    conf = gateway.plain.folder / "conf" / "listeners" / "tls" / "settings.conf"
+    conf = gateway.plain.folder / "run" / "conf" / "tls" / "servers.conf"
     text = conf.read_text()
     copies = gateway.plain.folder / "run" / "tls"
     conf.write_text(text.replace(str(copies / "certificate.pem"), str(pair.certificate)).replace(str(copies / "key.pem"), str(pair.key)))

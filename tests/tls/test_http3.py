@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import socket
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from aioquic.quic.events import QuicEvent
 from tests.nginx.gateway import HOST
 from tests.tls.conftest import StartTls
 from tests.tls.tls import TlsGateway
+from tools.local import nginx
 
 # Debian 12's nginx has no HTTP/3.
 pytestmark = pytest.mark.runtimes("compose")
@@ -94,6 +95,9 @@ def test_browsers_learn_of_it_over_tls_alone(http3: TlsGateway, gateway: TlsGate
     assert gateway.get("/").values("alt-svc") == []
 
 
-def test_without_the_setting_nothing_listens(gateway: TlsGateway) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind((HOST, gateway.port))  # refused if nginx had it
+@pytest.mark.parametrize(("listeners", "address"), [("tls", "127.0.0.1"), ("http3", "*")])
+def test_without_the_setting_it_listens_on_the_containers_loopback_alone(tmp_path: Path, listeners: str, address: str) -> None:
+    assert nginx.fill(nginx.GATEWAY, tmp_path, {"LISTENERS": listeners}).returncode == 0
+    text = "".join(path.read_text() for path in (tmp_path / "run/conf/tls").iterdir())
+
+    assert re.findall(r"listen (.*):8443 quic\b", text) == [address] * 2

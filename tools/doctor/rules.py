@@ -302,7 +302,9 @@ def database_driver(facts: Facts) -> Judgement:
 
 
 def listeners(nginx: Nginx, word: str) -> list[Setting]:
-    nodes = (node for node in nginx.tree.walk() if node.name == "listen" and word in node.args[1:])
+    """Return those that a client can reach."""
+    listening = (node for node in nginx.tree.walk() if node.name == "listen" and not node.args[0].startswith("127."))
+    nodes = (node for node in listening if word in node.args[1:])
     return [Setting("listen", node.args[0].rpartition(":")[2], " ".join(node.args), node.origin) for node in nodes]
 
 

@@ -29,7 +29,7 @@ GATEWAY = (
     Part(
         ROOT / "nginx",
         (
-            *("nginx.conf", "mime.types", "conf.d", "errors", "listeners", "snippets", "templates"),
+            *("nginx.conf", "conf.d", "errors", "snippets", "templates"),
             *("certificate", "docker-entrypoint.d", "docker-entrypoint.sh"),
         ),
     ),
@@ -84,7 +84,6 @@ def write(
                 shutil.copytree(folder / name, target, dirs_exist_ok=True)
             else:
                 shutil.copy(folder / name, target)
-    (dest / "docker-entrypoint.d" / "90-test.sh").unlink()  # `command` names the file to test
     for edit in edits:
         _apply(dest, edit)
     notes = _fit(dest, nginx)
@@ -112,7 +111,8 @@ def fill(parts: Sequence[Part], folder: Path, settings: Mapping[str, str]) -> su
 def listen(ports: Mapping[int, str | int]) -> list[Edit]:
     """Listeners on loopback, or at an address: by the port in the container."""
     given = {port: f"{HOST}:{here}" if isinstance(here, int) else here for port, here in ports.items()}
-    return [Edit("**/*", rf"\blisten {port}\b", f"listen {here}") for port, here in given.items()]
+    words = r'(\blisten |\bSITE_LISTEN=")(?:\$\{QUIC_ADDRESS\}:)?'
+    return [Edit("**/*", rf"{words}{port}\b", rf"\g<1>{here}") for port, here in given.items()]
 
 
 def servers(upstream: str, addresses: Sequence[str]) -> list[Edit]:
@@ -144,8 +144,10 @@ IMAGE = Nginx((1, 30, 6), (3, 5), frozenset(BROTLI), "/usr/lib/nginx/modules")
 
 # (first version that knows it, files, what is written, what instead, what is lost: "" where the old words say the same)
 SINCE = (
-    ((1, 25, 1), "listeners/*/*.conf", r"^(listen .* ssl)(.*);$", r"\1 http2\2;", ""),
-    ((1, 25, 1), "listeners/*/*.conf", r"^http2 on;$", "", ""),
+    ((1, 25, 0), "templates/tls/*", r"^ *listen .* quic.*\n", "", ""),
+    ((1, 25, 1), "templates/tls/*", r"^( *listen .* ssl)( .*)?;$", r"\1 http2\2;", ""),
+    ((1, 25, 1), "docker-entrypoint.d/17-derived.envsh", r'(SITE_LISTEN="\S+ ssl)', r"\1 http2", ""),
+    ((1, 25, 1), "templates/tls/*", r"^ *http2 on;\n", "", ""),
     ((1, 27, 3), "templates/upstream/*", r"^ *resolver(_timeout)? .*\n", "", ""),
     ((1, 27, 3), "templates/upstream/*", r"^( *server .*?) resolve\b", r"\1", "resolve: a name is looked up once, at start"),
     (
@@ -168,9 +170,9 @@ def _fit(dest: Path, nginx: Nginx) -> list[str]:
         if nginx.version < since and _apply(dest, Edit(files, pattern, replacement), optional=True) and lost:
             notes.append(f"left out (nginx {_dots(nginx.version)}, needs {_dots(since)}): {lost}")
     if nginx.openssl < (3, 5):
-        _apply(dest, Edit("listeners/tls/*.conf", r"\?X25519MLKEM768:", ""), optional=True)
-    if not nginx.modules.issuperset(BROTLI) and (dest / "conf.d" / "36-brotli.conf").exists():
-        (dest / "conf.d" / "36-brotli.conf").unlink()
+        _apply(dest, Edit("templates/tls/*", r"\?X25519MLKEM768:", ""), optional=True)
+    brotli = Edit("conf.d/*", r"^brotli[^;]*;.*\n", "")
+    if not nginx.modules.issuperset(BROTLI) and _apply(dest, brotli, optional=True):
         notes.append("left out (the brotli modules are missing): brotli: text is compressed with gzip only")
     loaded = "".join(f'load_module "{nginx.modules_folder}/{name}";\n' for name in BROTLI if name in nginx.modules)
     _apply(dest, Edit("nginx.conf", r"^include /etc/nginx/modules-enabled/.*\n", loaded), optional=True)
