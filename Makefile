@@ -57,7 +57,7 @@ restore: venv ## Restore the database from a backup: make restore FILE=... [ARGS
 
 .PHONY: waf-report
 waf-report: venv #: List by rule what the WAF refused, with the line that lets it pass (LOG=file: of a saved log)
-	@$(if $(LOG),waf/report.py $(LOG),log=$$($(STACK) logs waf) && printf '%s\n' "$$log" | waf/report.py)
+	@$(if $(LOG),tools/waf_report.py $(LOG),log=$$($(STACK) logs waf) && printf '%s\n' "$$log" | tools/waf_report.py)
 
 .PHONY: dev-certificate
 dev-certificate: #: Make a self-signed certificate for development in tls/ (NAMES="localhost 127.0.0.1"), for TLS_DIR=./tls

@@ -1,6 +1,6 @@
 """Copy the kit into another project. Run again, it brings what changed in the kit since, and keeps what was edited there.
 
-make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--overwrite nginx/nginx.conf"]
+make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--with tls --with sqlite"]
 """
 
 import argparse
@@ -16,17 +16,27 @@ from hashlib import sha256
 from pathlib import Path
 
 KIT = Path(__file__).resolve().parents[1]
-COPIED = ["docker-compose.yml", "compose/tls.yaml", "compose/http3.yaml", "compose/database.yaml", "compose/sqlite.yaml"]
-COPIED += ["compose/health-checks.yaml", "compose/health-checks", "compose/no-outbound.yaml"]
-COPIED += ["gunicorn.conf.py", "gunicorn_hooks", "nginx", "waf", "app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py"]
+COPIED = [
+    "docker-compose.yml",
+    "gunicorn.conf.py",
+    "gunicorn_hooks",
+    "nginx",
+    "waf",
+    "app/Dockerfile",
+    "app/Dockerfile.dockerignore",
+    "app/probe.py",
+]
 COPIED += ["app/collect_static.py", "app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
+# What is copied when it is asked for: --with NAME, for compose/NAME.yaml and what that needs.
+TLS = ["nginx/certificate", "nginx/docker-entrypoint.d/30-certificate.sh", "nginx/templates/tls"]
+WITH = {"database": [], "health-checks": ["compose/health-checks"], "no-outbound": [], "sqlite": []}
+WITH |= {"tls": ["compose/http3.yaml", "compose/acme", *TLS]}
 WSGI = 2  # arguments of an application: environ and start_response
 # The kit's checksums, as sha256sum writes them: `sha256sum --check --quiet .kit-files` names the files that were edited.
 RECORD = ".kit-files"
 SETTINGS = """# For docker compose; .env.example documents these and every other setting.
 COMPOSE_PROJECT_NAME={name}
-# Without PostgreSQL:
-#COMPOSE_FILE=docker-compose.yml:compose/sqlite.yaml
+COMPOSE_FILE={compose}
 APP_MODULE={module}
 APP_SOURCE={source}
 APP_REQUIREMENTS={packages}
@@ -102,14 +112,21 @@ def check_list(dest: Path, name: Path, seen: set[Path]) -> None:
             sys.exit(f"{dest / name}, line {number}: {text}: {wrong}")
 
 
-def settings(dest: Path, text: str) -> str:
+def settings(dest: Path, text: str, overlays: list[str]) -> str:
     """Return the project's .env; SystemExit, with what would be right, when APP_MODULE or the project cannot be used."""
     module, package, source = application(text, dest)
     # Where the application cannot be imported without its database, its own files are what nginx gets.
     own = f"cp -r {package}/static/. /srv/static" if (dest / source / package / "static").is_dir() else "true"
     static = f"{{ python /srv/collect_static.py {shlex.quote(module)} || {own}; }} && gzip -9 --keep --recursive /srv/static"
     name = re.sub(r"[^a-z0-9_-]+", "-", dest.name.lower()).strip("-_") or "site"
-    return SETTINGS.format(name=name, packages=requirements(dest), module=module, source=source, static=static)
+    compose = ":".join(["docker-compose.yml", *(f"compose/{overlay}.yaml" for overlay in overlays)])
+    return SETTINGS.format(compose=compose, name=name, packages=requirements(dest), module=module, source=source, static=static)
+
+
+def files_of(tops: list[str]) -> dict[str, Path]:
+    """Return the kit's files with these names, and those in the folders with these names."""
+    paths = (path for top in map(KIT.joinpath, tops) for path in (sorted(top.rglob("*")) if top.is_dir() else [top]))
+    return {str(path.relative_to(KIT)): path for path in paths if path.is_file() and path.suffix != ".pyc"}
 
 
 def checksum(path: Path) -> str:
@@ -130,15 +147,19 @@ def main() -> None:
     parser.add_argument("dest", type=Path, help="the folder of your project")
     parser.add_argument("app_module", help="package.module:app or package.module:create_app()")
     parser.add_argument("--overwrite", action="append", default=[], metavar="FILE", help="take the kit's; may be given again")
+    parser.add_argument(
+        "--with", action="append", default=[], choices=WITH, dest="overlays", help="copy this too, and use it; may be given again"
+    )
     given = parser.parse_args()
     dest = given.dest.resolve()
-    env = "" if (dest / ".env").exists() else settings(dest, given.app_module)
-    files = {"LICENSE.flask-kit": KIT / "LICENSE"}
-    for top in map(KIT.joinpath, COPIED):
-        paths = sorted(top.rglob("*")) if top.is_dir() else [top]
-        files |= {str(path.relative_to(KIT)): path for path in paths if path.is_file() and path.suffix != ".pyc"}
+    env = "" if (dest / ".env").exists() else settings(dest, given.app_module, given.overlays)
     record = (dest / RECORD).read_text().splitlines() if (dest / RECORD).is_file() else []
     before = {line[66:]: line[:64] for line in record}
+    files = {"LICENSE.flask-kit": KIT / "LICENSE", **files_of(COPIED)}
+    left_out = WITH.keys() - set(given.overlays) - {name for name in WITH if f"compose/{name}.yaml" in before}
+    for name, needs in WITH.items():
+        optional = files_of([f"compose/{name}.yaml", *needs])
+        files = {file: path for file, path in (files | optional).items() if name not in left_out or file not in optional}
 
     differs = {name: source for name, source in files.items() if checksum(dest / name) != checksum(source)}
     take = {name for name in differs if name in given.overwrite or checksum(dest / name) == before.get(name, "")}
@@ -159,6 +180,8 @@ def main() -> None:
     if env:
         (dest / ".env").write_text(env)
     print(f"{len(take)} files were copied to {dest}; your settings are in its .env. docs/eject.md says what your application must do.")
+    if left_out:
+        print(f"Left out, until you run this again with --with NAME: {', '.join(sorted(left_out))}")
 
 
 if __name__ == "__main__":

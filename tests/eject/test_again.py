@@ -58,10 +58,10 @@ def test_it_is_overwritten_when_that_is_said(copied: Path, kit: Path) -> None:
 
 
 def test_a_deleted_file_does_not_come_back(copied: Path, kit: Path) -> None:
-    (copied / "compose" / "tls.yaml").unlink()
+    (copied / "nginx" / "Dockerfile").unlink()
     eject(copied, "shop:app", kit=kit)
 
-    assert not (copied / "compose" / "tls.yaml").exists()
+    assert not (copied / "nginx" / "Dockerfile").exists()
 
 
 def test_a_file_that_left_the_kit_is_named_and_kept(copied: Path, kit: Path) -> None:
@@ -77,3 +77,24 @@ def test_the_settings_are_the_projects_own(copied: Path, kit: Path) -> None:
     eject(copied, "shop:app", kit=kit)
 
     assert (copied / ".env").read_text() == "APP_MODULE=other:app\n"
+
+
+def test_what_was_left_out_comes_when_it_is_named_and_is_not_lost_again(copied: Path, kit: Path) -> None:
+    overlay, server = copied / "compose/tls.yaml", copied / "nginx/templates/tls/servers.conf.template"
+    first = eject(copied, "shop:app", kit=kit)
+    assert "Left out" in first.stdout
+    assert not overlay.exists()
+    assert not server.exists()
+    eject(copied, "shop:app", "--with", "tls", kit=kit)
+    change(kit / "compose/tls.yaml")
+    again = eject(copied, "shop:app", kit=kit)
+
+    assert "updated: compose/tls.yaml\n" in again.stdout
+    assert "tls" not in again.stdout.partition("Left out")[2]
+    assert server.is_file()
+
+
+def test_the_new_env_uses_what_was_asked_for(shop: Path, kit: Path) -> None:
+    assert eject(shop, "shop:app", "--with", "tls", "--with", "sqlite", kit=kit).returncode == 0
+
+    assert "COMPOSE_FILE=docker-compose.yml:compose/tls.yaml:compose/sqlite.yaml\n" in (shop / ".env").read_text()

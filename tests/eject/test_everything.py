@@ -17,7 +17,6 @@ from tools.stack.machine import free_ports
 MODULE = "flaskr:create_app()"
 # What docs/eject.md tells the tutorial's user to write into .env.
 SETTINGS = {
-    "COMPOSE_FILE": "docker-compose.yml:compose/sqlite.yaml",
     "HEALTH_PATH": "/hello",
     "MIGRATE_COMMAND": "test -e instance/flaskr.sqlite || exec flask init-db",
 }
@@ -46,7 +45,7 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / ".git" / "config").write_text("token")
     (project / "instance").mkdir()
     (project / "instance" / "flaskr.sqlite").write_text("old")
-    answer = eject(project, MODULE)
+    answer = eject(project, MODULE, "--with", "sqlite")
     assert answer.returncode == 0, answer.stderr
     with (project / ".env").open("a") as file:
         file.writelines(f"{name}={value}\n" for name, value in {**SETTINGS, "COMPOSE_PROJECT_NAME": f"kit-tutorial-{os.getpid()}"}.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.eject.conftest import ROOT, SHOP, eject
-from tools.eject import COPIED
+from tools.eject import COPIED, WITH
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,5 @@ def test_a_file_that_the_kit_does_not_have(shop: Path) -> None:
 
 def test_the_kit_has_all_that_is_on_the_list() -> None:
     """A name that is not there would be left out without a word."""
-    assert [name for name in COPIED if not (ROOT / name).exists()] == []
+    listed = [*COPIED, *(f"compose/{name}.yaml" for name in WITH), *(name for names in WITH.values() for name in names)]
+    assert [name for name in listed if not (ROOT / name).exists()] == []

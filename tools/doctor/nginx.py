@@ -137,8 +137,8 @@ def parts(project: Path, image: str) -> list[Part]:
         lines = (project / image / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     except OSError as error:
         raise CannotRead(f"{image}/Dockerfile: {error.strerror}") from None
-    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
-    own = [Part(project / image, names) for names in copies if not names[0].startswith("--")]
+    copies = [[word.rstrip("*") for word in line.split()[1:-1]] for line in lines if line.startswith("COPY ")]
+    own = [Part(project / image, [name for name in names if (project / image / name).exists()]) for names in copies if names[0][:2] != "--"]
     return [*(Part(project / "nginx", names[1:]) for names in copies if names[0] == "--from=gateway"), *own]
 
 

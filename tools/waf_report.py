@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """List by rule what the WAF refused, or would have refused, with the line that would exclude it.
 
-    docker compose logs --no-log-prefix waf | waf/report.py      or      waf/report.py FILE...
+    docker compose logs --no-log-prefix waf | tools/waf_report.py      or      tools/waf_report.py FILE...
 
 Reads the log of the service waf: the lines of audit.jq; everything else is passed over.
 Python's own library only: it is copied into projects that have no environment for the kit's tools.
