@@ -19,16 +19,19 @@ MARK = '{"waf":"'
 # Rules of the kit whose answer is a setting or another request, not an exclusion (base.conf).
 ADVICE = {
     10100: "the client must send a Content-Type with its body",
+    10301: "the client must send a plain parameter of Content-Type",
+    10302: "the client must name the file otherwise",
     10101: "name the type in WAF_CONTENT_TYPES, if the application takes it",
     10102: "the client must not compress the body",
-    10110: "the client must send less, or send files as multipart/form-data",
+    10110: "raise WAF_BODY_LIMIT, or exclude 10110 for its address (docs/waf.md)",
     10111: "the client must send fewer cookies",
     10112: "the client must send fewer arguments in the query",
     10131: "the client must not send hundreds of special characters in a row",
     200002: "the body is not what its Content-Type says",
     200003: "the multipart body is malformed",
     200004: "the multipart body is malformed",
-    200007: "the client must send fewer arguments",
+    200007: "raise WAF_VALUES, or exclude 200007 for its address (docs/waf.md)",
+    200008: "the client must send fewer values",
     911100: "name the method in WAF_METHODS, if the application takes it",
 }
 # The first number of a user's own rules in user-before.conf.

@@ -88,6 +88,131 @@ def benign() -> list[Request]:
     return [*found, *_long_texts(texts["prose"]), *_site(), *_documents(everything), *_uploads(texts["prose"]), *_clients()]
 
 
+def api() -> list[Request]:
+    """Ordinary API traffic: the lines of api.toml in their places, and what programs make of rows, files and types of bodies."""
+    with (HERE / "api.toml").open("rb") as file:
+        kinds = tomllib.load(file)
+    found = [
+        request
+        for kind, places in kinds.items()
+        for place, text in places.items()
+        for line in text.strip("\n").splitlines()
+        for request in _api_line(kind, place, line)
+    ]
+    return [*found, *_imports(kinds["values"]["both"].strip("\n").splitlines()), *_types(), *_pictures(), *_own_addresses()]
+
+
+def _post(kind: str, text: str, content_type: str, body: bytes, method: str = "POST") -> Request:
+    return Request(kind, "body", text, method, "/api/v1/entries", {"Content-Type": content_type}, body)
+
+
+def _api_line(kind: str, place: str, line: str) -> Iterator[Request]:
+    line = line.replace("\\n", "\n") if kind == "markdown" else line
+    if place == "raw":
+        yield Request(kind, place, line, path="/api/v1/entries?" + quote(line, safe="=&%+[]{}()!:,;'*/@$.~-_|?"))
+    elif place == "body":
+        for content_type in ("application/json-patch+json", "application/merge-patch+json") if kind == "patch" else (JSON,):
+            yield _post(kind, line, content_type, line.encode(), "PATCH" if kind == "patch" else "POST")
+    elif place == "both":
+        yield from (in_place(kind, one, line) for one in ("json", "form"))
+    elif place == "login":
+        yield _post(kind, line, JSON, json.dumps({"username": "anna", "password": line}).encode())
+        yield _post(kind, line, FORM, f"username=anna&password={quote(line, safe='')}".encode())
+    elif place == "ndjson":
+        for content_type in ("application/x-ndjson", "text/plain"):
+            yield _post(kind, line, content_type, f"{line}\n".encode() * 20)
+    elif place == "file":
+        body = multipart({"title": "From the garden"}, (line, "application/octet-stream", b"hello"))
+        yield _post(kind, line, f"multipart/form-data; boundary={BOUNDARY}", body)
+    else:
+        yield in_place(kind, place, line)
+
+
+def _imports(notes: list[str]) -> Iterator[Request]:
+    """Tables and many rows at once, from a few to tens of thousands of values."""
+    rows = [{"id": n, "name": f"item {n}", "price": n / 4, "tags": ["a", "b"], "note": notes[n % len(notes)]} for n in range(5000)]
+    for count in (10, 100, 500, 700):
+        yield _post("bulk", f"{count} rows", JSON, json.dumps(rows[:count]).encode())
+        yield _post("bulk", f"{count} rows", JSON, json.dumps({"items": rows[:count]}).encode(), "PUT")
+    yield _post("bulk", "200 KB of text", JSON, json.dumps({"text": "It is a lovely evening in the garden. " * 5500}).encode())
+    yield _post("bulk", "200 KB form", FORM, f"text={'It+is+a+lovely+evening.+' * 8500}".encode())
+    yield _post("bulk", "1,000 fields", FORM, "&".join(f"field_{n}=some+words" for n in range(1000)).encode())
+    for count in (10, 200, 1000):
+        table = "id,name,price,note\r\n" + "".join(
+            f'{row["id"]},{row["name"]},{row["price"]},"{str(row["note"]).replace(chr(34), "")}"\r\n' for row in rows[:count]
+        )
+        for content_type in ("text/csv", "text/csv; charset=utf-8", "text/plain"):
+            yield _post("csv", f"{count} rows", content_type, table.encode())
+        yield _post(
+            "csv",
+            f"{count} rows in a file",
+            f"multipart/form-data; boundary={BOUNDARY}",
+            multipart({}, ("a.csv", "text/csv", table.encode())),
+        )
+        yield _post("ndjson", f"{count} rows", "application/x-ndjson", "".join(json.dumps(row) + "\n" for row in rows[:count]).encode())
+
+
+def _types() -> Iterator[Request]:
+    """How clients name the same JSON, form or text."""
+    document = json.dumps({"name": "Anna", "message": "It's a lovely evening", "tags": ["a", "b"]}).encode()
+    names = ("utf-8", "UTF-8", "utf8", '"utf-8"', "us-ascii", "iso-8859-1", "windows-1252")
+    others = (
+        "version=1",
+        "odata=verbose",
+        "odata.metadata=minimal",
+        "indent=2",
+        'profile="https://example.org/schema"',
+        "v=2; charset=utf-8",
+    )
+    for parameter in (*(f"charset={name}" for name in names), *others):
+        yield _post("types", parameter, f"{JSON}; {parameter}", document)
+    for name in names[:4]:
+        yield _post("types", name, f"{FORM}; charset={name}", b"name=Anna&message=It%27s+a+lovely+evening")
+    for kind in ("vnd.api+json", "problem+json", "cloudevents+json", "reports+json", "csp-report"):
+        yield _post("types", kind, f"application/{kind}", document)
+    yield _post("types", "GraphQL", "application/graphql", b"{ me { id name } }")
+    for content_type in ("text/plain", "text/plain;charset=UTF-8", "application/octet-stream", "text/markdown"):
+        for body in (document, b"It's a lovely evening; see you & yours at 8!", b'name="Anna" age=30'):
+            yield _post("types", f"{content_type}: {body.decode()}", content_type, body)
+    event = {"event_id": "9ec79c33ec9942ab8353589fcb2e04dc", "dsn": "https://e12d836b15bb49d7bbf99e64295d995b@errors.example.org/42"}
+    envelope = "\n".join(
+        map(json.dumps, (event, {"type": "session"}, {"started": "2026-11-21T14:34:11Z", "attrs": {"release": "app@1.0.0"}}))
+    )
+    yield _post("types", "an envelope of an error reporter", "text/plain;charset=UTF-8", envelope.encode())
+    chance = random.Random(3)  # noqa: S311 - the same every time
+    for size in (100, 3000, 50_000, 300_000):
+        for _ in range(3):
+            yield _post("binary", f"{size} bytes", "application/octet-stream", b"\x89PNG\r\n\x1a\n\0" + chance.randbytes(size), "PUT")
+    yield Request("types", "header", "Accept-Charset", headers={"Accept-Charset": "utf-8, iso-8859-1;q=0.5"})
+    yield Request("types", "header", "Accept", headers={"Accept": "application/json;odata.metadata=full, */*;q=0.1"})
+
+
+def _pictures() -> Iterator[Request]:
+    chance = random.Random(4)  # noqa: S311 - as above
+    for size in (500, 20_000, 140_000):
+        picture = base64.b64encode(b"\x89PNG\r\n\x1a\n" + chance.randbytes(size)).decode()
+        for text in (
+            picture,
+            f"data:image/png;base64,{picture}",
+            f"data:image/jpeg;base64,{picture}",
+            picture.replace("+", "-").replace("/", "_"),
+        ):
+            yield _post("base64", f"{size} bytes", JSON, json.dumps({"name": "Anna", "picture": text}).encode())
+        yield _post("base64", f"{size} bytes", FORM, f"picture={quote(picture, safe='')}".encode())
+
+
+def _own_addresses() -> Iterator[Request]:
+    """Where a login leads back to: an address of the site itself."""
+    for host in ("localhost", "localhost:8080", "127.0.0.1:8080"):
+        for name in ("next", "redirect_uri", "return_to"):
+            for target in (f"http://{host}/contacts/list/?page=2", f"https://{host}/"):
+                address = f"/login/?{name}={quote(target, safe='')}"
+                yield Request("own address", "query", f"{name}={target}", path=address, headers={"Host": host})
+    for body in (b"username=anna&password=secret&next=http%3A%2F%2Flocalhost%3A8080%2Fcontacts%2F", b"next=%2Fcontacts%2F&username=anna"):
+        headers = {"Content-Type": FORM, "Host": "localhost:8080"}
+        yield Request("own address", "form", body.decode(), "POST", "/login/?next=http://localhost:8080/contacts/", headers, body)
+
+
 def _long_texts(lines: list[str]) -> Iterator[Request]:
     """Several pages of each language."""
     for start in range(0, len(lines), 4):

@@ -80,9 +80,8 @@ PIECES: tuple[str, ...] = (
     "`",
 )
 PIECES += ("union ", "or 1 ", "x;", "<a=", "&&a", "<a", "{a", "'a ")
-# Just below SecRequestBodyLimit.
+# Of the limits: WAF_BODY_LIMIT and WAF_VALUES are larger, and cost grows with them (docs/waf.md).
 ROOM = 65_300
-# Just below SecArgumentsLimit.
 MOST = 949
 
 

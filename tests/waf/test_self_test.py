@@ -68,7 +68,7 @@ ALL = {"911", "913", "920", "921", "922", "930", "931", "932", "934", "941", "94
 
 
 def level(setting: str) -> Edit:
-    return own(f'SecAction "id:1000,phase:1,pass,nolog,setvar:tx.{setting}"')
+    return Edit("rules/exclusions.conf", r"\A", f'SecAction "id:1000,phase:1,pass,nolog,setvar:tx.{setting}"\n')
 
 
 # What is broken, the families or rules that must be named at least, and how it is broken.
@@ -85,8 +85,8 @@ WAYS: list[tuple[str, set[str], dict[str, Any]]] = [
     ("an exclusion is for all addresses", {"942"}, {"edits": [
         own('SecRule REQUEST_URI "@beginsWith /" "id:1000,phase:1,pass,nolog,ctl:ruleRemoveByTag=attack-sqli"')]}),
     ("a rule lets everything pass", ALL, {"edits": [own('SecAction "id:1000,phase:1,allow,nolog"')]}),
-    ("the engine is off", ALL, {"edits": [own("SecRuleEngine Off")]}),
-    ("the engine only detects", ALL, {"edits": [own("SecRuleEngine DetectionOnly")]}),
+    ("the engine is off", ALL, {"edits": [after("SecRuleEngine Off")]}),
+    ("the engine only detects", ALL, {"edits": [after("SecRuleEngine DetectionOnly")]}),
     ("no server asks the rules", {"10101"}, {"edits": [Edit("conf.d/50-waf.conf", r"modsecurity on;", "modsecurity off;")]}),
     ("no level is asked", {"941", "942"}, {"edits": [level("paranoia_level=0")]}),
     ("a match counts nothing", {"941", "942"}, {"edits": [level("critical_anomaly_score=0")]}),
@@ -94,7 +94,7 @@ WAYS: list[tuple[str, set[str], dict[str, Any]]] = [
         "env": {"WAF_PARANOIA": "3"}, "edits": [Edit("templates/rules/settings.conf.template", r"\$\{WAF_PARANOIA\}", "1")]}),
     ("bodies are not read", {"200002", "941"}, {"edits": [own("SecRequestBodyAccess Off")]}),
     ("JSON is not parsed", {"200002", "10230"}, {"edits": [after("SecRuleRemoveById 10120")]}),
-    ("the kit's own rules are missing", {"10220", "10230", "10240", "10260"}, {"edits": [Edit("rules/flask.conf", r"\A(?s:.*)\Z", "")]}),
+    ("the kit's own rules are missing", {"10220", "10240"}, {"edits": [Edit("rules/kit.conf", r"^# --- Attacks(?s:.*)\Z", "")]}),
 ]  # fmt: skip
 
 

@@ -1,0 +1,166 @@
+"""Each exclusion of waf/rules/exclusions.conf: the ordinary request that it lets pass, and the attack beside it that is still refused."""
+
+import json
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+
+from tests.nginx.backends import RawBackend
+from tests.nginx.gateway import Answer, Gateway
+from tests.sites import Sites
+from tests.waf.corpus import BOUNDARY, FORM, JSON, api, multipart
+from tests.waf.site import Site
+from tests.waf.test_detection import explain, send
+from tools.local.nginx import Edit
+
+PASSING = 0.98
+
+
+def test_ordinary_api_traffic_passes(site: Site, runtime: str, note: Callable[[str], None]) -> None:
+    """With the settings as they are; docs/waf.md lists what is refused."""
+    outcomes = send(site, api(), "api")
+    refused = [explain(site, outcome) for outcome in outcomes if outcome.status != 200]
+    note(f"firewall ({runtime}): API traffic: {len(outcomes) - len(refused)} of {len(outcomes)} passed")
+    for line in refused:
+        note(f"firewall ({runtime}): refused although ordinary: {line}")
+
+    assert len(outcomes) >= 400
+    assert len(refused) <= (1 - PASSING) * len(outcomes)
+
+
+def post(
+    site: Gateway, body: str | bytes, content_type: str = JSON, *headers: str, path: str = "/api/v1/entries", host: str = "localhost"
+) -> int:
+    data = body.encode() if isinstance(body, str) else body
+    return site.request("POST", path, f"Content-Type: {content_type}", *headers, body=data, host=host).status
+
+
+def value(site: Gateway, *texts: str) -> int:
+    return post(site, json.dumps({f"text_{number}": text for number, text in enumerate(texts)}))
+
+
+# Value by value: ordinary, and an attack in the same form or beside it.
+VALUES = [
+    ("who is there; ls what we need; cat photos are welcome", "who is there; cat /etc/shadow"),
+    ("Please find attached; kill two birds with one stone", "please find the; cat flag"),
+    ("Please find attached; kill two birds with one stone", "what is the name of our file; ls -la and the others too"),
+    ("The union of students selects its chair from among its members.", "1 union select name from users"),
+    ("The union of students selects its chair from among its members.", "the name of' union select password from users--"),
+    ('<p style="text-align: center;">Hello <strong>world</strong></p>', '<p style="x" onclick="alert(1)">Hello</p>'),
+    ('<p><img src="/media/photo.jpg" alt="A photo" width="300"></p>', '<p><img src="x" onerror="alert(1)"></p>'),
+    ('<p><a href="https://www.example.org/?a=b">this</a></p>', '<p><a href="javascript:alert(1)">this</a></p>'),
+    ('10.0.0.1 - - [21/Nov/2026:15:20:00 +0000] "GET /a HTTP/1.1" 200 512', "a\r\nGET /admin HTTP/1.1"),
+    ("at Object.<anonymous> (/srv/app/index.js:284:15)", "<(cat /etc/shadow)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ordinary", "attack"), VALUES)
+def test_the_form_of_a_value_decides(site: Site, ordinary: str, attack: str) -> None:
+    assert value(site, ordinary) == 200
+    assert value(site, attack) == 403
+    assert value(site, ordinary, attack) == 403
+
+
+@pytest.mark.parametrize("name", ["next", "redirect_uri", "return_to"])
+def test_an_address_of_the_site_itself_is_where_a_login_leads_back_to(site: Site, name: str) -> None:
+    def ask(host: str, target: str, argument: str = name) -> int:
+        return site.waf.get(f"/login/?{argument}={quote(target, safe='')}", host=host).status
+
+    for host in ("localhost:8080", "127.0.0.1:8080", "intranet:8080", "10.0.0.5"):
+        assert ask(host, f"http://{host}/contacts/?page=2") == 200
+        assert ask(host, "http://169.254.169.254/latest/meta-data") == 403
+        assert ask(host, f"http://{host}@169.254.169.254/") == 403
+        assert ask(host, f"http://{host}/contacts/", "url") == (403 if host != "intranet" else 200)
+    assert site.waf.get(f"/?{name}=http://localhost/&{name}=http://10.0.0.5/", host="localhost").status == 403
+
+
+@pytest.mark.parametrize(
+    ("ordinary", "attack"),
+    [
+        ("q=(filters:!((col:notes,opr:ct,value:'and')))", "q=(filters:!((col:notes,opr:ct,value:'and' or 1=1)))"),
+        ("q=(filters:!((col:notes,opr:ct,value:'--')))", "q=1' or '1'='1"),
+        ("$filter=Tags/any(t: t eq 'new')", "$filter=x' or 'a'='a"),
+        ("$select=Id,Name&$orderby=Name desc", "$select=1 union select password from users"),
+        ("query={ me { id name } }", "query={ id; cat /etc/shadow }"),
+    ],
+)
+def test_languages_of_queries(site: Site, ordinary: str, attack: str) -> None:
+    for query, status in ((ordinary, 200), (attack, 403)):
+        assert site.get("/api/v1/entries?" + quote(query, safe="=&$")).status == status
+
+
+@pytest.mark.parametrize(
+    ("ordinary", "attack"),
+    [
+        ("application/json; charset=utf8", "application/json; charset=utf-7"),
+        ("application/json; version=1", "application/json; version=<script>"),
+        ('application/json; profile="https://example.org/a"', 'application/json; profile="\' or 1=1--"'),
+        ("application/json;odata.metadata=minimal; charset=us-ascii", "application/json; charset=ibm037"),
+    ],
+)
+def test_parameters_of_a_type(site: Site, ordinary: str, attack: str) -> None:
+    assert post(site, '{"name": "Anna"}', ordinary) == 200
+    assert post(site, '{"name": "Anna"}', attack) == 415
+
+
+TEXT_TYPES = ["text/plain;charset=UTF-8", "application/octet-stream", "text/csv", "application/x-ndjson", "text/markdown"]
+
+
+@pytest.mark.parametrize("content_type", TEXT_TYPES)
+def test_a_text_of_any_type_is_inspected(site: Site, content_type: str) -> None:
+    assert post(site, '{"name": "Anna", "note": "It\'s a lovely evening & more"}\n', content_type) == 200
+    for attack in ("<script>alert(1)</script>", "1 union select password from users", "; cat /etc/shadow"):
+        assert post(site, json.dumps({"name": "Anna", "note": attack}), content_type) == 403
+
+
+def test_what_is_binary_passes_and_its_query_is_inspected(site: Site) -> None:
+    picture = b"\x89PNG\r\n\x1a\n\0" + bytes(range(256)) * 8
+
+    assert post(site, picture, "application/octet-stream", path="/photo?name=a.png") == 200
+    assert post(site, picture, "application/octet-stream", path="/photo?name=<script>alert(1)</script>") == 403
+    assert post(site, picture, "application/octet-stream", "Cookie: a=%3Cscript%3Ealert(1)%3C/script%3E") == 403
+    assert post(site, picture, "text/plain") == 403
+
+
+def test_names_of_files(site: Site) -> None:
+    def upload(name: str) -> int:
+        return post(site, multipart({}, (name, "text/plain", b"hello")), f"multipart/form-data; boundary={BOUNDARY}")
+
+    assert {upload(name) for name in ("it's.txt", "a;b.txt", "a=b.txt", "O'Brien & Sons (3).pdf")} == {200}
+    assert upload("a.txt;filename=b.py") == 403
+
+
+def test_headers_and_passwords(site: Site) -> None:
+    assert site.get("/", "Accept-Charset: utf-8").status == 200
+    assert site.get("/", "Lock-Token: a").status == 403
+    for text in ("$ecret$(2026)", "../my/pass"):
+        assert post(site, json.dumps({"password": text})) == post(site, f"password={quote(text)}", FORM) == 200
+        assert post(site, json.dumps({"name": text})) == 403
+    assert post(site, json.dumps({"password": "' or '1'='1"})) == 403
+
+
+# --- Sizes and numbers are settings
+
+
+def many(number: int) -> bytes:
+    return json.dumps(dict.fromkeys(map(str, range(number)), 1)).encode()
+
+
+def problem(answer: Answer) -> tuple[int, bool]:
+    return answer.status, "WAF_VALUES" in answer.json()["detail"] or "WAF_BODY_LIMIT" in answer.json()["detail"]
+
+
+def test_sizes_and_numbers_of_values_are_settings(site: Site, shared_sites: Sites, backend: RawBackend) -> None:
+    """A refusal names the setting; an exclusion for an address holds for both."""
+    large = json.dumps({"text": "It is a lovely evening. " * 90_000}).encode()
+    more = shared_sites(backend.address, {"WAF_BODY_LIMIT": "4194304", "WAF_VALUES": "12000"})
+    rule = 'SecRule REQUEST_URI "@beginsWith /import" "id:1000,phase:1,pass,nolog,ctl:ruleRemoveById=10110,ctl:ruleRemoveById=200007"\n'
+    apart = shared_sites(backend.address, {}, [Edit("rules/user-before.conf", r"\Z", f"\n{rule}")])
+
+    for body in (many(5001), large):
+        assert problem(site.request("POST", "/api/v1/entries", f"Content-Type: {JSON}", body=body)) == (413 if body == large else 422, True)
+        assert post(more, body) == 200
+        assert (post(apart, body, path="/import"), post(apart, body, path="/other")) == (200, 413 if body == large else 422)
+    assert post(more, many(10_000)) == 200
+    assert value(apart, "<script>alert(1)</script>") == post(apart, '{"a": "<script>alert(1)</script>"}', path="/import") == 403
