@@ -70,12 +70,11 @@ class Form(NamedTuple):
     files: Mapping[str, str]
     code: str
     module: str
-    settings: Mapping[str, str] = {}
+    overlay: str = ""
     folder: str = "shop"
     backup: str = "dump"
 
 
-SQLITE = {"COMPOSE_FILE": "docker-compose.yml:compose/sqlite.yaml"}
 NO_CONTAINER = "has no database container"
 FORMS = {
     # A folder with a blank, capitals and an umlaut, cloned by Git for Windows with umask 077, src layout, lists that include others.
@@ -94,12 +93,12 @@ FORMS = {
     "factory": Form({"shop/__init__.py": FACTORY, "requirements.txt": "flask\n"}, "shop/__init__.py", "shop:create_app"),
     "module": Form({"shop.py": MODULE, "pyproject.toml": PYPROJECT}, "shop.py", "shop:app"),
     "src": Form({"src/shop/__init__.py": FACTORY, "pyproject.toml": PYPROJECT}, "src/shop/__init__.py", "shop:create_app"),
-    "no-database": Form({"shop.py": MODULE, "requirements.txt": "flask\n"}, "shop.py", "shop:app", SQLITE, backup=NO_CONTAINER),
+    "no-database": Form({"shop.py": MODULE, "requirements.txt": "flask\n"}, "shop.py", "shop:app", "sqlite", backup=NO_CONTAINER),
     "external-database": Form(
         {"shop.py": WITH_DATABASE, "requirements.txt": "flask\npsycopg[binary]\n"},
         "shop.py",
         "shop:app",
-        {"COMPOSE_FILE": "docker-compose.yml:compose/database.yaml"},
+        "database",
         backup=NO_CONTAINER,
     ),
 }
@@ -134,7 +133,7 @@ def worked(answer: CompletedProcess[str]) -> str:
 @pytest.fixture
 def external(request: pytest.FixtureRequest) -> Iterator[Mapping[str, str]]:
     """The settings for a PostgreSQL outside of the project, where the form asks for one."""
-    if "database.yaml" not in FORMS[request.node.callspec.params["name"]].settings.get("COMPOSE_FILE", ""):
+    if FORMS[request.node.callspec.params["name"]].overlay != "database":
         yield {}
         return
     name = f"kit-matrix-database-{os.getpid()}"
@@ -159,10 +158,10 @@ def test_it_is_started_checked_released_and_saved(
     for path, text in form.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, newline="")
-    worked(eject(folder, form.module))
+    worked(eject(folder, form.module, *(["--with", form.overlay] if form.overlay else [])))
     project = f"kit-matrix-{os.getpid()}"
     port = free_ports(1)[0]
-    settings = {"COMPOSE_PROJECT_NAME": project, "GATEWAY_PORT": str(port), "APP_REPLICAS": "1", **form.settings, **external}
+    settings = {"COMPOSE_PROJECT_NAME": project, "GATEWAY_PORT": str(port), "APP_REPLICAS": "1", **external}
     with (folder / ".env").open("a") as file:
         file.writelines(f"{key}={value}\n" for key, value in settings.items())
     if name == "names":

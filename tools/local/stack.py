@@ -198,7 +198,11 @@ class LocalStack:
             nginx.GATEWAY,
             self._conf / "gateway",
             nginx=program,
-            places={"/run/nginx": self._run / "gateway", "/srv/static": self._run / "static"},
+            places={
+                "/run/nginx": self._run / "gateway",
+                "/srv/static": self._run / "static",
+                "/var/lib/maintenance": self._folder / "data" / "maintenance",
+            },
             edits=[
                 *nginx.listen({8080: self._address(record, "gateway"), 8081: self._address(record, "gateway-status")}),
                 *nginx.servers("app", apps),
