@@ -169,6 +169,10 @@ soak: venv-test #: Load the site for 20 minutes with workers recycled and a roll
 bench-waf: venv-test #: Measure what the WAF costs: with this machine's nginx, or with images (IMAGES="flask-kit-gateway flask-kit-waf")
 	@$(IN_VENV) python -m tests.waf.bench $(IMAGES)
 
+.PHONY: bench-site
+bench-site: venv-test #: Measure the CPU of a request beside another revision and a bare Flask view [AGAINST=HEAD] (about 3 minutes)
+	@$(IN_VENV) python -m tests.app.bench --against "$(or $(AGAINST),HEAD)" $(ARGS)
+
 .PHONY: bench-generator
 bench-generator: venv-test #: Measure what the load generator costs beside Locust's own closed loop (about 2 minutes)
 	@$(IN_VENV) python -m pytest -m bench tests/loadtest/test_generator_figures.py

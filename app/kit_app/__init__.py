@@ -1,6 +1,7 @@
 """A guestbook: the sample site of the kit."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from flask import Flask
 from flask_static_digest import FlaskStaticDigest
@@ -20,6 +21,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     config = config or {}
     settings = load_settings(config)
     app = Flask(__name__, static_folder=settings.static_root or "static", static_url_path="/static")
+    app.ensure_sync = lru_cache(1024)(app.ensure_sync)  # type: ignore[method-assign]  # whether a function is async, Flask asks at each call
     app.config.update(config)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_content_length,

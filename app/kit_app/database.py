@@ -1,6 +1,7 @@
 """The database: one bounded pool of connections for each worker."""
 
 import logging
+import select
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,15 +41,22 @@ def _connect_postgresql(_dialect: object, _record: object, args: Sequence[str], 
     return Connection.connect(*args, **kwargs)
 
 
+def _is_open(connection: Any) -> bool:
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return not poll.poll(0)  # a server says nothing on its own but goodbye
+
+
 def init_app(app: Flask, settings: Settings) -> None:
     """Give `app` its database. Nothing connects before the first request, so gunicorn may fork after this."""
     concurrency = settings.worker_concurrency
     wanted = concurrency if concurrency <= _MOST_THREADS else _GREENLETS_SHARE
+    sqlite = settings.database.drivername == "sqlite"
     options = {
         "pool_size": settings.database_pool_size or wanted,
+        "pool_pre_ping": not sqlite,  # else the first requests after a restart of the database fail
         "max_overflow": 0,  # the pool is a bound: replicas x workers x pool is what the database must be able to hold
         "pool_timeout": 5.0,  # seconds to wait for a connection when more requests come at once than the pool has
-        "pool_pre_ping": True,  # else the first requests after a restart of the database fail
         "connect_args": {
             "application_name": "kit_app",
             "options": f"-c statement_timeout={int(DEADLINE_S * 1000)}",  # the server stops working for a client that no longer waits
@@ -56,12 +64,13 @@ def init_app(app: Flask, settings: Settings) -> None:
             "keepalives_idle": 30,
         },
     }
-    if sqlite := settings.database.drivername == "sqlite":
+    if sqlite:
         options["connect_args"] = {"timeout": DEADLINE_S}  # for another writer, before "database is locked"
     app.config.update(SQLALCHEMY_DATABASE_URI=settings.database, SQLALCHEMY_ENGINE_OPTIONS=options)
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
     with app.app_context():
         event.listen(db.engine, *(("connect", _set_up_sqlite) if sqlite else ("do_connect", _connect_postgresql)))
+        db.engine.dialect.do_ping = _is_open  # type: ignore[assignment,method-assign]  # by default a round trip for each request
     if (size := settings.database_pool_size or wanted) < wanted:
         _logger.warning("the database pool is smaller than the number of threads: some will wait", extra={"pool_size": size})

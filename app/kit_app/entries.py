@@ -33,7 +33,7 @@ def latest(limit: int, after: str | None = None, before: str | None = None) -> P
         query = query.where(Entry.id < int(after, 16))
     if before:
         query = query.where(Entry.id > int(before, 16))
-    with session_scope() as session:
+    with session_scope(reads=True) as session:
         found = session.scalars(query).all()
     entries, more = found[:limit], len(found) > limit
     if before:
@@ -46,7 +46,7 @@ def latest(limit: int, after: str | None = None, before: str | None = None) -> P
 
 def find(entry_id: int) -> Entry | None:
     """Return one entry, or None."""
-    with session_scope() as session:
+    with session_scope(reads=True) as session:
         return session.get(Entry, entry_id)
 
 

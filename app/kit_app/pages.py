@@ -2,10 +2,12 @@
 
 import os
 import socket
+from datetime import datetime
 from typing import Annotated
 
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 from pydantic import BaseModel, Field
 
 from kit_app import entries
@@ -24,6 +26,12 @@ class PageQuery(BaseModel):
     after: _Cursor | None = None
     before: _Cursor | None = None
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+
+
+@bp.app_template_filter()
+def when(moment: datetime) -> Markup:
+    """Write a moment in UTC. Not as a macro: for the entries of a page that took three times as long."""
+    return Markup(f'<time datetime="{moment.isoformat(timespec="milliseconds")}">{moment:%-d %B %Y, %H:%M} UTC</time>')  # noqa: S704 - no visitor wrote it
 
 
 @bp.get("/")

@@ -1,10 +1,17 @@
 """Cookies, forged forms, and what a page may load."""
 
-from flask import Flask, Response, request
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import CSRFProtect
 
-csrf = CSRFProtect()
+
+class _Csrf(CSRFProtect):  # type: ignore[misc]
+    def protect(self, apply_exemptions: bool = False) -> None:  # noqa: FBT001, FBT002 - as Flask-WTF has it
+        if request.method not in ("GET", "HEAD"):  # Flask-WTF looks for an exemption first, at each request
+            super().protect(apply_exemptions)
+
+
+csrf = _Csrf()
 # No script at all, nothing inline, nothing from elsewhere: text that a visitor wrote cannot become code.
 _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -21,6 +28,14 @@ class _Sessions(SecureCookieSessionInterface):
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
+
+    # Most requests bring no cookie and store nothing; Flask prepares for both in each.
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if session or session.modified or session.accessed:
+            super().save_session(app, session, response)
 
 
 def _bound_form() -> None:

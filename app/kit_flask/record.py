@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flask import Flask, Response, got_request_exception
+from flask import Flask, got_request_exception
 from werkzeug.wsgi import ClosingIterator
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ class RequestRecord:
         self.database_after_s = self.database_after_s or self.elapsed_s - seconds
         self.database_s += seconds
 
-    def stages(self) -> dict[str, float]:
-        """Milliseconds by stage, in the order in which the request met them; a stage that was not reported is left out."""
-        own_s = self.elapsed_s - self.database_s
-        times = {"nginx": self.gateway_s, "queue": self.queue_s, "app": own_s, "db": self.database_s}
-        return {name: round(seconds * 1000, 1) for name, seconds in times.items() if seconds is not None}
+    def headers(self) -> list[tuple[str, str]]:
+        """Tell the client; the stages are in the order in which the request met them, and one that was not reported is left out."""
+        reported = [("nginx", self.gateway_s), ("queue", self.queue_s), ("app", self.elapsed_s - self.database_s), ("db", self.database_s)]
+        stages = [f"{name};dur={seconds * 1000:.1f}" for name, seconds in reported if seconds is not None]
+        return [("X-Request-ID", self.request_id), ("Server-Timing", ", ".join(stages))]
 
 
 def _seconds(text: str) -> float | None:
@@ -94,7 +94,7 @@ class Recorder:
 
         def start(status: str, headers: list[tuple[str, str]], *rest: object) -> Callable[[bytes], object]:
             record.status = int(status[:3])
-            return start_response(status, headers, *rest)  # type: ignore[arg-type]
+            return start_response(status, [*headers, *record.headers()], *rest)  # type: ignore[arg-type]
 
         ends = [lambda: _end(record, environ)]
         try:
@@ -120,7 +120,7 @@ def _follow(record: RequestRecord, body: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _end(record: RequestRecord, environ: "WSGIEnvironment") -> None:
-    fields = {
+    fields: dict[str, object] = {
         "method": environ["REQUEST_METHOD"],
         # Without the query string, which may hold what people typed.
         "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
@@ -130,18 +130,14 @@ def _end(record: RequestRecord, environ: "WSGIEnvironment") -> None:
         "bytes": record.bytes,
         "client": environ.get("REMOTE_ADDR", ""),  # after ProxyFix, which changes the environment in place
     }
-    fields |= {"error": record.error} if record.error else {}
-    fields |= {} if record.complete else {"complete": False}
-    _logger.info("request", extra=fields)
+    if record.error:
+        fields["error"] = record.error
+    if not record.complete:
+        fields["complete"] = False
+    if _logger.isEnabledFor(logging.INFO):  # info() would also look for the line of code that called it
+        _logger.handle(_logger.makeRecord(_logger.name, logging.INFO, __file__, 0, "request", (), None, extra=fields))
     # A thread serves the next request too; lines written in between belong to no request.
     _record.set(None)
-
-
-def _tell_client(response: Response) -> Response:
-    if record := current_record():
-        response.headers["X-Request-ID"] = record.request_id
-        response.headers["Server-Timing"] = ", ".join(f"{name};dur={ms}" for name, ms in record.stages().items())
-    return response
 
 
 def _remember_error(_app: Flask, exception: BaseException, **_: object) -> None:
@@ -153,5 +149,4 @@ def _remember_error(_app: Flask, exception: BaseException, **_: object) -> None:
 def init_app(app: Flask) -> None:
     """Record every request of `app`."""
     app.wsgi_app = Recorder(app.wsgi_app)  # type: ignore[method-assign]
-    app.after_request(_tell_client)
-    got_request_exception.connect(_remember_error, app)
+    got_request_exception.connect(_remember_error)

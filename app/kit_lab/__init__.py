@@ -15,7 +15,7 @@ def init_app(app: Flask, settings: "Settings") -> None:
     from kit_lab import context, lifecycle, process, wait, work
 
     wait.init_app(app, settings)
-    lifecycle.init_app(app)
-    for module in (work, wait, process, lifecycle, context):
+    lifecycle.init_app(app, settings)
+    for module in (work, wait, process, context):
         csrf.exempt(module.bp)  # for programs, and without rights
         app.register_blueprint(module.bp, url_prefix="/lab")

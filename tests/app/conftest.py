@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -15,7 +14,7 @@ from flask.testing import FlaskClient
 from kit_app import create_app
 from kit_app.database import db
 from kit_flask.sessions import PROBE
-from tests.app.postgres import Cluster, cluster
+from tests.app.postgres import Cluster, cluster, new_database
 from tests.app.server import SECRET, Server, gunicorn
 
 MakeApp = Callable[..., Flask]
@@ -31,16 +30,6 @@ def postgres() -> Iterator[Cluster]:
             yield server
     except RuntimeError as missing:
         pytest.fail(str(missing), pytrace=False)
-
-
-@contextmanager
-def new_database(server_url: str) -> Iterator[str]:
-    """Make an empty database on that server for the length of the block; the value is its URL."""
-    name = f"kit_{uuid.uuid4().hex}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
-        yield f"{server_url.rpartition('/')[0]}/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(scope="session")

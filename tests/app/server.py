@@ -5,8 +5,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ def environment(**settings: str) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", "SECRET_KEY": SECRET, **settings}
 
 
-def gunicorn_command(*arguments: str) -> list[str]:
-    """Return the command that starts the site on a free port of loopback."""
-    return [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py"), "--bind", "127.0.0.1:0", *arguments]
+def gunicorn_command(*arguments: str, root: Path = ROOT) -> list[str]:
+    """Return the command that starts the site of the sources in `root` on a free port of loopback."""
+    return [sys.executable, "-m", "gunicorn", "--config", str(root / "gunicorn.conf.py"), "--bind", "127.0.0.1:0", *arguments]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,17 @@ class Server:
         return [line for line in lines if wanted.items() <= line.items()]
 
 
-@contextmanager
-def gunicorn(folder: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+def gunicorn(folder: Path, *arguments: str, **settings: str) -> AbstractContextManager[Server]:
     """Run the site until the end of the block; `folder` takes the log."""
+    return running(gunicorn_command(*arguments), folder, settings)
+
+
+@contextmanager
+def running(command: Sequence[str], folder: Path, settings: Mapping[str, str]) -> Iterator[Server]:
+    """Run gunicorn by that command until the end of the block; `folder` takes the log."""
     log = folder / "gunicorn.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(gunicorn_command(*arguments), env=environment(**settings), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment(**settings), stdout=output, stderr=subprocess.STDOUT)
     try:
         yield Server(_url(process, log), process, log)
     finally:

@@ -62,6 +62,36 @@ def test_a_database_that_is_down_is_503_and_comes_back_by_itself(away: FlaskClie
     assert "Idempotency-Replayed" not in away.post("/api/entries", json=ENTRY, headers=KEY).headers
 
 
+def test_the_first_request_after_a_restart_of_the_database_is_answered(away: FlaskClient, postgres: Cluster) -> None:
+    with postgres.stopped():
+        pass
+
+    assert away.get("/readyz").status_code == 200
+
+
+def test_without_a_look_at_the_connection_the_first_request_after_a_restart_fails(away: FlaskClient, postgres: Cluster) -> None:
+    with away.application.app_context():
+        db.engine.dialect.do_ping = lambda dbapi_connection: True  # type: ignore[method-assign]  # noqa: ARG005 - its name
+    with postgres.stopped():
+        pass
+
+    unavailable(away, "/readyz")
+
+
+def test_a_read_is_one_statement_and_holds_no_connection(make_app: MakeApp, postgres_url: str) -> None:
+    app = make_app(DATABASE_URL=postgres_url, DATABASE_POOL_SIZE=1)
+
+    with app.app_context():
+        with session_scope(reads=True) as session:
+            connection = session.connection().connection.driver_connection
+            assert isinstance(connection, psycopg.Connection)
+            session.execute(text("SELECT 1"))
+            assert connection.info.transaction_status.name == "IDLE"
+        with session_scope() as session:  # the pool has one connection, and it is free
+            session.execute(text("SELECT 1"))
+            assert connection.info.transaction_status.name == "INTRANS"
+
+
 def test_a_database_that_is_frozen_is_503_and_comes_back_by_itself(away: FlaskClient, postgres: Cluster) -> None:
     with postgres.frozen():
         for address in NEEDS_DATABASE:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from kit_flask.deadline import BREAKER_OPEN
-from tests.app.conftest import Serve, new_database, site
-from tests.app.postgres import Cluster
+from tests.app.conftest import Serve, site
+from tests.app.postgres import Cluster, new_database
 from tests.app.server import Server, gunicorn
 from tests.clients import wait_until
 
