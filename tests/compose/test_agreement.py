@@ -16,7 +16,7 @@ from tools.doctor.nginx import Nginx, Scope, scopes
 from tools.doctor.rules import BODY_SIZE, Directive
 from tools.doctor.values import need, seconds, size_bytes
 
-COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/conf.d/20-slow-clients.conf", "waf/conf.d/20-from-gateway.conf"
+COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/templates/22-temp-files.conf.template", "waf/conf.d/20-from-gateway.conf"
 UPSTREAM, RETRIES = "nginx/templates/upstream/app.conf.template", "nginx/conf.d/45-retries.conf"
 
 
@@ -64,7 +64,7 @@ def open_files_suffice(facts: Facts) -> bool:
 
 
 def temp_files_fit(facts: Facts) -> bool:
-    """The numbers in the table of 20-slow-clients.conf: a few slow readers would fill the tmpfs."""
+    """The numbers in the table of 22-temp-files.conf.template: a few slow readers would fill the tmpfs."""
     spill, body = Directive("proxy_max_temp_file_size", "1024m", size_bytes), BODY_SIZE
     at_once = {name: int(count) for name, count in re.findall(r"^#   (proxy|body) .*?  (\d+)  ", (ROOT / SLOW).read_text(), re.MULTILINE)}
     mounts = facts.service("gateway").tmpfs
@@ -103,13 +103,13 @@ Agreement = Callable[[Facts], bool]
 CASES: tuple[tuple[Agreement, str, str, str], ...] = (
     (answers_are_buffered, SLOW, r"proxy_buffering on;", "proxy_buffering off;"),
     (answers_are_buffered, SLOW, r"proxy_request_buffering on;", "proxy_request_buffering off;"),
-    (answers_are_buffered, SLOW, r"proxy_max_temp_file_size 16m;", "proxy_max_temp_file_size 0;"),
+    (answers_are_buffered, SLOW, r"\$\{ANSWER_FILE_SIZE\}", "0"),
     (nothing_is_repeated_that_may_have_been_done, RETRIES, r"upstream error timeout;", "upstream error timeout non_idempotent;"),
     (addresses_are_asked_for_again, UPSTREAM, r" valid=1s", " valid=60s"),
     (addresses_are_asked_for_again, UPSTREAM, r" valid=1s", ""),
     (one_failure_takes_no_server_out, UPSTREAM, r"max_fails=3", "max_fails=1"),
     (open_files_suffice, "nginx/templates/main/workers.conf.template", r"worker_rlimit_nofile [^;]+;", "worker_rlimit_nofile 64;"),
-    (temp_files_fit, SLOW, r"proxy_max_temp_file_size 16m;", "proxy_max_temp_file_size 64m;"),
+    (temp_files_fit, SLOW, r"\$\{ANSWER_FILE_SIZE\}", "64m"),
     (temp_files_fit, COMPOSE, r"body:size=120m", "body:size=60m"),
     (uploads_of_all_threads_fit, COMPOSE, r"size=192m", "size=64m"),
     (the_waf_takes_what_the_gateway_passes, FROM_GATEWAY, r"max_headers 110;", "max_headers 99;"),

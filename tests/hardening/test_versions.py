@@ -15,7 +15,7 @@ from tools.local.nginx import Edit
 
 # So that every answer is met within seconds: the budget is not refilled, and nobody waits for the app for 35 s.
 EDITS = [
-    Edit("templates/30-limits.conf.template", r"rate=\d+r/s", "rate=1r/m"),
+    Edit("templates/30-limits.conf.template", r"rate=\S+r/s", "rate=1r/m"),
     Edit("templates/upstream/app.conf.template", r"^proxy_read_timeout .*", "proxy_read_timeout 300ms;"),
     # What nothing in the kit makes nginx itself answer.
     Edit(
@@ -25,6 +25,7 @@ EDITS = [
     ),
 ]
 BURST = 40
+SETTINGS = {"LIMITS": "on", "LIMIT_BURST": str(BURST), "TRUSTED_PROXIES": "127.0.0.1"}
 # Of a request whose body does not fit into memory and has no folder to go to.
 BODY = 100_000
 # The request line and header of what is answered so; a client of its own for each, by X-Forwarded-For.
@@ -40,7 +41,7 @@ CAUSES = {
     415: "GET /untyped HTTP/1.1",
     416: "GET /static/app.css HTTP/1.1\r\nRange: bytes=900-901",
     431: f"GET / HTTP/1.1\r\nX-Long: {'x' * 8200}",
-    500: f"POST /upload HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {BODY}\r\n\r\n{'x' * BODY}",
+    507: f"POST /upload HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {BODY}\r\n\r\n{'x' * BODY}",
     501: "POST / HTTP/1.1\r\nTransfer-Encoding: gzip",
     502: "POST /hang-up HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
     503: "GET /closed HTTP/1.1",
@@ -85,7 +86,7 @@ def telling(found: dict[int, Answer]) -> set[int]:
 
 
 def test_no_answer_tells_a_version(start_gateway: Gateways, backend: RawBackend) -> None:
-    found = answers(start_gateway(backend.address, {"LIMITS": "on", "TRUSTED_PROXIES": "127.0.0.1"}, EDITS))
+    found = answers(start_gateway(backend.address, SETTINGS, EDITS))
 
     assert set(found) == {*CAUSES, 421, 429}
     assert telling(found) == set()
@@ -95,7 +96,7 @@ def test_no_answer_tells_a_version(start_gateway: Gateways, backend: RawBackend)
 def test_with_server_tokens_each_would(start_gateway: Gateways, backend: RawBackend) -> None:
     """The twin: the same answers as nginx gives them by default."""
     edits = [*EDITS, Edit("templates/25-headers.conf.template", "server_tokens off", "server_tokens on")]
-    found = answers(start_gateway(backend.address, {"LIMITS": "on", "TRUSTED_PROXIES": "127.0.0.1"}, edits))
+    found = answers(start_gateway(backend.address, SETTINGS, edits))
 
     assert telling(found) == {*CAUSES, 421, 429}
 

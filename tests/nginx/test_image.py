@@ -194,13 +194,15 @@ def test_no_container_at_all_is_a_503_until_one_is_there(site: Site) -> None:
 
 def test_upload_that_does_not_fit_fails_alone(site: Site) -> None:
     site.backend()
-    gateway = site.gateway(body="1m")
+    gateway = site.gateway("--env", "MAX_CONTENT_LENGTH=4000000", body="4m")
     client = gateway.client()
     wait_until(lambda: client.get("/").status == 200, "the app is found")
+    assert "for 1 bodies of that size at once, more get 507" in gateway.logs()
+    gateway.run("head -c 2000000 /dev/zero > /run/nginx/body/others")
 
     reply = client.request("POST", "/api/entries", body=b"x" * 3_000_000)
-    assert reply.status == 500
-    assert reply.json()["status"] == 500
+    assert reply.status == 507
+    assert reply.json()["status"] == 507
     wait_until(lambda: "No space left" in gateway.logs(), "nginx says why")
     assert client.request("POST", "/", body=b"x" * 50_000).status == 200
 

@@ -17,9 +17,9 @@ from tests.nginx.conftest import Gateways
 from tests.nginx.gateway import Gateway
 from tools.local.nginx import Edit
 
-ONE_A_MINUTE = Edit("templates/30-limits.conf.template", r"rate=\d+r/s", "rate=1r/m")
+ONE_A_MINUTE = Edit("templates/30-limits.conf.template", r"rate=\S+r/s", "rate=1r/m")
 BURST, WRITE_BURST, CONNECTIONS = 40, 20, 50
-SETTINGS = {"LIMITS": "on", "TRUSTED_PROXIES": "127.0.0.1"}
+SETTINGS = {"LIMITS": "on", "TRUSTED_PROXIES": "127.0.0.1", "LIMIT_BURST": str(BURST)}
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_ipv6_client_is_a_64_network(limited: Gateway) -> None:
 
 def test_forged_address_is_no_new_client(start_gateway: Gateways, echo_backend: str) -> None:
     """Without TRUSTED_PROXIES the header is not read."""
-    gateway = start_gateway(echo_backend, {"LIMITS": "on"}, [ONE_A_MINUTE])
+    gateway = start_gateway(echo_backend, {"LIMITS": "on", "LIMIT_BURST": str(BURST)}, [ONE_A_MINUTE])
     statuses = Counter(gateway.get("/", f"X-Forwarded-For: 203.0.113.{number}").status for number in range(BURST + 3))
 
     assert statuses == {200: BURST + 1, 429: 2}
@@ -126,7 +126,7 @@ def answered_now(gateway: Gateway, backend: RawBackend, total: int, refused: int
 
 
 def test_client_has_50_requests_in_flight_at_most(start_gateway: Gateways, patient_backend: RawBackend) -> None:
-    all_at_once = Edit("snippets/proxy.conf", r"burst=40", "burst=9999")  # nginx takes them all in within one millisecond
+    all_at_once = Edit("templates/limits/*", r"burst=\S+", "burst=9999")  # nginx takes them all in within one millisecond
     gateway = start_gateway(patient_backend.address, {"LIMITS": "on"}, [all_at_once])
 
     assert answered_now(gateway, patient_backend, CONNECTIONS + 5, refused=5) == 5

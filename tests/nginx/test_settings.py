@@ -20,6 +20,9 @@ DEFAULTS = (ROOT / "nginx/docker-entrypoint.d/10-defaults.envsh").read_text()
 # (setting, wrong value): each alone must stop the start, and be named.
 WRONG = [
     *[("LIMITS", value) for value in ("maybe", "ON", "on;")],
+    *[("LIMIT_REQUESTS", value) for value in ("0", "20r/s", "1.5", "100000")],
+    *[(f"LIMIT_{name}", "none") for name in ("BURST", "WRITES", "WRITES_BURST", "UPLOADS", "UPLOADS_BURST", "CONNECTIONS")],
+    *[("ANSWER_FILE_SIZE", value) for value in ("16", "0m", "16M;", "off")],
     *[("MAX_CONTENT_LENGTH", value) for value in ("10m", "0", "-1", "1e6", "010", "9999999999999")],
     *[("SERVER_NAMES", value) for value in ("example.org;", 'example.org"', "*", "_", "~.*", "www.*", "$host", "http://example.org")],
     *[("SERVER_NAMES", value) for value in ("example.org:8080", "::1", " ", "a..b", "exämple.org")],
@@ -213,10 +216,21 @@ def test_too_few_open_files_are_refused(tmp_path: Path) -> None:
 # --- The bounds
 
 
+@pytest.mark.parametrize(("kib", "code", "said"), [(1024, 2, "write 1048576 at most"), (40960, 0, "for 4 bodies"), (122880, 0, "")])
+def test_the_start_says_when_bodies_have_no_room(tmp_path: Path, kib: int, code: int, said: str) -> None:
+    """None: refused; fewer than the 12 of the table: a warning."""
+    folder = nginx.Edit("docker-entrypoint.d/18-temp-files.sh", r'df -Pk "\$folder"', f"echo tmpfs {kib}")
+    done = check(tmp_path, {}, edits=[folder])
+
+    assert done.returncode == code
+    assert said in done.stderr
+    assert ("compose/uploads-on-disk.yaml" in done.stderr) == bool(said)
+
+
 def test_temp_files_fit_their_tmpfs() -> None:
-    """The table in 20-slow-clients.conf, what its directives say, and the Compose file."""
-    text = (ROOT / "nginx/conf.d/20-slow-clients.conf").read_text()
-    (largest,) = re.findall(r"(?m)^proxy_max_temp_file_size (\d+)m;", text)
+    """The table in 22-temp-files.conf.template, what its directives say, and the Compose file."""
+    text = (ROOT / "nginx/templates/22-temp-files.conf.template").read_text()
+    (largest,) = re.findall(r"ANSWER_FILE_SIZE:-(\d+)m", DEFAULTS)
     table = {folder: (int(count), int(size)) for folder, count, size in re.findall(r"(?m)^#   (proxy|body) .*? (\d+) +(\d+) MiB", text)}
     mounts = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["gateway"]["tmpfs"]
     mounted = {folder: int(size) for folder, size in re.findall(r"/run/nginx/(\w+):size=(\d+)m", " ".join(mounts))}

@@ -87,6 +87,21 @@ def test_file_is_only_read(gateway: Gateway, method: str) -> None:
     assert gateway.request(method, "/static/app.css").status == 405
 
 
+def test_a_file_of_a_package_is_served_at_its_address(gateway: Gateway) -> None:
+    """app/collect_static.py puts there what is not below /static/."""
+    folder = gateway.folder / "static" / "_paths" / "admin" / "inner" / "static"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "panel.css").write_text("body{}")
+    answer = gateway.get("/admin/inner/static/panel.css", "X-Request-ID: package-file-1")
+
+    assert (answer.status, answer.body) == (200, b"body{}")
+    assert answer.values("Content-Type") == ["text/css; charset=utf-8"]
+    assert answer.values("Cache-Control") == ["no-cache"]
+    assert gateway.logged("package-file-1")["upstream"] == ""
+    assert is_from_app(gateway.get("/admin/static/panel.css"))
+    assert is_from_app(gateway.get("/inner/static/panel.css"))
+
+
 @pytest.mark.parametrize("path", ["/static/missing.css", "/static/", "/static/sub", "/static"])
 def test_app_is_asked_for_what_is_no_file(gateway: Gateway, path: str) -> None:
     """An app whose static files were never compiled works, and so does a newer app's file during a release."""

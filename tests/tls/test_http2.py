@@ -5,6 +5,7 @@ become a second request there.
 """
 
 import json
+import re
 import uuid
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ import h2.errors
 import h2.events
 import pytest
 
+from tests.nginx.gateway import ROOT
 from tests.smuggling.corpus import SMUGGLED
 from tests.smuggling.wire import Recorder
 from tests.tls.tls import TlsGateway
@@ -130,6 +132,21 @@ def others(recorder: Recorder, mark: int) -> list[tuple[str, str, bytes]]:
 
 def test_http2_is_spoken(gateway: TlsGateway) -> None:
     assert ask(gateway, PSEUDO)[0] == 200
+
+
+def test_two_visitors_of_one_address_are_below_its_limit(gateway: TlsGateway) -> None:
+    """A browser asks for as many pictures at once as this says, and each is a connection for limit_conn."""
+    context = gateway.context()
+    context.set_alpn_protocols(["h2"])
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    with gateway.connect(context) as secured:
+        secured.sendall(connection.data_to_send())
+        while not any(isinstance(event, h2.events.RemoteSettingsChanged) for event in connection.receive_data(secured.recv(65536))):
+            pass
+    (most,) = re.findall(r"LIMIT_CONNECTIONS:-(\d+)", (ROOT / "nginx/docker-entrypoint.d/10-defaults.envsh").read_text())
+
+    assert 2 * connection.remote_settings.max_concurrent_streams <= int(most)
 
 
 @pytest.mark.parametrize("case", REFUSED)

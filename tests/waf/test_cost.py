@@ -78,7 +78,7 @@ def test_without_the_limit_on_values_a_body_would_cost_several_times_as_much(sha
 def test_refusal_by_a_limit_costs_next_to_nothing(site: Site, shared_sites: Sites, backend: RawBackend) -> None:
     """Gateway and WAF together, against an accepted request with 420 arguments."""
     assert site
-    tight = [Edit("templates/30-limits.conf.template", r"rate=5r/s", "rate=1r/m")]
+    tight = [Edit("templates/30-limits.conf.template", r"rate=\$\{LIMIT_WRITES\}r/s", "rate=1r/m")]
     limited = shared_sites(backend.address, {**ONE_WORKER, "LIMITS": "on"}, gateway_edits=tight)
     connection, gateway, waf = HTTPConnection("127.0.0.1", limited.port, timeout=60), worker_of(limited), worker_of(limited.waf)
     arguments = ",".join(f'"field_{number}":"some words"' for number in range(420))

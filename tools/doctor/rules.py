@@ -198,7 +198,7 @@ def headers(facts: Facts) -> Judgement:
         return judged(False, f"nginx {buffer.shown}, gunicorn {line.shown} and {field.shown}", buffer, line, field)
     most, limit = Directive("max_headers", "1000", int).everywhere(gateway)[-1], app.get("limit_request_fields")
     fields = (node.args for _, nginx in facts.chain() for scope in nginx.proxying() for node in scope.find_all("proxy_set_header"))
-    added = len({name.lower() for name, value in fields if value} - {"host", "connection"})  # these replace the client's own
+    added = len({name.lower() for name, value in fields if value} - {"host", "connection", "if-match"})  # these replace the client's own
     return judged(most.value + added <= limit.value, f"{most.value} of the client + {added} of nginx, gunicorn {limit.value}", most, limit)
 
 

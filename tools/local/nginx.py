@@ -144,7 +144,7 @@ IMAGE = Nginx((1, 30, 6), (3, 5), frozenset(BROTLI), "/usr/lib/nginx/modules")
 
 # (first version that knows it, files, what is written, what instead, what is lost: "" where the old words say the same)
 SINCE = (
-    ((1, 25, 0), "templates/tls/*", r"^ *listen .* quic.*\n", "", ""),
+    ((1, 25, 0), "templates/tls/*", r"^ *(listen .* quic|http3_).*\n", "", ""),
     ((1, 25, 1), "templates/tls/*", r"^( *listen .* ssl)( .*)?;$", r"\1 http2\2;", ""),
     ((1, 25, 1), "docker-entrypoint.d/17-derived.envsh", r'(SITE_LISTEN="\S+ ssl)', r"\1 http2", ""),
     ((1, 25, 1), "templates/tls/*", r"^ *http2 on;\n", "", ""),
