@@ -163,6 +163,10 @@ bench-waf: venv-test #: Measure what the WAF costs: with this machine's nginx, o
 bench-site: venv-test #: Measure the CPU of a request beside another revision and a bare Flask view [AGAINST=HEAD] (about 3 minutes)
 	@$(IN_VENV) python -m tests.app.bench --against "$(or $(AGAINST),HEAD)" $(ARGS)
 
+.PHONY: bench-gateway
+bench-gateway: venv-test #: Measure a request through the gateway against a plain nginx; needs wrk (IMAGE=flask-kit-gateway: the image's nginx)
+	@$(IN_VENV) python -m tests.nginx.bench $(IMAGE)
+
 .PHONY: bench-generator
 bench-generator: venv-test #: Measure what the load generator costs beside Locust's own closed loop (about 2 minutes)
 	@$(IN_VENV) python -m pytest -m bench tests/loadtest/test_generator_figures.py

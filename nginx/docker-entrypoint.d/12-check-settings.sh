@@ -1,21 +1,8 @@
 #!/bin/sh
 # Refuses what could add configuration of its own, or trust too much. Names every wrong setting, then exit
 # code 2. Whatever else is wrong nginx itself names.
-set -eu
-export LC_ALL=C
-wrong=
-
-# must NAME EXPRESSION "what would be right"
-must() {
-    eval "value=\${$1-}"
-    # Control characters first: grep looks at lines, and a newline would hide what follows it.
-    # shellcheck disable=SC2154 # set by eval
-    case $value in
-        *[[:cntrl:]]*) echo "$1: contains a newline or another control character; write it on one line" ;;
-        *) printf '%s\n' "$value" | grep -Eqx -e "$2" && return || echo "$1=$value: write $3" ;;
-    esac >&2
-    wrong=yes
-}
+# shellcheck source=nginx/docker-entrypoint.d/must
+. "/docker-entrypoint.d/must"
 
 name='[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?'
 host="((\\*?\\.)?$name(\\.$name)*|\\[[0-9a-fA-F:.]+])"
@@ -24,7 +11,6 @@ host="((\\*?\\.)?$name(\\.$name)*|\\[[0-9a-fA-F:.]+])"
 v4='[0-9.]+(/([89]|[12][0-9]|3[0-2]))?'
 v6='[0-9a-fA-F]*:[0-9a-fA-F:]*(/([7-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?'
 net="($v4|$v6)"
-server='([0-9.]+|\[[0-9a-fA-F:]+])(:[0-9]{1,5})?'
 hsts='max-age=[0-9]{1,9}(; includeSubDomains(; preload)?)?'
 
 must SERVER_NAMES "$host( +$host)*" "names with spaces between them, such as: www.example.org [::1]"
@@ -40,10 +26,7 @@ must WAF_MODE 'On|DetectionOnly|Off' "On, DetectionOnly or Off"
 must LISTENERS 'http|tls|http3' "http, tls or http3"
 must GATEWAY_TLS_PORT '[1-9][0-9]{0,4}' "a port, such as 8443"
 must TLS_HSTS "off|$hsts" "off, or a value such as: max-age=63072000; includeSubDomains; preload"
-must NGINX_WORKER_PROCESSES '([1-9][0-9]{0,2})?' "a number of processes, or nothing"
-must NGINX_WORKER_CONNECTIONS '(6[4-9]|[7-9][0-9]|[1-9][0-9]{2,6})?' "64 to 9999999 connections, or nothing"
 must APP_MAX_CONNS '[0-9]{0,6}' "requests in flight for each app container, or nothing"
-must NGINX_LOCAL_RESOLVERS "($server( +$server)*)?" "addresses of DNS servers, such as 127.0.0.11"
 
 # IPv4 in IPv6: its /96 is all of IPv4.
 case $TRUSTED_PROXIES in

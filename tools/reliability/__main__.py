@@ -78,6 +78,9 @@ def _options(
 @_options(rate_per_s=200.0, fewest=1)
 def chaos(*, names: tuple[str, ...], out: Path | None, only_plan: bool, **asked: Any) -> None:
     """Inject one fault after the other into a stack of its own, and draw what happened."""
+    if asked["waf"] == "Off" and "kill-waf" in names:
+        click.echo("kill-waf is left out: with --waf Off there is none.")
+        names = tuple(name for name in names if name != "kill-waf")
     _events(_asked("faults", [FAULTS[name] for name in names], FAULT_MIX, **asked), out, only_plan=only_plan)
 
 

@@ -1,21 +1,8 @@
 #!/bin/sh
 # Refuses what could add configuration of its own. Names every wrong setting, then exit code 2. Whatever
 # else is wrong nginx itself names.
-set -eu
-export LC_ALL=C
-wrong=
-
-# must NAME EXPRESSION "what would be right"
-must() {
-    eval "value=\${$1-}"
-    # Control characters first: grep looks at lines, and a newline would hide what follows it.
-    # shellcheck disable=SC2154 # set by eval
-    case $value in
-        *[[:cntrl:]]*) echo "$1: contains a newline or another control character; write it on one line" ;;
-        *) printf '%s\n' "$value" | grep -Eqx -e "$2" && return || echo "$1=$value: write $3" ;;
-    esac >&2
-    wrong=yes
-}
+# shellcheck source=nginx/docker-entrypoint.d/must
+. "/docker-entrypoint.d/must"
 
 # A star stands for a part of what follows the slash, never for all of it: */* would let every body pass
 # uninspected.
@@ -31,10 +18,6 @@ must WAF_VALUES '[1-9][0-9]{2,3}|1[0-9]{4}' "a number from 100 to 19999"
 must WAF_METHODS '[A-Z]+( +[A-Z]+)*' "methods with spaces between them, such as: GET HEAD POST"
 must WAF_CONTENT_TYPES "$type( +$type)*" "types with spaces between them, such as: application/json text/csv"
 must WAF_RULES_DIR '/[^"\\$]*' "the absolute path of a folder, such as /srv/coreruleset-4.28.0"
-must NGINX_WORKER_PROCESSES '([1-9][0-9]{0,2})?' "a number of processes, or nothing"
-must NGINX_WORKER_CONNECTIONS '(6[4-9]|[7-9][0-9]|[1-9][0-9]{2,6})?' "64 to 9999999 connections, or nothing"
-server='([0-9.]+|\[[0-9a-fA-F:]+])(:[0-9]{1,5})?'
-must NGINX_LOCAL_RESOLVERS "($server( +$server)*)?" "addresses of DNS servers, such as 127.0.0.11"
 must HEALTH_PATH '/[A-Za-z0-9/._~-]*' "the path of an address, such as /healthz"
 
 [ -z "$wrong" ] || exit 2

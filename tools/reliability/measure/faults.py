@@ -108,7 +108,7 @@ _FILL = "for folder in proxy body; do dd if=/dev/zero of=/run/nginx/$folder/fill
 
 _WORKER, _APP = "requests in flight on it", _main_process("app")
 _NO_DATABASE, _NO_CALL = "503 for what needs it, nothing else", "503 and 504 for what needs it, nothing else"
-_STOPS, _GOES_ON, _NEEDS = signal.SIGSTOP, signal.SIGCONT, "requests that were sent to it in the first 5 s, after 35 s"
+_STOPS, _GOES_ON, _FROZEN = signal.SIGSTOP, signal.SIGCONT, "as many as it may have in flight, after 35 s"
 _CALL, _CALLED = "downstream", "The service that /lab/wait calls {} for 10 s or more"
 _UNFILL = "rm -f /run/nginx/proxy/filler /run/nginx/body/filler"
 
@@ -118,8 +118,10 @@ _LISTED = (
     Event("kill-worker", "A gunicorn worker is killed (-9)", _WORKER, _inside("app", _FIRST_WORKER.format(signal="KILL"))),
     Event("kill-container", "An app container's main process is killed (-9)", _WORKER, _APP),
     Event("kill-apps", "All app containers are killed at once", "requests until one is up", _main_process("app", every=True), after_s=20),
+    # There is one, and nobody passes by it: the engine starts it again.
+    Event("kill-waf", "The WAF's main process is killed (-9)", "requests until it is up again", _main_process("waf"), after_s=20),
     # 45 s: longer than the gateway waits for an answer, 35 s.
-    Event("freeze-container", "An app container freezes for 45 s", _NEEDS, _signals("app", _STOPS), _signals("app", _GOES_ON), 45, 15),
+    Event("freeze-container", "An app container freezes for 45 s", _FROZEN, _signals("app", _STOPS), _signals("app", _GOES_ON), 45, 15),
     # gunicorn kills it after its timeout, 30 s.
     Event(
         "hang-worker", "A gunicorn worker hangs", "requests given to it", _inside("app", _FIRST_WORKER.format(signal="STOP")), after_s=45
