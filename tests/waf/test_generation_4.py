@@ -3,16 +3,20 @@
 The rules are the tests' own (generation_4.py): a release of the Core Rule Set cannot be installed where these run.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.clients import wait_until
 from tests.nginx.backends import RawBackend
+from tests.nginx.gateway import ask
 from tests.sites import Sites
+from tests.waf import regression
 from tests.waf.conftest import rules_of
 from tests.waf.generation_4 import unpack
 from tests.waf.site import Site
+from tools.local import waf
 from tools.local.nginx import Edit
 
 ATTACK = "/?q=require+(1)"
@@ -92,3 +96,30 @@ def test_nothing_else_of_the_release_is_loaded(modern: Site, release: str) -> No
     for name in ("plugins/example-before.conf", "rules/REQUEST-933-APPLICATION-ATTACK-PHP.conf"):
         assert "not for loading" in (Path(release) / name).read_text()
     assert modern.get("/").status == 200
+
+
+REGRESSION = """
+rule_id: 942360
+tests:
+  - {test_id: 1, stages: [{input: {uri: "/?q=1+union+select+2"}, output: {log: {expect_ids: [942360]}}}]}
+  - {test_id: 2, stages: [{input: {uri: "/?q=some+words"}, output: {log: {no_expect_ids: [942360]}}}]}
+  - {test_id: 3, stages: [{input: {uri: "/?q=user()"}, output: {log: {expect_ids: [942190]}}}]}
+  - test_id: 4
+    stages: [{input: {method: POST, headers: {Content-Type: application/json}, data: "{"}, output: {log: {expect_ids: [942360]}}}]
+  - {test_id: 5, stages: [{input: {uri: "/?q=some+words"}, output: {log: {expect_ids: [942360]}}}]}
+  - {test_id: 6, stages: [{input: {uri: "/"}, output: {log: {expect_ids: [933100]}}}]}
+"""
+
+
+def test_the_rules_own_tests_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str], not_run: Callable[[str], None]) -> None:
+    """The runner for a release's regression tests (regression.py) tells what is missed from what is left out on purpose."""
+    if lack := waf.lacks(ask(), {}):
+        not_run(lack)
+    tree = unpack(tmp_path / "crs")
+    (tree / "tests" / "regression" / "tests").mkdir(parents=True)
+    (tree / "tests" / "regression" / "tests" / "942360.yaml").write_text(REGRESSION)
+
+    assert regression.main(tree) == 1
+    printed = capsys.readouterr()
+    assert "| 942 | 2 | 1 | 1 | 1 | 1 | 0 |" in printed.out
+    assert "942360-5" in printed.err
