@@ -55,6 +55,12 @@ backup: venv ## Write the database to a file, while the site runs [FILE=...]
 restore: venv ## Restore the database from a backup: make restore FILE=... [ARGS=--yes]
 	@$(STACK) restore $(ARGS) "$(FILE)"
 
+.PHONY: maintenance
+maintenance: venv #: Answer 503 with a page while you work on the site: make maintenance on, make maintenance off (docs/operating.md)
+	@$(STACK) maintenance $(or $(filter on off,$(MAKECMDGOALS)),$(error right is make maintenance on or make maintenance off))
+on off: maintenance
+	@:
+
 .PHONY: waf-report
 waf-report: venv #: List by rule what the WAF refused, with the line that lets it pass (LOG=file: of a saved log)
 	@$(if $(LOG),tools/waf_report.py $(LOG),log=$$($(STACK) logs waf) && printf '%s\n' "$$log" | tools/waf_report.py)
@@ -112,6 +118,10 @@ clean: #: Remove the virtual environment and the caches (the data of stacks is k
 .PHONY: eject
 eject: ## Copy the kit into a project: make eject DEST=../myservice APP_MODULE=package.module:app [ARGS="--help"]
 	@python3 tools/eject.py $(ARGS) "$(DEST)" "$(APP_MODULE)"
+
+.PHONY: eject-matrix
+eject-matrix: venv-test #: Start, check, release and save an ejected project of each form (about 10 minutes)
+	@$(IN_VENV) python -m pytest -m "bench or not bench" tests/eject/test_matrix.py
 
 # --- Measuring --------------------------------------------------------------------------------------------------------
 # PROFILE=smoke|quick|full  RUNTIME=compose|local  APP=package.module:app  SCENARIO=path/to/locustfile.py  RESUME=folder

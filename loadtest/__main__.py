@@ -56,7 +56,7 @@ def _names(_context: click.Context, _option: click.Parameter, text: str | None) 
 
 @main.command()
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="quick", show_default=True, help="How thorough.")
-@click.option("--candidates", callback=_names, help="Which servers, by name: sync,gthread. Default: all.")
+@click.option("--candidates", callback=_names, help="Which servers, by name: sync,uwsgi. Default: gunicorn's classes.")
 @click.option("--workloads", callback=_names, help="Which workloads, by name. Default: those of the profile.")
 @click.option("--slo", type=POSITIVE, help="Objective for the p99 in milliseconds, for all workloads.")
 @click.option("--blocks", type=click.IntRange(min=1), help="How often everything is measured. Default: the profile's.")

@@ -55,7 +55,7 @@ def settings_of(options: dict[str, Any]) -> dict[str, str]:
 
 def question(options: dict[str, Any]) -> tuple[tuple[Candidate, ...], tuple[Workload, ...]]:
     known, works = load_candidates(), load_workloads()
-    candidates = choose(known, options["candidates"] or list(known), "candidate")
+    candidates = choose(known, options["candidates"] or [name for name, one in known.items() if not one.on_request], "candidate")
     if options["app"] and not (options["scenario"] or options["from_access_log"]):
         raise RunError(
             "the workloads are those of the sample site", "say what visitors of your application do: SCENARIO=path/to/locustfile.py", 2

@@ -30,6 +30,7 @@ COPIED += ["app/collect_static.py", "app/make_secrets.py", "requirements/server.
 # What is copied when it is asked for: --with NAME, for compose/NAME.yaml and what that needs.
 TLS = ["nginx/certificate", "nginx/docker-entrypoint.d/30-certificate.sh", "nginx/templates/tls"]
 WITH = {"database": [], "files": [], "health-checks": ["compose/health-checks"], "no-outbound": [], "sqlite": [], "uploads-on-disk": []}
+WITH |= {name: [f"compose/{name}.conf.template"] for name in ("basic-auth", "microcache")}
 WITH |= {"tls": ["compose/http3.yaml", "compose/acme", *TLS]}
 WSGI = 2  # arguments of an application: environ and start_response
 # The kit's checksums, as sha256sum writes them: `sha256sum --check --quiet .kit-files` names the files that were edited.

@@ -22,7 +22,7 @@ from loadtest.measure.servers import Reading, Server, ServerError
 from loadtest.records.model import Candidate, Usage
 from tools.stack import Stack, StackError, Unit, choose, open_stack
 from tools.stack.base import last_lines, read_settings
-from tools.stack.compose import docker
+from tools.stack.compose import ComposeStack, docker
 from tools.stack.machine import free_ports, processors_apart
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +148,7 @@ class KitServers:
         ports = {"GATEWAY_PORT": os.environ.get("GATEWAY_PORT") or str(gateway), "LOADTEST_STATUS_PORT": str(status)}
         self._settings = {**ports, **SETTINGS, **(settings or {})}
         self._stack: Stack | None = None
+        self._images: dict[str, str] = {}  # of other servers, by name
         try:
             self.runtime, self.reason = choose(runtime, name=NAME, root=ROOT, settings=read_settings(ROOT, self._settings))
         except StackError as error:
@@ -168,8 +169,11 @@ class KitServers:
     def start(self, candidate: Candidate) -> Iterator[Server]:
         try:
             stack = self._stack or self._up()
-            arguments = f"{AT_ONCE} {candidate.settings.get('GUNICORN_CMD_ARGS', '')}"
-            stack.restart("app", {**candidate.settings, "GUNICORN_CMD_ARGS": arguments})
+            if server := candidate.settings.get("SERVER"):
+                more = {"GUNICORN_WORKER_CLASS": "", **self._build(stack, server)}
+            else:
+                more = {"GUNICORN_CMD_ARGS": f"{AT_ONCE} {candidate.settings.get('GUNICORN_CMD_ARGS', '')}"}
+            stack.restart("app", {**candidate.settings, **more})
             self._pin(stack)
             yield KitServer(stack, {**self._settings, **candidate.settings})
         except StackError as error:
@@ -195,6 +199,20 @@ class KitServers:
         if self._settings.get("APP_MODULE", SAMPLE_SITE) == SAMPLE_SITE:
             KitServer(stack, self._settings).fill()
         return stack
+
+    def _build(self, stack: Stack, server: str) -> dict[str, str]:
+        """Return the settings that name the image with another server; it is built when it is first asked for."""
+        if not isinstance(stack, ComposeStack):
+            return {}
+        if server not in self._images:
+            settings = read_settings(ROOT, {**self._settings, "SERVER": server})
+            settings["APP_IMAGE"] = f"{settings.get('APP_IMAGE') or f'{NAME}-app'}-{server}"
+            click.echo(f"Building {settings['APP_IMAGE']}")
+            answer = ComposeStack(NAME, root=ROOT, settings=settings, overrides=[OVERRIDE]).compose("build", "app")
+            if answer.returncode:
+                raise StackError(f"the image of {server} cannot be built", details=last_lines(answer.stderr))
+            self._images[server] = settings["APP_IMAGE"]
+        return {"APP_IMAGE": self._images[server]}
 
     def _pin(self, stack: Stack) -> None:
         """Keep the server under test on processors of its own, so that the generator cannot take its time; containers have a cpuset."""

@@ -38,7 +38,7 @@ class Candidate:
     """A server and how it is set. `slots`: requests it can work on at once, all processes together; 0: no bound of its own.
 
     `simplicity`: the lower is taken when there is no difference. `settings`: environment of the server under test.
-    `expect`: what the server must say of itself (GET /lab/process) before it is measured.
+    `expect`: what the server must say of itself (GET /lab/process) before it is measured. `on_request`: only when it is named.
     """
 
     name: Name
@@ -48,6 +48,7 @@ class Candidate:
     settings: dict[str, str]
     expect: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    on_request: bool = False
 
 
 @record

@@ -22,6 +22,8 @@ for setting in REQUESTS WRITES UPLOADS BURST WRITES_BURST UPLOADS_BURST CONNECTI
 done
 must MAX_IN_FLIGHT '0|[6-9]|[1-9][0-9]{1,4}|100000' "0 (no bound), or requests from 6 to 100000"
 must TRUSTED_PROXIES "($net([, ]+$net)*)?" "addresses or networks, /8 (IPv6 /7) at most, such as 10.0.0.0/24"
+must MAINTENANCE_ALLOW "($net([, ]+$net)*)?" "addresses or networks, such as 192.0.2.7"
+must HEALTH_PATH '/[A-Za-z0-9/._~-]*' "a path, such as /healthz"
 must WAF_MODE 'On|DetectionOnly|Off' "On, DetectionOnly or Off"
 must LISTENERS 'http|tls|http3' "http, tls or http3"
 must GATEWAY_TLS_PORT '[1-9][0-9]{0,4}' "a port, such as 8443"

@@ -50,6 +50,8 @@ def test_what_is_documented_is_used() -> None:
     sources = "".join(
         (ROOT / name).read_text()
         for name in (
+            "compose/basic-auth.yaml",
+            "compose/microcache.yaml",
             "docker-compose.yml",
             "compose/lab.yaml",
             *TLS,

@@ -65,11 +65,11 @@ def test_a_deleted_file_does_not_come_back(copied: Path, kit: Path) -> None:
 
 
 def test_a_file_that_left_the_kit_is_named_and_kept(copied: Path, kit: Path) -> None:
-    (kit / "nginx/errors/problem.json").unlink()
+    (kit / "nginx/errors/page.json").unlink()
     again = eject(copied, "shop:app", kit=kit)
 
-    assert "no longer in the kit, delete it unless it is yours by now: nginx/errors/problem.json\n" in again.stdout
-    assert (copied / "nginx/errors/problem.json").is_file()
+    assert "no longer in the kit, delete it unless it is yours by now: nginx/errors/page.json\n" in again.stdout
+    assert (copied / "nginx/errors/page.json").is_file()
 
 
 def test_the_settings_are_the_projects_own(copied: Path, kit: Path) -> None:

@@ -54,13 +54,14 @@ def ask(*command: str) -> Nginx:
 
 def write(folder: Path, program: Nginx, edits: Sequence[Edit], *, tls: Path | None = None) -> list[str]:
     """Write the configuration to folder/conf, for temp files and static files beside it."""
-    for name in ("run", "static", "files", "acme"):
+    for name in ("run", "static", "files", "acme", "maintenance"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     places = {
         "/run/nginx": folder / "run",
         "/srv/static": folder / "static",
         "/srv/files": folder / "files",
         "/run/acme": folder / "acme",
+        "/var/lib/maintenance": folder / "maintenance",
         "/run/tls": tls or folder / "tls",
     }
     return nginx.write(nginx.GATEWAY, folder / "conf", nginx=program, places=places, edits=edits, as_root=os.geteuid() == 0)

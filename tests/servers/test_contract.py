@@ -16,17 +16,21 @@ from tools.stack import Stack, StackError, open_stack
 from tools.stack.machine import free_ports
 
 NAMES = os.environ.get("SERVERS", "uwsgi granian waitress").split()
+# Without SERVERS one is enough in the local runtime; uWSGI would be compiled there for more than a minute.
+IN_LOCAL = NAMES if "SERVERS" in os.environ else ["granian"]
+PAIRS = [("compose", name) for name in NAMES] + [("local", name) for name in IN_LOCAL if description(name).get("only") != "compose"]
 SETTINGS = {"LAB_ENABLED": "1", "LIMITS": "off", "WAF_MODE": "Off", "WAF_REPLICAS": "0", "APP_REPLICAS": "1"}
+Run = Callable[[str, str], Stack]
 
 
 @pytest.fixture(scope="module")
-def running(runtime: str) -> Iterator[Callable[[str], Stack]]:
-    """Return a function that lets a server run in the stack of this module."""
-    name, port = f"kit-test-{os.getpid()}-servers", str(free_ports(1)[0])
+def run() -> Iterator[Run]:
+    """Return a function that lets a server run in this module's stack of a runtime."""
+    name, ports = f"kit-test-{os.getpid()}-servers", dict(zip(("compose", "local"), free_ports(2), strict=True))
     with ExitStack() as exits:
 
-        def run(server: str) -> Stack:
-            stack = open_stack(runtime, name=name, env={**SETTINGS, "GATEWAY_PORT": port, "SERVER": server})
+        def run(runtime: str, server: str) -> Stack:
+            stack = open_stack(runtime, name=name, env={**SETTINGS, "GATEWAY_PORT": str(ports[runtime]), "SERVER": server})
             if runtime == "local":
                 stack.down()
             exits.callback(stack.down, volumes=True)
@@ -39,14 +43,22 @@ def running(runtime: str) -> Iterator[Callable[[str], Stack]]:
         yield run
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def site(request: pytest.FixtureRequest, running: Callable[[str], Stack], runtime: str, not_run: Callable[[str], None]) -> Site:
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+def site(request: pytest.FixtureRequest, run: Run, unavailable: Mapping[str, str], not_run: Callable[[str], None]) -> Site:
     """The site under one server."""
-    if description(request.param).get("only", runtime) != runtime:
-        not_run(f"{request.param} is for another runtime than {runtime}")
-    return Site(request.param, running(request.param))
+    runtime, server = request.param
+    if unavailable[runtime]:
+        not_run(f"runtime {runtime}: {unavailable[runtime]}")
+    return Site(server, run(runtime, server))
 
 
+@pytest.fixture
+def stack(site: Site) -> Stack:
+    """What a failure is told with: its logs and the configuration of nginx."""
+    return site.stack
+
+
+@pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_contract(site: Site, behaviour: str) -> None:
     expected: Mapping[str, str] = exceptions(site.server).get(behaviour, {"seen": YES})

@@ -1,10 +1,14 @@
 """What every runtime offers, used through the same interface."""
 
+import subprocess
+import sys
+
 import httpx
 import pytest
 
 from tests.clients import wait_until
-from tests.conftest import StackFactory
+from tests.conftest import ROOT, StackFactory
+from tests.surgery import docker
 from tools.stack import Stack
 
 pytestmark = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off")
@@ -47,6 +51,34 @@ def test_exec_runs_beside_the_instance_that_was_asked_for(stack: Stack) -> None:
 def test_the_configuration_of_nginx_can_be_read(stack: Stack) -> None:
     assert "upstream" in stack.nginx_config()
     assert "proxy_pass" in stack.nginx_config()
+
+
+def test_maintenance_outlives_the_gateway(stack: Stack, client: httpx.Client) -> None:
+    def switch(position: str) -> None:
+        argv = [sys.executable, "-m", "tools.stack", "--runtime", stack.runtime, "--name", stack.name, "maintenance", position]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.stdout == f"maintenance is {position}\n", done.stderr
+
+    switch("on")
+    try:
+        assert client.get("/").status_code == 503
+        if stack.runtime == "compose":
+            (gateway,) = (unit.id for unit in stack.processes() if unit.service == "gateway")
+            docker("restart", gateway)
+            wait_until(lambda: answers(client, "/healthz"), "the gateway answers again", timeout_s=60)
+        answer = client.get("/")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "300")
+        assert client.get("/healthz").status_code == 200
+    finally:
+        switch("off")
+    assert client.get("/").status_code == 200
+
+
+def answers(client: httpx.Client, path: str) -> bool:
+    try:
+        return client.get(path).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_instances_are_added_and_taken_away_while_it_runs(stack_factory: StackFactory) -> None:

@@ -15,6 +15,7 @@ from tools.doctor.certificate import Certificate
 from tools.doctor.compose import Service, Services, docker
 from tools.doctor.nginx import Nginx
 from tools.doctor.values import CannotRead, Environment, Missing, NotKnown, Origin, Setting, need, show_version, variable, version
+from tools.stack.base import StackError, other_server, read_settings
 
 # What an image sets for its own file system does not hold on this machine; the network's name does not resolve here.
 OF_THE_IMAGE = frozenset({"PATH", "HOME", "TMPDIR", "PYTHONPATH", "STATIC_ROOT", "GATEWAY_NETWORK_ALIAS"})
@@ -97,6 +98,11 @@ def _version(service: Service | None) -> Setting | None:
 def _application(project: Path, services: Services | Missing, folder: Path) -> Application | Missing:
     if not (project / CONF).is_file():
         raise CannotRead(f"{project}: this is no project with the kit's files, it has no {CONF}")
+    try:
+        if server := other_server(read_settings(project, None), project):
+            return Missing(f"SERVER={server} runs in gunicorn's place")
+    except StackError as error:
+        raise CannotRead(f"{error.message}; {error.hint}") from None
     environment = _environment(project, services, "app")
     service = services.all.get("app") if isinstance(services, Services) else None
     base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}

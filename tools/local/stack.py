@@ -96,6 +96,8 @@ class LocalStack:
         if service != "app":
             raise StackError(f"the local runtime can restart app, not {service}", exit_code=2)
         record, apps = self._running(), APPS[: self.replicas]
+        for folder in server.install(other_server(env, self._root), self._root):
+            env = {**env, "PATH": f"{folder}/bin:{record['PATH']}", "PYTHONPATH": str(folder)}
         self._control("stop", apps)
         settings = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
         self._run_as(record, ["sh", "-c", 'umask 077 && printf %s "$1" >"$LOCAL_FOLDER/run/app.env"', "sh", settings])
@@ -198,7 +200,12 @@ class LocalStack:
             nginx.GATEWAY,
             self._conf / "gateway",
             nginx=program,
-            places={"/run/nginx": self._run / "gateway", "/srv/static": self._run / "static", "/srv/files": self._run / "files"},
+            places={
+                "/run/nginx": self._run / "gateway",
+                "/srv/static": self._run / "static",
+                "/srv/files": self._run / "files",
+                "/var/lib/maintenance": self._folder / "data" / "maintenance",
+            },
             edits=[
                 *nginx.listen({8080: self._address(record, "gateway"), 8081: self._address(record, "gateway-status")}),
                 *nginx.servers("app", apps),

@@ -165,6 +165,18 @@ def rollback(stack: Stack) -> None:
     Rollout(compose, Wish(image=previous_of(compose), migrate=False)).run()
 
 
+@main.command()
+@click.argument("switch", type=click.Choice(["on", "off"]))
+@click.pass_obj
+def maintenance(stack: Stack, switch: str) -> None:
+    """Give everybody but MAINTENANCE_ALLOW 503 with Retry-After, until it is switched off."""
+    folder = 'folder=${LOCAL_FOLDER:+$LOCAL_FOLDER/data}; folder=${folder:-/var/lib}/maintenance; mkdir -p "$folder"; '
+    answer = stack.exec("gateway", ["sh", "-ec", folder + ('touch "$folder/on"' if switch == "on" else 'rm -f "$folder/on"')])
+    if answer.returncode:
+        raise StackError(f"maintenance is not {switch}", hint="run make up", details=answer.stderr)
+    click.echo(f"maintenance is {switch}")
+
+
 @main.command("backup")
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.pass_obj

@@ -20,6 +20,9 @@ def backup(stack: ComposeStack, file: Path | None = None) -> Path:
     A dump that fails leaves no file that could be taken for one.
     """
     file = file or stack.root / "backups" / f"{stack.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump"
+    if "database" not in stack.compose("config", "--services").stdout.split():
+        hint = "pg_dump where DATABASE_URL leads, or copy the volume `instance`"
+        raise StackError(f"{stack.name} has no database container", hint=hint, exit_code=2)
     if file.exists():
         raise StackError(f"{file} is there already", hint="name another file", exit_code=2)
     file.parent.mkdir(parents=True, exist_ok=True)
