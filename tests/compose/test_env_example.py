@@ -11,6 +11,7 @@ from tests.compose.conftest import ROOT, Ask, Read
 
 TLS = ("compose/tls.yaml",)
 HEALTH_CHECKS = ("compose/health-checks.yaml",)
+ON_DISK = ("compose/uploads-on-disk.yaml", "compose/files.yaml")
 LINES = (ROOT / ".env.example").read_text().splitlines()
 DOCUMENTED = {match[1]: match[2] for line in LINES if (match := re.fullmatch(r"#?([A-Z_]+)=(.*)", line))}
 
@@ -32,7 +33,7 @@ def test_each_setting_has_its_sentence() -> None:
     assert alone == []
 
 
-@pytest.mark.parametrize("variants", [(), TLS, HEALTH_CHECKS])
+@pytest.mark.parametrize("variants", [(), TLS, HEALTH_CHECKS, ON_DISK])
 def test_every_variable_of_the_compose_file_is_documented(ask: Ask, variants: tuple[str, ...]) -> None:
     used = {line.split()[0] for line in ask("config", "--variables", variants=variants).stdout.splitlines()[1:]}
 
@@ -56,6 +57,7 @@ def test_what_is_documented_is_used() -> None:
             "compose/lab.yaml",
             *TLS,
             *HEALTH_CHECKS,
+            *ON_DISK,
             "gunicorn.conf.py",
             "app/probe.py",
             "tools/stack/base.py",
@@ -66,7 +68,7 @@ def test_what_is_documented_is_used() -> None:
     assert [name for name in DOCUMENTED if name not in sources] == []
 
 
-@pytest.mark.parametrize("variants", [(), TLS, HEALTH_CHECKS])
+@pytest.mark.parametrize("variants", [(), TLS, HEALTH_CHECKS, ON_DISK])
 def test_the_defaults_are_those_of_the_compose_file(read: Read, variants: tuple[str, ...]) -> None:
     # Those of gunicorn.conf.py and of the gateway stand there (below).
     others = ("GUNICORN_", "NGINX_", "WAF_", *OF_GATEWAY)

@@ -102,6 +102,19 @@ def test_outgoing_calls_are_taken_away_by_an_overlay(read: Read) -> None:
     assert {name for name, service in model["services"].items() if set(service.get("networks") or ()) - internal} == {"gateway"}
 
 
+def test_an_overlay_puts_uploads_on_volumes(read: Read, services: Services) -> None:
+    """At folders that the image makes for their owner, as a volume of Docker's begins with the image's."""
+    overlaid = read(variants=("compose/uploads-on-disk.yaml",))["services"]
+    on_disk = {name: {one["target"] for one in overlaid[name]["volumes"]} for name in ("gateway", "app")}
+    in_memory = {name: {one.partition(":")[0] for one in services[name]["tmpfs"]} for name in on_disk}
+    (made,) = re.findall(r"install -d -o 10101 -g 10101 -m 0700 (.*\n?.*)\n", (ROOT / "nginx/Dockerfile").read_text())
+
+    assert in_memory["gateway"] - {"/run/nginx"} == {"/run/nginx/body", "/run/nginx/proxy"} <= on_disk["gateway"]
+    assert in_memory["app"] == {"/tmp"} <= on_disk["app"]  # noqa: S108
+    assert {one.partition(":")[0] for name in on_disk for one in overlaid[name].get("tmpfs", [])} == {"/run/nginx"}
+    assert {"/run/nginx/body", "/run/nginx/proxy"} <= set(made.split())
+
+
 def test_the_application_knows_its_name_on_the_gateways_network(services: Services) -> None:
     """gunicorn.conf.py finds out by it whose forwarded headers count."""
     assert services["app"]["networks"]["web"]["aliases"] == [services["app"]["environment"]["GATEWAY_NETWORK_ALIAS"]]
