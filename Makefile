@@ -165,6 +165,10 @@ overload: venv-test #: Send three times what the site can answer, and measure wh
 soak: venv-test #: Load the site for 20 minutes with workers recycled and a rollout every minute: does anything grow? [ARGS="--plan"]
 	@$(PYTHON) -m tools.reliability soak $(ARGS)
 
+.PHONY: applications
+applications: venv-test #: Run other people's applications on the kit, in a browser (docs/applications.md)
+	@$(IN_VENV) python -m pytest tests/applications/test_flask_appbuilder.py tests/applications/more.py $(ARGS)
+
 .PHONY: bench-waf
 bench-waf: venv-test #: Measure what the WAF costs: with this machine's nginx, or with images (IMAGES="flask-kit-gateway flask-kit-waf")
 	@$(IN_VENV) python -m tests.waf.bench $(IMAGES)

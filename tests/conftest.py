@@ -288,15 +288,28 @@ def command(not_run: Callable[[str], None]) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="module")
-def browser(command: Callable[[str], str]) -> Iterator[Browser]:
-    """Debian's Chromium, without a sandbox (as root it has none) and without its calls home.
+def chromium(command: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
+    """Return a function that starts Debian's Chromium, without a sandbox (as root it has none) and without its calls home.
 
+    `around`: a command that starts it in its turn.
     For one module only: while Playwright runs, it keeps an event loop in this thread, and nothing else can have one.
     """
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync"]
     path = os.environ.get("CHROMIUM") or command("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
-        yield browser
-        browser.close()
+
+        def start(around: str = "") -> Browser:
+            wrapper = tmp_path_factory.mktemp("chromium") / "chromium"
+            wrapper.write_text(f'#!/bin/sh\nexec {around} {path} "$@"\n')
+            wrapper.chmod(0o755)
+            return playwright.chromium.launch(executable_path=wrapper, args=flags)
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Callable[..., Browser]) -> Iterator[Browser]:
+    browser = chromium()
+    yield browser
+    browser.close()

@@ -29,7 +29,15 @@ COPIED = [
 COPIED += ["app/collect_static.py", "app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
 # What is copied when it is asked for: --with NAME, for compose/NAME.yaml and what that needs.
 TLS = ["nginx/certificate", "nginx/docker-entrypoint.d/30-certificate.sh", "nginx/templates/tls"]
-WITH = {"database": [], "files": [], "health-checks": ["compose/health-checks"], "no-outbound": [], "sqlite": [], "uploads-on-disk": []}
+WITH = {
+    "database": [],
+    "files": [],
+    "health-checks": ["compose/health-checks"],
+    "instance": [],
+    "no-outbound": [],
+    "sqlite": [],
+    "uploads-on-disk": [],
+}
 WITH |= {name: [f"compose/{name}.conf.template"] for name in ("basic-auth", "microcache")}
 WITH |= {"tls": ["compose/http3.yaml", "compose/acme", *TLS]}
 WSGI = 2  # arguments of an application: environ and start_response
