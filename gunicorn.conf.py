@@ -63,7 +63,7 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 # What nginx accepts must be accepted here, or the client gets gunicorn's bare error page.
 limit_request_line = 8190        # bytes, gunicorn's most. Default 4094
-limit_request_fields = 100       # the default: nginx passes 93 (max_headers), 7 are added
+limit_request_fields = 100       # the default: nginx passes 91 (max_headers), 9 are added
 limit_request_field_size = 8193  # bytes with the line end: nginx's 8192, and a space that it adds. Default 8190
 
 # --- Trusted proxies

@@ -36,6 +36,7 @@ WITH = {
     "instance": [],
     "no-outbound": [],
     "sqlite": [],
+    "sticky": ["compose/sticky.conf"],
     "uploads-on-disk": [],
 }
 WITH |= {name: [f"compose/{name}.conf.template"] for name in ("basic-auth", "microcache")}

@@ -17,7 +17,7 @@ class TrustedProxy(ProxyFix):
     """ProxyFix for one hop, if the peer is in `trusted`; without that check any client that reaches gunicorn can choose its address."""
 
     def __init__(self, app: "WSGIApplication", trusted: Sequence[Network]) -> None:
-        super().__init__(app, x_for=1, x_proto=1, x_host=1)
+        super().__init__(app, x_for=1, x_proto=1, x_host=1, x_prefix=1)
         self._trusted = trusted
         # The same values come with most requests, and reading them takes longer than looking them up.
         self._trusts = lru_cache(256)(self._is_trusted)

@@ -14,6 +14,7 @@ net="($v4|$v6)"
 hsts='max-age=[0-9]{1,9}(; includeSubDomains(; preload)?)?'
 
 must SERVER_NAMES "$host( +$host)*" "names with spaces between them, such as: www.example.org [::1]"
+must HEALTH_PATH '/[A-Za-z0-9/._~-]*' "the path of an address, such as /healthz"
 must MAX_CONTENT_LENGTH '[1-9][0-9]{0,11}' "bytes from 1 to 999999999999; 10 MiB is 10485760"
 must ANSWER_FILE_SIZE '[1-9][0-9]{0,5}[kmg]' "a size, such as 16m"
 must LIMITS 'on|off' "on, or off for a load test"
@@ -23,12 +24,17 @@ done
 must MAX_IN_FLIGHT '0|[6-9]|[1-9][0-9]{1,4}|100000' "0 (no bound), or requests from 6 to 100000"
 must TRUSTED_PROXIES "($net([, ]+$net)*)?" "addresses or networks, /8 (IPv6 /7) at most, such as 10.0.0.0/24"
 must MAINTENANCE_ALLOW "($net([, ]+$net)*)?" "addresses or networks, such as 192.0.2.7"
-must HEALTH_PATH '/[A-Za-z0-9/._~-]*' "a path, such as /healthz"
+must PROXY_PROTOCOL 'on|off' "on, or off for load balancers that speak HTTP"
+must URL_PREFIX '((/[A-Za-z0-9_~-]+)+)?' "a path without a slash at its end, such as /shop, or nothing"
 must WAF_MODE 'On|DetectionOnly|Off' "On, DetectionOnly or Off"
 must LISTENERS 'http|tls|http3' "http, tls or http3"
 must GATEWAY_TLS_PORT '[1-9][0-9]{0,4}' "a port, such as 8443"
 must TLS_HSTS "off|$hsts" "off, or a value such as: max-age=63072000; includeSubDomains; preload"
 must APP_MAX_CONNS '[0-9]{0,6}' "requests in flight for each app container, or nothing"
+case $PROXY_PROTOCOL:$LISTENERS:$TRUSTED_PROXIES in
+    on:*:) echo "PROXY_PROTOCOL=on: name the load balancers in TRUSTED_PROXIES" >&2 && wrong=yes ;;
+    on:http3:*) echo "PROXY_PROTOCOL=on: QUIC has none; take LISTENERS=tls" >&2 && wrong=yes ;;
+esac
 
 # IPv4 in IPv6: its /96 is all of IPv4.
 case $TRUSTED_PROXIES in

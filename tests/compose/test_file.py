@@ -79,6 +79,14 @@ def test_opening_it_to_the_world_is_a_setting(read: Read) -> None:
     assert (port["host_ip"], port["published"]) == ("0.0.0.0", "80")  # noqa: S104
 
 
+def test_one_setting_publishes_it_over_ipv4_and_ipv6(read: Read) -> None:
+    model = read(env={"GATEWAY_BIND": "[]"})
+
+    assert [port.get("host_ip") for port in model["services"]["gateway"]["ports"]] == [None]  # the engine's: every address
+    assert model["networks"]["edge"]["enable_ipv6"] is True
+    assert read(env={"GATEWAY_IPV6": "false"})["networks"]["edge"]["enable_ipv6"] is False
+
+
 def test_who_can_reach_whom(model: Model, services: Services) -> None:
     members = {
         network: {name for name, service in services.items() if network in service.get("networks", {})} for network in model["networks"]

@@ -30,7 +30,7 @@ FORGED = (
     "X-Accel-Redirect: /admin",
     "X-Accel-Buffering: no",
     "X-Accel-Mapping: a=b",
-    "Upgrade: websocket",
+    "Upgrade: h2c",
     "SCRIPT_NAME: /evil",
     "X_Forwarded_For: 6.6.6.6",
 )

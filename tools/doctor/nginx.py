@@ -21,7 +21,8 @@ GREW_ARGUMENTS = frozenset({"keepalive", "resolver", "server"})
 # Parts of the entrypoint that start something, or need what only the image has.
 NOT_HERE = frozenset({"18-rules.envsh", "30-certificate.sh", "40-audit-log.envsh"})
 # What the scripts make of TRUSTED_PROXIES.
-FROM_SETTING = {"trusted-proxies/real-ip.conf": "TRUSTED_PROXIES", "trusted-proxies/geo.conf": "TRUSTED_PROXIES"}
+FROM_SETTING = {f"trusted-proxies/{name}.conf": "TRUSTED_PROXIES" for name in ("real-ip", "geo")}
+FROM_SETTING |= {"trusted-proxies/names.conf": "SERVER_NAMES"}
 _DUMPED_FILE = re.compile(r"^# configuration file (.+):\n", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)\}")
 Locate = Callable[[Path, int], Origin]
@@ -118,12 +119,14 @@ def from_files(project: Path, image: str, settings: Environment, folder: Path) -
     def locate(path: Path, line: int) -> Origin:
         if path.is_relative_to(run):
             name = str(path.relative_to(run / "conf"))
-            if name in FROM_SETTING:
-                return settings[FROM_SETTING[name]].origin
+            if given := settings.get(FROM_SETTING.get(name, "")):
+                return given.origin
             names = [f"templates/{name}.template"]
         else:
             names = [str(path.relative_to(conf))]
         sources = [f"{top}/{name}" for top in (image, "nginx") for name in names if (project / top / name).is_file()]
+        if not sources:  # written by a script
+            return Origin(f"{image}/docker-entrypoint.d", 1, "")
         text = (project / sources[0]).read_text().splitlines()
         named = _VARIABLE.search(text[line - 1]) if line <= len(text) else None
         return Origin(sources[0], line, named[1] if named else "")

@@ -84,6 +84,7 @@ def write(
                 shutil.copytree(folder / name, target, dirs_exist_ok=True)
             else:
                 shutil.copy(folder / name, target)
+    _apply(dest, Edit("templates/**/*", r"^ *listen \$\{(IPV6|QUIC_IPV6)\}:.*\n", ""), optional=True)  # loopback is 127.0.0.1
     for edit in edits:
         _apply(dest, edit)
     notes = _fit(dest, nginx)
@@ -158,7 +159,7 @@ SINCE = (
         "keepalive_min_timeout: an idle connection may close as the client sends",
     ),
     ((1, 29, 7), "templates/upstream/*", r"^( *)(keepalive_timeout .*)", r"\1keepalive 32;\n\1\2", ""),
-    ((1, 29, 7), "snippets/*", r"^(proxy_set_header Host .*)", r'proxy_http_version 1.1;\nproxy_set_header Connection "";\n\1', ""),
+    ((1, 29, 7), "snippets/*", r"^(proxy_set_header Host .*)", r"proxy_http_version 1.1;\n\1", ""),
     ((1, 29, 8), "**/*.*", r"^ *max_headers .*", "", "max_headers: only gunicorn refuses too many header lines (limit_request_fields)"),
 )
 

@@ -1,6 +1,7 @@
 """Wait for a condition, never for a time."""
 
 import http.client
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -40,6 +41,8 @@ def ask(url: str, settings: Mapping[str, str]) -> tuple[bool, str]:
     """
     address = urlsplit(url)
     connection = connect(address.scheme, address.hostname or "", address.port)
+    if settings.get("PROXY_PROTOCOL") == "on":
+        connection._create_connection = _as_load_balancer  # type: ignore[attr-defined] # noqa: SLF001 - before a TLS handshake too
     # A name that the gateway takes for its own: where SERVER_NAMES is a domain, it refuses 127.0.0.1.
     host = (settings.get("SERVER_NAMES") or "localhost").split()[0].replace("*", "www").lstrip(".")
     try:
@@ -54,6 +57,13 @@ def ask(url: str, settings: Mapping[str, str]) -> tuple[bool, str]:
     return answer.status == http.HTTPStatus.OK or to_https, f"{answer.status} {answer.reason}{location}"
 
 
+def _as_load_balancer(address: tuple[str, int], *_how: object) -> socket.socket:
+    """Connect as a load balancer does that speaks the PROXY protocol and checks the health of the site."""
+    connection = socket.create_connection(address, ANSWER_TIMEOUT_S)
+    connection.sendall(b"PROXY UNKNOWN\r\n")
+    return connection
+
+
 def connect(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
     """Return an unopened connection to this machine's own gateway, whose certificate is not judged: it may be self-signed."""
     if scheme == "http":
@@ -66,9 +76,9 @@ def connect(scheme: str, host: str, port: int | None) -> http.client.HTTPConnect
 
 def alive_path(settings: Mapping[str, str]) -> str:
     """Where an app says that it is up."""
-    return settings.get("HEALTH_PATH") or "/healthz"
+    return settings.get("URL_PREFIX", "") + (settings.get("HEALTH_PATH") or "/healthz")
 
 
 def ready_path(settings: Mapping[str, str]) -> str:
     """Where the app says that its database is up too; an application with a health path of its own may have only that."""
-    return settings.get("HEALTH_PATH") or "/readyz"
+    return settings.get("URL_PREFIX", "") + (settings.get("HEALTH_PATH") or "/readyz")
