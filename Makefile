@@ -181,6 +181,10 @@ bench-site: venv-test #: Measure the CPU of a request beside another revision an
 bench-gateway: venv-test #: Measure a request through the gateway against a plain nginx; needs wrk (IMAGE=flask-kit-gateway: the image's nginx)
 	@$(IN_VENV) python -m tests.nginx.bench $(IMAGE)
 
+.PHONY: waf-differential
+waf-differential: venv-test #: Compare the WAF's rules as loaded with those written, on 100,000 generated values (ARGS="--rules FOLDER")
+	@$(IN_VENV) python -m tests.waf.differential $(ARGS)
+
 .PHONY: bench-generator
 bench-generator: venv-test #: Measure what the load generator costs beside Locust's own closed loop (about 2 minutes)
 	@$(IN_VENV) python -m pytest -m bench tests/loadtest/test_generator_figures.py

@@ -8,9 +8,12 @@ import psutil
 from tests.clients import wait_until
 from tests.nginx.gateway import Gateway
 from tests.waf.corpus import FORM, JSON, Request
+from tools.local.nginx import Edit
 
 # One worker, so that all work of a request is done by the process that is looked at.
 ONE_WORKER = {"NGINX_WORKER_PROCESSES": "1"}
+# Without waf/lighten.py.
+AS_WRITTEN = Edit("docker-entrypoint.d/30-lighten.sh", r"^python3 .*", "")
 
 
 def worker_of(server: Gateway) -> psutil.Process:

@@ -1,0 +1,744 @@
+"""Writes the rules that rules/main.conf names once more, so that they answer the same and cost less (docs/waf.md).
+
+lighten.py MAIN.conf FOLDER: writes FOLDER/main.conf and what it includes.
+No expression is changed. What goes:
+
+- what a constant decides: rules above WAF_PARANOIA, defaults of settings that are given, variables that no rule reads;
+- asking rules that cannot match: an expression is taken apart into texts of which every match holds at least one.
+  Where no value of a request holds one of those texts, nor a character that a rule's transformations would change, the rule is jumped over.
+
+A rule that is not understood here is asked always. A gate that fails (its expression, a jump over its questions) lets its rules be asked.
+"""
+
+import re
+import shutil
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cache
+from itertools import count, groupby, pairwise, takewhile
+from pathlib import Path
+from re import _constants, _parser
+from typing import Any
+
+# --- What a value must hold for an expression to match it --------------------------------------------------------------
+
+Texts = frozenset[bytes]
+BYTES = frozenset(range(256))
+SPACES, HIGH = b" \t\n\r\f\v", bytes(range(0x80, 0x100))
+# How many texts an expression may be multiplied out to, and how much of a text is looked for: every part of it is as good.
+MANY, LENGTH = 256, 9
+# What Python's parser reads otherwise than PCRE does, without an error: classes by name, \v, {,n}, options that change the reading.
+OTHERWISE = re.compile(r"\[([:.=])[^\]]*\1\]|(?<!\\)(?:\\\\)*\\v|\{,|\(\?[a-zA-Z]*[xaLu]|%\{")
+
+
+# A word this short is found in prose.
+SHORT = 8
+# Signs of ordinary values: of arguments and cookies, of addresses and single headers, and of any header.
+COMMON = {"value": b"_.-@, ", "address": b"_.-@, /:;()", "header": b"_.-@, '/:;()=+*"}
+SHARES = {"!": 0.03, "?": 0.03, "'": 0.02, ":": 0.02, ";": 0.02, '"': 0.02, "/": 0.05, "\n": 0.01, "=": 0.005, "&": 0.003}
+LESS = {ord(sign): share for sign, share in SHARES.items()}
+LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
+
+
+@cache
+def rarity(text: bytes, place: str) -> float:
+    """About how often a text is found in an ordinary value, only to choose between proofs."""
+    found = 100.0
+    for number, byte in enumerate(text):
+        if byte in LETTERS:
+            found *= 0.08
+        elif byte in text[:number]:
+            found *= 0.01
+        elif byte not in COMMON[place]:
+            found *= LESS.get(byte, 0.001)
+    least = 0.3 if is_word(text) else 1 if text in b"https://www." else 0
+    return max(found, least)
+
+
+def is_word(text: bytes) -> bool:
+    return text.isalpha() and len(text) <= SHORT
+
+
+def cost(texts: Texts, place: str) -> float:
+    return sum(rarity(text, place) for text in texts)
+
+
+def window(text: bytes, place: str) -> bytes:
+    """The rarest part of a text that is no longer than LENGTH."""
+    parts = [text[start : start + LENGTH] for start in range(max(1, len(text) - LENGTH + 1))]
+    return min(parts, key=lambda part: rarity(part, place))
+
+
+class Proof:
+    """Takes expressions apart. Letters are compared without case, and a space is never looked for: transformations make them."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def of(self, expression: str) -> Texts | None:
+        """Texts of which each match holds at least one; None when there is no such proof."""
+        if OTHERWISE.search(expression):
+            return None
+        try:
+            whole, part = self.sequence(_parser.parse(expression))
+        except (re.error, ValueError, RecursionError, OverflowError):
+            return None
+        return self.rarer(part, whole)
+
+    def rarer(self, one: Texts | None, other: Texts | None) -> Texts | None:
+        """Two proofs: the one that ordinary values meet less often. The empty text proves nothing."""
+        proofs = [shortest(proof) for proof in (one, other) if proof is not None and b"" not in proof]
+        return min(proofs, key=lambda proof: cost(proof, self.place), default=None)
+
+    def sequence(self, items: Any) -> tuple[Texts | None, Texts | None]:
+        """All that a sequence can match (None: too much to list), and its best proof."""
+        whole, part, complete = frozenset([b""]), None, True
+        for op, value in items:
+            texts, proof = self.node(op, value)
+            part = self.rarer(part, proof)
+            if texts is not None and len(texts) * len(whole) <= MANY:
+                whole = frozenset(one + other for one in whole for other in texts)
+            else:
+                complete, part = False, self.rarer(part, whole)
+                whole = frozenset([b""]) if texts is None else texts
+        return (whole if complete else None), self.rarer(part, whole)
+
+    def node(self, op: Any, value: Any) -> tuple[Texts | None, Texts | None]:
+        """The same for one part of a sequence."""
+        if op in (_constants.AT, _constants.ASSERT, _constants.ASSERT_NOT):
+            # What is looked ahead or back for is in the value as well.
+            whole, part = self.sequence(value[1]) if op is _constants.ASSERT else (None, None)
+            return frozenset([b""]), self.rarer(part, whole)
+        if op is _constants.LITERAL or op is _constants.IN:
+            chars = members([(op, value)] if op is _constants.LITERAL else value)
+            texts = frozenset(bytes([char]).lower() for char in chars)
+            return (texts if 0 < len(texts) <= MANY and ord(" ") not in chars else None), None
+        if op is _constants.SUBPATTERN or op is _constants.ATOMIC_GROUP:
+            return self.sequence(value[3] if op is _constants.SUBPATTERN else value)
+        if op is _constants.BRANCH:
+            return self.branches([self.sequence(branch) for branch in value[1]])
+        if op in (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT):
+            low, high, items = value
+            whole, part = self.sequence(items)
+            once = whole if high == 1 else None
+            return (once, self.rarer(part, whole)) if low else (once | {b""} if once is not None else None, None)
+        return None, None  # any character, references and whatever else there is: no proof
+
+    def branches(self, found: list[tuple[Texts | None, Texts | None]]) -> tuple[Texts | None, Texts | None]:
+        proofs = [self.rarer(part, whole) for whole, part in found]
+        part = None if None in proofs else frozenset().union(*(proof for proof in proofs if proof))
+        wholes = [whole for whole, _ in found if whole is not None]
+        whole = frozenset().union(*wholes) if len(wholes) == len(found) else None
+        return (whole if whole is not None and len(whole) <= MANY else None), part
+
+
+def shortest(texts: Texts) -> Texts:
+    """Without those that hold another one of them."""
+    found: set[bytes] = set()
+    for text in sorted(texts, key=len):
+        if not any(text[start:end] in found for start in range(len(text)) for end in range(start + 1, len(text) + 1)):
+            found.add(text)
+    return frozenset(found)
+
+
+def members(items: Any) -> set[int]:
+    """The bytes of a class, in both cases."""
+    found: set[int] = set()
+    for op, value in items:
+        if op is _constants.LITERAL:
+            found.add(value)
+        elif op is _constants.RANGE:
+            found |= set(range(value[0], value[1] + 1))
+        elif op is _constants.CATEGORY:
+            kind = str(value).removeprefix("CATEGORY_").split("_")
+            sign = {"DIGIT": rb"\d", "SPACE": rb"\s", "WORD": rb"\w"}[kind[-1]]
+            found |= {byte for byte in BYTES if bool(re.match(sign, bytes([byte]))) != ("NOT" in kind)}
+        elif op is not _constants.NEGATE:
+            raise re.error("unknown")
+    if any(op is _constants.NEGATE for op, _ in items):
+        return set(BYTES - found)
+    return found | {ord(chr(byte).swapcase()) for byte in found if byte not in HIGH}
+
+
+COMMENT, PATH, JOINED = (b"/", b"*"), [(b"/", b"/."), (b".", b"/")], (SPACES + b"+,;", b"/(")
+# A value with none of these characters, and none of these two side by side, comes out as it went in, but for the case of letters and for
+# spaces: "+" and comments may become one, and several may become one. Other transformations: no proof.
+CHANGES: dict[str, tuple[bytes, list[tuple[bytes, bytes]]]] = {
+    "lowercase": (b"", []),
+    "compressWhitespace": (b"", []),
+    "replaceComments": (b"", []),
+    "trim": (b"", []),
+    "urlDecode": (b"%", []),
+    "urlDecodeUni": (b"%", []),
+    "htmlEntityDecode": (b"&", []),
+    "jsDecode": (b"\\", []),
+    "cssDecode": (b"\\", []),
+    "escapeSeqDecode": (b"\\", []),
+    "removeNulls": (b"\0", []),
+    "utf8toUnicode": (HIGH + b"\0", []),
+    "normalizePath": (b"", PATH),
+    "normalisePath": (b"", PATH),
+    "normalizePathWin": (b"\\", PATH),
+    "normalisePathWin": (b"\\", PATH),
+    "cmdLine": (b"\"'\\^", [JOINED, COMMENT]),
+    "removeWhitespace": (SPACES + b"+\xa0\xc2", [COMMENT]),
+}
+# utf8toUnicode and urlDecodeUni make of each letter the last byte of its number: these become no sign of ASCII but control characters.
+HARMLESS = r"\xc3[\x80-\xbf]|\xe2\x80[\x90-\x9f]"
+CONTROLS = bytes(range(0x10, 0x20))
+
+
+class Need:
+    """What a value must hold for any of some rules to match it."""
+
+    def __init__(self) -> None:
+        self.texts: set[bytes] = set()
+        self.pairs: set[tuple[bytes, bytes]] = set()
+        self.harmless = True
+
+    def add(self, texts: Texts, transformations: list[str], *, map_file: bool) -> None:
+        """One rule more."""
+        self.texts |= texts
+        self.texts |= {bytes([sign]) for name in transformations for sign in CHANGES[name][0]}
+        self.pairs |= {pair for name in transformations for pair in CHANGES[name][1]}
+        if "utf8toUnicode" in transformations:
+            decoded = "urlDecodeUni" in transformations[transformations.index("utf8toUnicode") :]
+            moved = {"cmdLine", "removeWhitespace"} & set(transformations)
+            self.harmless &= decoded and not moved and not map_file
+        self.harmless &= not any(set(text) & set(HIGH + CONTROLS) for text in texts)
+
+    def expression(self) -> str:
+        """Matches a value that holds nothing of it: a gate asks with "!", so what fails, such as an expression too large, opens it."""
+        single = members([(_constants.LITERAL, text[0]) for text in self.texts if len(text) == 1])
+        longer = sorted(text for text in self.texts if len(text) > 1 and not set(text) & single)
+        pairs = [f"{chars(first)}{chars(second)}" for first, second in sorted(self.pairs)]
+        starts = {text[0] for text in longer} | {byte for first, _ in self.pairs for byte in first}
+        starts = members([(_constants.LITERAL, byte) for byte in starts]) - single
+        looked_at = f"|(?!{'|'.join([trie(longer), *pairs])}){chars(starts)}" if starts else ""
+        harmless = f"|{HARMLESS}" if self.harmless and single.issuperset(HIGH) else ""
+        return rf"\A(?i:{chars(single | starts, negated=True)}++{looked_at}{harmless})*+\z"
+
+
+def chars(found: set[int] | bytes, *, negated: bool = False) -> str:
+    return f"[{'^' if negated else ''}{''.join(escape(byte) for byte in sorted(found))}]"
+
+
+def escape(byte: int) -> str:
+    return chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\x{byte:02x}"
+
+
+def trie(texts: list[bytes]) -> str:
+    """An expression for any of the texts that tries each beginning once."""
+    if not texts:
+        return "(?!)"
+    heads = defaultdict(list)
+    for text in texts:
+        heads[text[:1]].append(text[1:])
+    parts = []
+    for head, rests in heads.items():
+        rest = "" if b"" in rests else trie(rests)  # the shortest is enough
+        parts.append(escape(head[0]) + (f"(?:{rest})" if "|" in rest else rest))
+    return "|".join(parts)
+
+
+# --- The rules as they are written -------------------------------------------------------------------------------------
+
+WORD = re.compile(r'"((?:\\.|[^"\\])*)"|(\S+)', re.DOTALL)
+ACTION = re.compile(r"\s*(!?\w+)(?:[:=]('(?:\\.|[^'\\])*'|[^,]*))?\s*(?:,|$)", re.DOTALL)
+TARGET = re.compile(r"[!&]?\w+(?::(?:'[^']*'|/(?:\\.|[^/\\])+/(?=\||$)|[^|]*))?")
+READ = re.compile(r"%\{tx\.([^}]+)}|(?<![\w.])TX(?::(/[^/]+/|[^|\s\"',]+))?(?![\w.:])", re.IGNORECASE)
+COLLECTION = re.compile(r"(?<!var:)(?<!var:')(?<!\w)(?:ip|global|session|user|resource)[.:]", re.IGNORECASE)
+# Actions without an effect of their own on a rule that passes and does not log.
+IDLE = {"id", "phase", "pass", "nolog", "noauditlog", "t", "ver", "rev", "msg", "severity", "tag"}
+# The same for the first rule of a chain, which acts only when the whole chain matches.
+QUIET_LINK = {"chain", "log", "auditlog", "logdata", "deny", "block", "drop", "status"}
+
+
+class Link:
+    """One rule of a chain."""
+
+    def __init__(self, targets: str, operator: str, actions: str) -> None:
+        self.targets = TARGET.findall(targets)
+        self.operator = operator.replace('\\"', '"')
+        self.actions = [(name, value.strip("'")) for name, value in ACTION.findall(actions)]
+
+    def all(self, name: str) -> list[str]:
+        return [value for found, value in self.actions if found == name]
+
+    def does_nothing_but_set(self) -> bool:
+        names = {name for name, _ in self.actions}
+        return names <= {*IDLE, "setvar"} and {"pass", "nolog", "setvar"} <= names
+
+    def sets(self) -> dict[str, str]:
+        """The variables of the collection TX that it sets."""
+        pairs = (value.partition("=") for value in self.all("setvar"))
+        return {name.lower().lstrip("!")[3:]: value for name, _, value in pairs if name.lower().lstrip("!").startswith("tx.")}
+
+
+class Unit:
+    """One directive, or a rule with what is chained to it."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self.file, self.text, self.before, self.after = file, "", "", ""
+        self.links: list[Link] = []
+        self.effects: list[tuple[str, str]] = []
+        # Whether it matches every request, or none; None: that depends on the request.
+        self.decided: bool | None = None
+        self.user, self.gone, self.changed = file.name.startswith("user-"), False, False
+        self.add(text)
+
+    def add(self, text: str) -> None:
+        self.text += text
+        self.words = [one or other for one, other in WORD.findall(text.replace("\\\n", ""))]
+        if self.words[0] == "SecRule":
+            self.links.append(Link(*[*self.words[1:], ""][:3]))
+        elif self.words[0] == "SecAction":
+            self.links.append(Link("", "", self.words[1]))
+
+    @property
+    def phase(self) -> int:
+        """0: no rule of the request's two phases."""
+        return {"1": 1, "2": 2, "request": 2}.get(([*self.links[0].all("phase"), "2"])[0], 0) if self.links else 0
+
+    @property
+    def id(self) -> int:
+        return int(([*self.links[0].all("id"), "0"])[0]) if self.links else 0
+
+    @property
+    def tags(self) -> set[str]:
+        return set(self.links[0].all("tag")) if self.links else set()
+
+    def reads_matches(self) -> bool:
+        """The engine clears MATCHED_VARS where a rule does not match, so a chain sees what the rules right before it matched as well."""
+        return any(target.lstrip("&!").startswith("MATCHED_VAR") for link in self.links[1:] for target in link.targets)
+
+    def jump(self) -> str | None:
+        """The marker it jumps to; "?" for somewhere else."""
+        where = [
+            value if name == "skipAfter" else "?"
+            for link in self.links
+            for name, value in link.actions
+            if name in ("skipAfter", "skip", "allow")
+        ]
+        return where[0] if where else None
+
+
+def read(file: Path) -> list[Unit]:
+    """A file and what it includes. Line numbers of the user's own files stay true, so these are included, not written anew."""
+    units: list[Unit] = []
+    text, chained = "", False
+    for line in file.read_text(encoding="latin-1").splitlines(keepends=True):
+        if not text and (not line.strip() or line.lstrip().startswith("#")):
+            continue
+        text += line if line.endswith("\n") else f"{line}\n"
+        if text.endswith("\\\n"):
+            continue
+        if chained:
+            units[-1].add(text)
+        elif text.split()[0] == "Include":
+            included = file.parent / text.split()[1].strip('"')
+            # One of the user's may be empty now, and not at the next reload: it is there as a directive without an effect.
+            units += [Unit(included, "SecMarker KIT-USER\n")] if included.name.startswith("user-") else []
+            units += read(included)
+        else:
+            units.append(Unit(file, text))
+        chained = bool(units and units[-1].links and units[-1].links[-1].all("chain"))
+        text = ""
+    return units
+
+
+# --- What is decided before a request comes ----------------------------------------------------------------------------
+
+
+def ids(words: list[str]) -> set[int]:
+    """Numbers and ranges of numbers, as SecRuleRemoveById has them."""
+    found = (re.findall(r"\d+", part) for word in words for part in re.findall(r"\d+(?:-\d+)?", word))
+    return {number for ends in found for number in range(int(ends[0]), int(ends[-1]) + 1)}
+
+
+def note_changes(units: list[Unit]) -> None:
+    """Rules that a directive elsewhere gives more targets or other actions are asked as they are."""
+    for unit in units:
+        name, what = unit.words[0], unit.words[1:]
+        plain = [re.sub(r"'[^']*'|/(?:\\.|[^/\\])*/", "", word) for word in what[1:]]
+        more = any(not target.startswith("!") for word in plain for target in re.split(r"[|,]", word))
+        if name == "SecRuleUpdateActionById" or (name.startswith("SecRuleUpdateTargetBy") and more):
+            by_id = ids(what[:1]) if name.endswith("ById") else None
+            for other in units:
+                other.changed |= other.id in by_id if by_id is not None else name.endswith("ByMsg") or what[0] in other.tags
+
+
+def remove(units: list[Unit]) -> None:
+    """Take out what exclusions.conf and its like take out of every request."""
+    for unit in units:
+        name, what = unit.words[0], unit.words[1:]
+        if unit.user or name not in ("SecRuleRemoveById", "SecRuleRemoveByTag"):
+            continue
+        numbers = ids(what) if name == "SecRuleRemoveById" else set()
+        found = [other for other in units if other.links and (other.id in numbers or (not numbers and other.tags & set(what)))]
+        unit.gone = not any(other.user for other in found)
+        for other in found:
+            other.gone = not other.user
+
+
+class Constants:
+    """Follows the variables that no request changes through the rules, and marks what they decide."""
+
+    def __init__(self, units: list[Unit]) -> None:
+        self.units = units
+        self.changing = {name for unit in units if unit.phase != 1 or unit.user for link in unit.links for name in link.sets()}
+        # What the user's own files may take out of some requests, or of all.
+        removed = [unit.words for unit in units if unit.user and unit.words[0].startswith("SecRuleRemove")]
+        self.removed = ids([word for words in removed for word in words[1:]]), {word for words in removed for word in words[1:]}
+
+    def decide(self) -> None:
+        """Again as long as a variable turns out to follow from requests."""
+        while (found := self.follow()) - self.changing:
+            self.changing |= found
+
+    def follow(self) -> set[str]:
+        values: dict[str, str] = {}
+        found: set[str] = set()
+        self.numbers, self.tags = (set(part) for part in self.removed)
+        for unit in self.units:
+            unit.decided = None
+        for phase in (1, 2):
+            until, unsure = "", set()
+            for unit in self.units:
+                if unit.words[0] == "SecMarker":
+                    until = "" if until == unit.words[1] else until
+                    unsure.discard(unit.words[1])
+                if unit.phase != phase or unit.gone:
+                    continue
+                jump = unit.jump()
+                unit.decided = False if until else None if unsure or unit.user else self.answer(unit, values)
+                if unit.decided and not self.stays(unit):
+                    unit.decided = None
+                if unit.decided and jump:
+                    until = jump
+                elif unit.decided:
+                    values |= {name: self.expand(value, values) for name, value in unit.links[0].sets().items()}
+                elif unit.decided is None:
+                    found |= {name for link in unit.links for name in link.sets()}
+                    unsure |= {jump} if jump else set()
+                    what = [value.partition("=")[2] for link in unit.links for value in link.all("ctl") if "emove" in value]
+                    self.numbers |= ids(what)
+                    self.tags.update(what)
+        return found
+
+    def answer(self, unit: Unit, values: dict[str, str]) -> bool | None:
+        """Whether a rule matches; None when that depends on the request, or when it does more than set variables and jump."""
+        link = unit.links[0]
+        plain = (
+            len(unit.links) == 1
+            and {name for name, _ in link.actions} <= {*IDLE, "setvar", "skipAfter", "initcol"}
+            and "!" not in "".join(link.all("setvar"))
+        )
+        plain = plain and unit.id not in self.numbers
+        if unit.words[0] == "SecAction":
+            return True if plain else None
+        matches = self.matches(link, values)
+        if len(unit.links) > 1 and {name for name, _ in link.actions} <= {*IDLE, *QUIET_LINK}:
+            # The first link of a chain has no effect of its own: the chain matches when all do.
+            matches = False if any(self.matches(other, values) is False for other in unit.links) else matches
+        return matches and (True if plain else None)
+
+    def stays(self, unit: Unit) -> bool:
+        """Whether no request goes without the rule by one of its tags; or, for a jump, goes without what it jumps over as well."""
+        taken, marker = unit.tags & self.tags, unit.jump()
+        if not taken or marker is None:
+            return not taken
+        rest = self.units[self.units.index(unit) + 1 :]
+        over = takewhile(lambda other: other.words != ["SecMarker", marker], rest)
+        return all(taken <= other.tags for other in over if other.phase == unit.phase)
+
+    def matches(self, link: Link, values: dict[str, str]) -> bool | None:
+        operator = re.fullmatch(r"(!?)@(eq|lt|le|gt|ge) (\S+)", link.operator)
+        target = re.fullmatch(r"(&?)TX:([a-z]\w*)", "|".join(link.targets), re.IGNORECASE)
+        if not operator or not target or self.changes(target[2].lower()):
+            return None
+        name, limit = target[2].lower(), self.expand(operator[3], values)
+        if not target[1] and name not in values:
+            return False
+        value = str(int(name in values)) if target[1] else values[name]
+        if not (value.isdecimal() and limit.isdecimal()):
+            return None
+        one, other = int(value), int(limit)
+        compared = {"eq": one == other, "lt": one < other, "le": one <= other, "gt": one > other, "ge": one >= other}[operator[2]]
+        return compared != bool(operator[1])
+
+    def changes(self, name: str) -> bool:
+        """Variables whose name follows from the request (paramcounter_%{...}) may be this one; nginx sets some of the kit's (60-...)."""
+        return name.startswith("kit_") or any(
+            name == one or ("%" in one and name.startswith(one.partition("%")[0])) for one in self.changing
+        )
+
+    def expand(self, text: str, values: dict[str, str]) -> str:
+        """With the values of other variables put in; "?" where one is not known."""
+        return re.sub(r"%\{([^}]+)}", lambda found: self.known(found[1].lower(), values), text)
+
+    def known(self, name: str, values: dict[str, str]) -> str:
+        return values.get(name[3:], "?") if name.startswith("tx.") and not self.changes(name[3:]) else "?"
+
+
+def simplify(units: list[Unit]) -> None:
+    """Take out what never matches and what only sets what no rule reads, and make one action of those that follow each other."""
+    for unit in units:
+        unit.gone |= not unit.user and (unit.decided is False or bool(unit.decided and unit.jump()))
+    runs: list[list[Unit]] = [[]]
+    for unit in (unit for unit in units if unit.phase == 1 and not unit.gone):
+        if unit.decided:
+            runs[-1].append(unit)
+        else:
+            runs.append([])
+    for run in filter(None, runs):
+        run[0].effects = [(name, value) for unit in run for name, value in unit.links[0].actions if name in ("setvar", "initcol")]
+        for unit in run:
+            unit.gone, unit.text = unit is not run[0], ""
+    while drop_unread(units):
+        pass
+    for unit in (unit for unit in units if unit.effects):
+        parts = [
+            f"id:{unit.id},phase:1,pass,nolog,t:none",
+            *(f"{name}:{value}" if name == "initcol" else f"{name}:'{value}'" for name, value in unit.effects),
+        ]
+        unit.text = 'SecAction "' + ",\\\n    ".join(parts) + '"\n'
+
+
+def drop_unread(units: list[Unit]) -> bool:
+    """Take out variables that no rule reads; whether there were any."""
+    texts = "\n".join(text for unit in units if not unit.gone for text in (unit.text, *(value for _, value in unit.effects)))
+    named = [found.lower() for one in READ.finditer(texts) for found in [one[1] or (one[2] or "/.*/").strip("'")]]
+    exact, patterns = set(named), [name.strip("/") for name in named if name.startswith("/")]
+    collections = bool(COLLECTION.search(texts))
+
+    def is_read(name: str, value: str) -> bool:
+        variable = value.partition("=")[0].lower()
+        if name == "initcol" or not variable.startswith("tx."):
+            return collections
+        return variable[3:] in exact or any(re.search(pattern, variable[3:]) for pattern in patterns)
+
+    dropped = False
+    for unit in (unit for unit in units if not unit.gone and not unit.user and len(unit.links) == 1):
+        effects = [one for one in unit.effects if is_read(*one)]
+        if unit.effects:
+            dropped |= len(effects) < len(unit.effects)
+            unit.effects, unit.gone = effects, not effects
+        elif unit.decided is None and unit.phase and unit.links[0].does_nothing_but_set():
+            unit.gone = not any(is_read("setvar", value) for value in unit.links[0].all("setvar"))
+            dropped |= unit.gone
+    return dropped
+
+
+# --- Gates: rules that are asked together, or not at all ---------------------------------------------------------------
+
+# What the client sends: it does not change between a gate and its rules.
+PLACES = {
+    "value": re.compile(r"(?:ARGS(?:_GET|_POST)?(?:_NAMES)?|REQUEST_COOKIES(?:_NAMES)?|FILES(?:_NAMES)?|XML|REQUEST_BODY)(?::|$)"),
+    "address": re.compile(r"REQUEST_HEADERS:|(?:REQUEST_(?:URI|URI_RAW|FILENAME|BASENAME|LINE)|QUERY_STRING)$"),
+    "header": re.compile(r"REQUEST_HEADERS(?:_NAMES)?$"),
+}
+MOST = frozenset(["ARGS", "ARGS_NAMES", "REQUEST_COOKIES", "REQUEST_COOKIES_NAMES", "XML:/*"])
+QUIET = "nolog,noauditlog,pass,t:none"
+# A proof that ordinary values meet more often than this is none; fewer rules than this are asked as fast as a gate.
+OFTEN, SELDOM, FEW = 7.9, 0.5, 3
+# Rules before a chain that reads what matched before it: these, and the chain, are asked as they are written.
+NEAR = 3
+
+
+def place_of(target: str) -> str:
+    return next((name for name, pattern in PLACES.items() if pattern.match(target)), "")
+
+
+def operands(unit: Unit, place: str) -> Texts | None:
+    """What a value of this place must hold, after the rule's transformations, for the rule to match."""
+    operator, _, argument = unit.links[0].operator.strip().partition(" ")
+    if not operator.startswith("@"):
+        operator, argument = "@rx", unit.links[0].operator
+    if operator == "@rx":
+        return Proof(place).of(argument)
+    if operator == "@pm" and not set(argument) & set('|\\"') and "%{" not in argument:
+        phrases = argument.split()
+    elif operator == "@validateByteRange" and (bounds := re.fullmatch(r"(\d+)-(\d+)", argument)):
+        return frozenset(bytes([byte]).lower() for byte in BYTES if not int(bounds[1]) <= byte <= int(bounds[2]))
+    elif operator in ("@pmf", "@pmFromFile") and "://" not in argument:
+        lines = (unit.file.parent / argument.strip()).read_text(encoding="latin-1").splitlines()
+        phrases = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    else:
+        return None
+    found = [max(phrase.lower().encode("latin-1").split(b" "), key=len) for phrase in phrases]
+    return frozenset(found) if all(found) else None
+
+
+def transformations(unit: Unit) -> list[str] | None:
+    """Those of a rule, when it names all of them itself and this file knows them."""
+    found = unit.links[0].all("t")
+    if found[:1] != ["none"] or "none" in found[1:]:
+        return None
+    return found[1:] if all(name in CHANGES for name in found[1:]) else None
+
+
+@cache
+def proofs(unit: Unit) -> dict[str, Texts] | None:
+    """By place what a rule needs; None when it is always asked."""
+    link = unit.links[0] if unit.words[0] == "SecRule" else None
+    if not link or unit.user or unit.changed or transformations(unit) is None or link.operator.startswith("!"):
+        return None
+    found: dict[str, Texts] = {}
+    for target in link.targets:
+        place = place_of(target.lstrip("!"))
+        if place and place not in found:
+            texts = operands(unit, place)
+            found[place] = shortest(frozenset(window(text, place) for text in texts)) if texts else frozenset([b""])
+        if not place or b"" in found[place]:
+            return None
+    return found if all(met(unit, place, texts) < OFTEN for place, texts in found.items()) else None
+
+
+def met(unit: Unit, place: str, texts: Texts) -> float:
+    """About how often ordinary values make a rule be asked."""
+    changes = [CHANGES[name] for name in transformations(unit) or []]
+    signs = sum(rarity(bytes([sign]), place) for changed, _ in changes for sign in changed if sign in COMMON[place] or sign in LESS)
+    pairs = {pair for _, changed in changes for pair in changed}
+    beside = (100 * weight(one, place) * weight(other, place) for ones, others in pairs for one in ones for other in others)
+    return cost(texts, place) + signs + sum(beside)
+
+
+def weight(sign: int, place: str) -> float:
+    """Of a sign beside another one: in values even common ones are rarely together."""
+    return min(rarity(bytes([sign]), place) / 100, 0.1 if place == "value" else 1)
+
+
+def group(unit: Unit) -> str:
+    """Rules that are asked about equally often: few values have the signs; prose has words; addresses and quotes are marks."""
+    found = proofs(unit) or {}
+    if max((met(unit, place, texts) for place, texts in found.items()), default=0) < SELDOM:
+        return "signs"
+    return "words" if any(is_word(text) for texts in found.values() for text in texts) else "marks"
+
+
+class Gate:
+    """What opens it for a group of rules."""
+
+    def __init__(self, units: list[Unit], *, map_file: bool) -> None:
+        behind: dict[str, list[Unit]] = defaultdict(list)
+        for unit in units:
+            for target in unit.links[0].targets:
+                behind[target].append(unit)
+        # One question for targets that the same rules look at, and one for the five that most do.
+        self.questions: dict[tuple[str, tuple[Unit, ...]], list[str]] = defaultdict(list)
+        most = tuple(unit for unit in units if not MOST.isdisjoint(unit.links[0].targets))
+        for target, rules in behind.items():
+            if not target.startswith("!"):
+                self.questions[place_of(target), most if target in MOST else tuple(rules)].append(target)
+        self.map_file = map_file
+
+    def text(self, phase: int, closed: list[str], numbers: Iterator[int]) -> str:
+        """Rules that unset these variables when a value may match one of the rules behind the gate."""
+        text, unset = "", ",".join(f"setvar:!tx.{name}" for name in closed)
+        for (place, units), targets in self.questions.items():
+            need = Need()
+            for unit in units:
+                need.add((proofs(unit) or {})[place], transformations(unit) or [], map_file=self.map_file)
+            names = "|".join(targets)
+            text += f'SecRule {names} "!@rx {need.expression()}" "id:{next(numbers)},phase:{phase},{QUIET},{unset}"\n'
+        return text
+
+
+def worth(units: list[Unit]) -> list[Unit]:
+    """Without rules that are as cheap as a question: those with a target that few others look at."""
+    while True:
+        looked = Counter(target for unit in units for target in unit.links[0].targets)
+        kept = [unit for unit in units if all(looked[target] >= FEW for target in unit.links[0].targets if not target.startswith("!"))]
+        if kept == units:
+            return kept
+        units = kept
+
+
+def gates(units: list[Unit], phase: int, numbers: Iterator[int], *, map_file: bool) -> None:
+    """Put gates before the rules of a phase that have a proof."""
+    rules = [unit for unit in units if unit.phase == phase and not unit.gone]
+    names = {unit: group(unit) for unit in worth([unit for unit in rules if proofs(unit)])}
+    for number in (number for number, unit in enumerate(rules) if unit.reads_matches()):
+        names = {unit: name for unit, name in names.items() if unit not in rules[max(0, number - NEAR) : number + 1]}
+    # What never matches is gone, and would have cleared what a chain reads (Unit.reads_matches).
+    for before, unit in pairwise(unit for unit in units if unit.phase == phase and (not unit.gone or unit.decided is False)):
+        unit.before += clear(phase, numbers) if before.gone and not unit.gone and unit.reads_matches() else ""
+    regions = [(gated, list(region)) for gated, region in groupby(rules, names.__contains__)]
+    if not any(pays(region) for gated, region in regions if gated):
+        return
+    every = f"kit_closed_{phase}"
+    closed = {name: f"{every}_{name}" for name in sorted(set(names.values()))}
+    first = next(region[0] for gated, region in regions if gated)
+    sets = ",".join(f"setvar:tx.{name}=1" for name in [every, *closed.values()])
+    first.before += f'SecAction "id:{next(numbers)},phase:{phase},{QUIET},{sets}"\n'
+    for name, variable in closed.items():
+        first.before += Gate([unit for unit in names if names[unit] == name], map_file=map_file).text(phase, [every, variable], numbers)
+    for (gated, region), (_, after) in zip(regions, [*regions[1:], (False, [])], strict=True):
+        if gated and pays(region):
+            read = any(unit.reads_matches() for unit in after)
+            runs = [list(run) for _, run in groupby(region, names.get)]
+            if len(runs) > 1:
+                jump(region, every, phase, numbers, read=False)
+            for run in runs:
+                jump(run, closed[names[run[0]]], phase, numbers, read=read)
+
+
+def pays(region: list[Unit]) -> bool:
+    """A jump costs as much as two rules that look at one value."""
+    return len(region) >= FEW or any(not MOST.isdisjoint(unit.links[0].targets) for unit in region)
+
+
+def jump(run: list[Unit], variable: str, phase: int, numbers: Iterator[int], *, read: bool) -> None:
+    """Over some rules, where a variable is there: where the questions were not asked it is not."""
+    number = next(numbers)
+    clears = clear(phase, numbers) if read else ""
+    run[0].before += (
+        f'SecRule &TX:{variable} "@eq 0" "id:{number},phase:{phase},{QUIET},skipAfter:KIT-ASK-{number}"\n'
+        f'SecAction "id:{next(numbers)},phase:{phase},{QUIET},skipAfter:KIT-END-{number}"\nSecMarker KIT-ASK-{number}\n{clears}'
+    )
+    run[-1].after = f"SecMarker KIT-END-{number}\n{run[-1].after}"
+
+
+def clear(phase: int, numbers: Iterator[int]) -> str:
+    """A rule that does not match, and so clears MATCHED_VARS."""
+    return f'SecRule REQUEST_METHOD "@streq -" "id:{next(numbers)},phase:{phase},{QUIET}"\n'
+
+
+# --- Files -------------------------------------------------------------------------------------------------------------
+
+
+def write(units: list[Unit], folder: Path) -> None:
+    """Write each file once more, and main.conf, which includes them and the user's own in their order."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    files = list(dict.fromkeys(unit.file for unit in units))
+    for data in {data for file in files for data in file.parent.glob("*.data")}:
+        (folder / data.name).symlink_to(data)  # lists of words: @pmFromFile looks for them beside the rule
+    for file in (file for file in files if not file.name.startswith("user-")):
+        text = "".join(unit.before + ("" if unit.gone else unit.text) + unit.after for unit in units if unit.file == file)
+        (folder / file.name).write_text(text, encoding="latin-1")
+    includes = (file if file.name.startswith("user-") else folder / file.name for file in files)
+    (folder / "main.conf").write_text("".join(f'Include "{file}"\n' for file in includes))
+
+
+def main(source: Path, folder: Path) -> None:
+    units = read(source)
+    before = sum(bool(unit.links) for unit in units)
+    note_changes(units)
+    remove(units)
+    Constants(units).decide()
+    simplify(units)
+    numbers = count(10900)
+    for phase in (1, 2):
+        gates(units, phase, numbers, map_file=any(unit.words[0] == "SecUnicodeMapFile" for unit in units))
+    write(units, folder)
+    kept = [unit for unit in units if unit.links and not unit.gone]
+    print(
+        f"{source}: {before} rules, {len(kept)} of them loaded, {sum(bool(proofs(unit)) for unit in kept)} asked only where they can match"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
