@@ -55,6 +55,10 @@ backup: venv ## Write the database to a file, while the site runs [FILE=...]
 restore: venv ## Restore the database from a backup: make restore FILE=... [ARGS=--yes]
 	@$(STACK) restore $(ARGS) "$(FILE)"
 
+.PHONY: rotate-secret
+rotate-secret: venv #: Sign the sessions with another key, without signing anybody out [ARGS=--finish] (docs/operating.md)
+	@$(STACK) rotate-secret $(ARGS)
+
 .PHONY: maintenance
 maintenance: venv #: Answer 503 with a page while you work on the site: make maintenance on, make maintenance off (docs/operating.md)
 	@$(STACK) maintenance $(or $(filter on off,$(MAKECMDGOALS)),$(error right is make maintenance on or make maintenance off))

@@ -31,7 +31,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     )
     logs.init_app(settings.log_format)  # first, so that all that follows can be logged
     problems.init_app(app)
-    security.init_app(app, settings.secret)
+    security.init_app(app, settings.secret, *settings.secret_key_fallbacks_file.get_secret_value().splitlines())
     database.init_app(app, settings)
     sessions.init_app(app)
     entries.init_app(app)

@@ -31,7 +31,10 @@ class _Sessions(SecureCookieSessionInterface):
 
     # Most requests bring no cookie and store nothing; Flask prepares for both in each.
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
+        session = super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
+        if session and app.config["SECRET_KEY_FALLBACKS"]:
+            session.modified = True  # signed anew, or it dies with the key that signed it: Flask writes only what was changed
+        return session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         if session or session.modified or session.accessed:
@@ -51,10 +54,12 @@ def _protect(response: Response) -> Response:
     return response
 
 
-def init_app(app: Flask, secret: str) -> None:
+def init_app(app: Flask, secret: str, *fallbacks: str) -> None:
     """Protect the sessions, forms and pages of `app`."""
     app.config.update(
         SECRET_KEY=secret,
+        SECRET_KEY_FALLBACKS=[*fallbacks],
+        WTF_CSRF_SECRET_KEY=[*fallbacks, secret],  # the last signs; Flask-WTF does not look at the fallbacks by itself
         SESSION_COOKIE_SAMESITE="Lax",  # not sent with a form that another site posts
         WTF_CSRF_TIME_LIMIT=None,  # the token is valid as long as its session: a page left open over lunch can still be sent
         WTF_CSRF_SSL_STRICT=False,  # the token is the proof; comparing the Referer too locks out browsers that withhold it

@@ -67,6 +67,7 @@ class Settings(BaseModel):
     app_env: Literal["production", "development"] = "production"
     secret_key: _Key | None = None
     secret_key_file: Annotated[_Key, BeforeValidator(_content)] | None = None
+    secret_key_fallbacks_file: Annotated[SecretStr, BeforeValidator(_content)] = SecretStr("")  # accepted too, one in each line
     database_url: Annotated[URL, BeforeValidator(_url)] = make_url("sqlite:///guestbook.db")  # in Flask's instance folder
     database_password_file: Annotated[SecretStr, BeforeValidator(_content)] | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -101,6 +102,8 @@ class Settings(BaseModel):
 def load_settings(given: Mapping[str, object]) -> Settings:
     """Take the settings out of the environment and out of `given`, which wins; an empty value counts as not set."""
     values = {name.upper(): value for name, value in {**os.environ, **given}.items() if value != ""}
+    if (beside := Path(f"{values.get('SECRET_KEY_FILE', '')}_fallbacks")).is_file():
+        values.setdefault("SECRET_KEY_FALLBACKS_FILE", beside)
     try:
         return Settings.model_validate({name: values[name.upper()] for name in Settings.model_fields if name.upper() in values})
     except ValidationError as error:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import time
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -276,3 +277,35 @@ def test_a_full_disk_is_507(make_app: MakeApp, number: int, status: int) -> None
 
     assert answer.status_code == status
     assert answer.headers["X-Request-ID"] in answer.text
+
+
+def test_a_session_outlives_its_key_when_it_was_used_meanwhile(make_app: MakeApp, tmp_path: Path) -> None:
+    """Flask takes a session that an old key signed, and writes it anew only when it changes: ours is written at once."""
+
+    def app(key: str, *accepted: str) -> FlaskClient:
+        (tmp_path / "key").write_text(key)
+        (tmp_path / "key_fallbacks").write_text("\n".join(accepted))
+        return make_app(SECRET_KEY="", SECRET_KEY_FILE=str(tmp_path / "key")).test_client()
+
+    def form(page: TestResponse) -> dict[str, str]:
+        return {"csrf_token": token(page), "name": "Ada", "message": "hello"}
+
+    old, new = "the old key, long enough", "the new key, long enough"
+    visitor, idle = app(old), app(old)
+    page, left = visitor.get("/"), idle.get("/")
+    first, unused = visitor.get_cookie("session"), idle.get_cookie("session")
+    assert first
+    assert unused
+
+    both = app(new, old)
+    both.set_cookie("session", first.value)
+    assert both.post("/entries", data=form(page)).status_code == 303
+    signed_anew = both.get_cookie("session")
+    assert signed_anew
+    later = both.get("/")
+
+    alone = app(new)
+    alone.set_cookie("session", signed_anew.value)
+    assert alone.post("/entries", data=form(later)).status_code == 303
+    alone.set_cookie("session", unused.value)
+    assert alone.post("/entries", data=form(left)).status_code == 400

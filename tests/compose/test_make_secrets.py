@@ -1,6 +1,8 @@
 """A secret that nobody gave is made once and kept; one that was given is taken; a bad one stops the start."""
 
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +29,7 @@ def test_they_are_made_at_random_and_kept(secrets: ModuleType, root: Path, capsy
 
     assert len(set(made.values())) == 2
     assert min(map(len, made.values())) >= 64
-    assert made == {path.name: path.read_text() for path in root.glob("*/*_*")}
+    assert made == {path.name: path.read_text() for path in root.glob("*/*_*") if path.read_text()}
     assert capsys.readouterr().out.count("made at random") == 2
     assert not list(root.glob("*/.*"))
 
@@ -62,7 +64,7 @@ def test_none_is_printed(secrets: ModuleType, root: Path, capsys: pytest.Capture
     secrets.main(root)
 
     said = capsys.readouterr()
-    assert [path for path in root.glob("*/*_*") if path.read_text() in said.out + said.err] == []
+    assert [path for path in root.glob("*/*_*") if path.read_text() and path.read_text() in said.out + said.err] == []
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"short", b"two lines\nof some length", b"control \x07 character inside", b"\xff" * 40])
@@ -83,3 +85,51 @@ def test_a_folder_that_is_missing_is_named(secrets: ModuleType, root: Path, caps
 
     assert secrets.main(root) == 1
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_a_rotation_accepts_a_key_before_it_signs_and_after(secrets: ModuleType, root: Path) -> None:
+    secrets.main(root)
+    key, beside = root / "app" / "secret_key", root / "app" / "secret_key_fallbacks"
+    first = key.read_text()
+    assert beside.read_text() == ""
+
+    assert secrets.main(root, "accept") == 0
+    second = beside.read_text()
+    assert key.read_text() == first != second
+
+    assert secrets.main(root, "sign") == 0
+    assert (key.read_text(), beside.read_text()) == (second, first)
+    assert secrets.main(root) == 0
+    assert (key.read_text(), beside.read_text()) == (second, first)
+
+    assert secrets.main(root, "forget") == 0
+    assert (key.read_text(), beside.read_text()) == (second, "")
+
+
+def test_a_rotation_to_the_present_key_is_refused(secrets: ModuleType, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "given" / "secret_key").write_text("a key of sufficient length")
+    secrets.main(root)
+
+    assert secrets.main(root, "accept") == 1
+    assert "right is a new one there" in capsys.readouterr().err
+
+
+def test_another_key_in_the_folder_leaves_the_old_one_accepted(secrets: ModuleType, root: Path) -> None:
+    secrets.main(root)
+    first = (root / "app" / "secret_key").read_text()
+    (root / "given" / "secret_key").write_text("a key of sufficient length")
+    secrets.main(root)
+
+    assert (root / "app" / "secret_key_fallbacks").read_text() == first
+
+
+def test_a_folder_that_nobody_else_may_enter_is_named(secrets: ModuleType, root: Path, command: Callable[[str], str]) -> None:
+    """As a clone with umask 077 has it."""
+    (root / "given").chmod(0o700)
+    (root / "given").parent.chmod(0o755)
+    call = f"import runpy, pathlib; runpy.run_path({secrets.__file__!r})['given'](pathlib.Path({str(root / 'given' / 'secret_key')!r}))"
+    done = subprocess.run(
+        [command("setpriv"), "--reuid=65534", "--clear-groups", sys.executable, "-c", call], capture_output=True, text=True, check=False
+    )
+
+    assert "secrets/: Permission denied; right would be `chmod 711 secrets`" in done.stderr

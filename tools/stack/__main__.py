@@ -16,6 +16,7 @@ from tools.stack.base import Unit, read_settings
 from tools.stack.compose import ComposeStack
 from tools.stack.machine import PACKAGES, require_commands
 from tools.stack.rollout import Rollout, Wish, previous_of, roll_gateway
+from tools.stack.rotation import rotate
 
 
 class Commands(click.Group):
@@ -163,6 +164,14 @@ def rollback(stack: Stack) -> None:
     """Go back to the version that the last rollout replaced; the database stays as it is."""
     compose = _compose(stack)
     Rollout(compose, Wish(image=previous_of(compose), migrate=False)).run()
+
+
+@main.command("rotate-secret")
+@click.option("--finish", is_flag=True, help="Accept the old key no longer.")
+@click.pass_obj
+def rotate_secret(stack: Stack, *, finish: bool) -> None:
+    """Sign the sessions with another key, without signing anybody out."""
+    rotate(_compose(stack), finish=finish)
 
 
 @main.command()

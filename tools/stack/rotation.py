@@ -1,0 +1,49 @@
+"""Another key for the sessions, without a visitor who is signed out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from tools.stack.base import StackError, last_lines
+from tools.stack.compose import ComposeStack, docker
+from tools.stack.waiting import wait_until
+
+# gunicorn's graceful_timeout (30 s) for what is in flight, and what a worker takes to start on a busy machine.
+RELOAD_S = 90
+
+
+def rotate(stack: ComposeStack, *, finish: bool, say: Callable[[str], None] = click.echo) -> None:
+    """Accept a new key everywhere, then sign with it; with `finish`, accept the old one no longer."""
+    if stack.setting("SERVER") not in {"", "gunicorn"}:
+        raise StackError("only gunicorn reads a key again while it serves", hint="unset SERVER, or see docs/operating.md", exit_code=2)
+    for step in ["forget"] if finish else ["accept", "sign"]:
+        done = stack.compose("run", "--rm", "--no-deps", "--no-TTY", "preflight", "python", "make_secrets.py", step)
+        if done.returncode:
+            raise StackError(f"the key is as it was ({step})", details=last_lines(done.stderr or done.stdout))
+        say(f"{done.stdout.strip()}; reloading the workers ...")
+        _reload(stack)
+    if not finish:
+        say("The old key is accepted until `make rotate-secret ARGS=--finish`; whoever comes until then is signed in with the new one.")
+
+
+def _reload(stack: ComposeStack) -> None:
+    """Have every worker replaced by one that has read the files again; they finish what they have."""
+    boxes = [unit.id for unit in stack.processes() if unit.service == "app"]
+    before = {box: _workers(box) for box in boxes}
+    for box in boxes:
+        docker("kill", "--signal", "HUP", box)
+    for box in boxes:
+        wait_until(lambda box=box: _replaced(before[box], _workers(box)), RELOAD_S, f"the workers of {box} are not replaced")  # type: ignore[misc]
+
+
+def _replaced(before: set[str], now: set[str]) -> bool:
+    return len(now) >= len(before) and not before & now
+
+
+def _workers(box: str) -> set[str]:
+    """Return the processes of a container but the first, which is gunicorn's master."""
+    rows = [line.split() for line in docker("top", box, "-o", "pid,ppid").splitlines()[1:]]
+    pids = {pid for pid, _ in rows}
+    return {pid for pid, parent in rows if parent in pids}
