@@ -1,9 +1,7 @@
 """The JSON API."""
 
 import re
-from datetime import UTC, datetime, timedelta
 
-import click
 from flask import Blueprint, Response, abort, request, url_for
 from pydantic_core import from_json
 
@@ -56,14 +54,6 @@ def create_entry() -> Response:
 def describe() -> dict[str, object]:
     """This API as an OpenAPI document."""
     return openapi.document()
-
-
-@bp.cli.command("forget-keys")
-@click.option("--hours", type=click.IntRange(min=1), default=24, help="Keep the keys of so many hours (24).")
-def forget_keys(hours: int) -> None:
-    """Delete old idempotency keys; run it once a day, or their table grows for ever."""
-    count = entries.forget_keys(datetime.now(UTC) - timedelta(hours=hours))
-    click.echo(f"{count} keys deleted")
 
 
 def _sent_json() -> object:

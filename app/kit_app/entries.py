@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from flask import Flask
 from sqlalchemy import delete, select
@@ -14,6 +14,9 @@ from werkzeug.routing import BaseConverter, ValidationError
 from kit_app.models import Entry, IdempotencyKey
 from kit_app.schemas import MAX_ID, NewEntry
 from kit_flask.sessions import session_scope
+
+# Clients repeat a request within seconds. Every 64th entry deletes up to 128 older keys: their table stays as large as a day's.
+KEPT, CLEAN_EVERY = timedelta(hours=24), 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def sign_once(key: str, new: NewEntry, show: Callable[[Entry], str]) -> Answer:
             entry = _add(session, new)
             answer = Answer(show(entry), entry.id, replayed=False)
             session.add(IdempotencyKey(key=key, fingerprint=fingerprint, entry_id=entry.id, answer=answer.body))
+            if entry.id % CLEAN_EVERY == 0:
+                _forget_old_keys(session)
             session.commit()
         except IntegrityError:
             # Another request, perhaps on another container, was faster. The database made us wait for its commit.
@@ -107,13 +112,10 @@ def _replay(stored: IdempotencyKey, fingerprint: str) -> Answer:
     return Answer(stored.answer, stored.entry_id, replayed=True)
 
 
-def forget_keys(before: datetime) -> int:
-    """Delete the idempotency keys made before that moment, and return how many they were."""
-    with session_scope() as session:
-        old = delete(IdempotencyKey).where(IdempotencyKey.created_at < before).returning(IdempotencyKey.key)
-        count = len(session.scalars(old).all())
-        session.commit()
-    return count
+def _forget_old_keys(session: Session) -> None:
+    old = select(IdempotencyKey.key).where(IdempotencyKey.created_at < datetime.now(UTC) - KEPT).limit(2 * CLEAN_EVERY)
+    # skip_locked: two requests that delete the same keys would wait for each other, and might end in a deadlock.
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.key.in_(old.with_for_update(skip_locked=True))))
 
 
 class _EntryId(BaseConverter):

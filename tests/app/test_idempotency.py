@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -10,8 +11,11 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
+from kit_app.database import db
+from kit_app.models import IdempotencyKey
 from tests.app.conftest import MakeApp, Serve
 from tests.clients import wait_until
 
@@ -63,14 +67,23 @@ def test_an_entry_that_is_not_valid_does_not_use_up_its_key(client: FlaskClient)
     assert client.post("/api/entries", json=ENTRY, headers=KEY).status_code == 201
 
 
-def test_old_keys_are_forgotten_and_young_ones_kept(app: Flask) -> None:
+@pytest.mark.parametrize("kind", ["sqlite_url", "postgres_url"])
+def test_keys_older_than_a_day_are_deleted_as_new_ones_come(request: pytest.FixtureRequest, make_app: MakeApp, kind: str) -> None:
+    app = make_app(DATABASE_URL=request.getfixturevalue(kind))
     client = app.test_client()
-    client.post("/api/entries", json=ENTRY, headers=KEY)
 
-    kept = app.test_cli_runner().invoke(args=["api", "forget-keys"])
+    def send(number: int) -> int:
+        return client.post("/api/entries", json=ENTRY, headers={"Idempotency-Key": f"number-{number:04}"}).status_code
 
-    assert kept.output == "0 keys deleted\n"
-    assert client.post("/api/entries", json=ENTRY, headers=KEY).headers["Idempotency-Replayed"] == "true"
+    assert {send(number) for number in range(1, 63)} == {201}
+    with app.app_context():
+        old = IdempotencyKey.key <= "number-0060"
+        db.session.execute(update(IdempotencyKey).where(old).values(created_at=datetime.now(UTC) - timedelta(hours=25)))
+        db.session.commit()
+    assert {send(63), send(64)} == {201}
+
+    with app.app_context():
+        assert sorted(db.session.scalars(select(IdempotencyKey.key))) == [f"number-{number:04}" for number in (61, 62, 63, 64)]
 
 
 @pytest.mark.parametrize("kind", ["sqlite_url", "postgres_url"])
