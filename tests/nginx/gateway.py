@@ -64,7 +64,7 @@ def write(folder: Path, program: Nginx, edits: Sequence[Edit], *, tls: Path | No
         "/var/lib/maintenance": folder / "maintenance",
         "/run/tls": tls or folder / "tls",
     }
-    return nginx.write(nginx.GATEWAY, folder / "conf", nginx=program, places=places, edits=edits, as_root=os.geteuid() == 0)
+    return nginx.write("nginx", folder / "conf", nginx=program, places=places, edits=edits, as_root=os.geteuid() == 0)
 
 
 class Answer(NamedTuple):

@@ -125,7 +125,7 @@ def test_resolvers_may_be_given(tmp_path: Path, resolvers: str) -> None:
 
 def fill(folder: Path, env: dict[str, str]) -> dict[str, str]:
     """The files that the image's own templates become, without comments."""
-    done = nginx.fill(nginx.GATEWAY, folder, env)
+    done = nginx.fill("nginx", folder, env)
     assert done.returncode == 0, done.stderr
     files = sorted((folder / "run" / "conf").rglob("*.conf"))
     return {str(path.relative_to(folder / "run" / "conf")): re.sub(r"(?m)^\s*#.*\n", "", path.read_text()) for path in files}

@@ -97,7 +97,7 @@ def test_browsers_learn_of_it_over_tls_alone(http3: TlsGateway, gateway: TlsGate
 
 @pytest.mark.parametrize(("listeners", "address"), [("tls", "127.0.0.1"), ("http3", "*")])
 def test_without_the_setting_it_listens_on_the_containers_loopback_alone(tmp_path: Path, listeners: str, address: str) -> None:
-    assert nginx.fill(nginx.GATEWAY, tmp_path, {"LISTENERS": listeners}).returncode == 0
+    assert nginx.fill("nginx", tmp_path, {"LISTENERS": listeners}).returncode == 0
     text = "".join(path.read_text() for path in (tmp_path / "run/conf/tls").iterdir())
 
     assert re.findall(r"listen (.*):8443 quic\b", text) == [address] * 2

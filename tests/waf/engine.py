@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.waf.corpus import Request
-from tools.local import nginx, waf
+from tools.local import nginx
 
 LIBRARY = "libmodsecurity.so.3"
 # Where a rule stands, and which request it was.
@@ -90,7 +90,7 @@ def render(folder: Path, settings: Mapping[str, str], edits: Sequence[nginx.Edit
     run = folder / "run"
     run.mkdir(parents=True, exist_ok=True)
     edits = [nginx.Edit("docker-entrypoint.sh", r'^exec "\$@"', "exit"), nginx.Edit("rules/base.conf", r"^SecAuditLog .*$", ""), *edits]
-    nginx.write(waf.parts(), folder / "conf", nginx=nginx.IMAGE, places={"/run/nginx": run}, edits=edits)
+    nginx.write("waf", folder / "conf", nginx=nginx.IMAGE, places={"/run/nginx": run}, edits=edits)
     (folder / "conf" / "docker-entrypoint.d" / "40-audit-log.envsh").unlink()
     command = nginx.command(folder / "conf")
     done = subprocess.run(command, env={"PATH": "/usr/bin:/bin", **settings}, capture_output=True, text=True, check=False)

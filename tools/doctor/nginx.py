@@ -14,7 +14,7 @@ from typing import Any
 import crossplane
 
 from tools.doctor.values import CannotRead, Environment, Origin, Setting
-from tools.local.nginx import IMAGE, Edit, Part, command, write
+from tools.local.nginx import IMAGE, Edit, command, write
 
 # crossplane 0.5.8 knows nginx up to 1.23. Directives that it does not know pass; these take more arguments by now.
 GREW_ARGUMENTS = frozenset({"keepalive", "resolver", "server"})
@@ -105,7 +105,7 @@ def from_files(project: Path, image: str, settings: Environment, folder: Path) -
         Edit("nginx.conf", r"^(include /etc/nginx/modules-enabled|load_module )", r"# \1"),  # the same number of lines
     ]
     try:
-        write(parts(project, image), conf, nginx=IMAGE, places={"/run/nginx": run}, edits=edits)
+        write(image, conf, nginx=IMAGE, places={"/run/nginx": run}, edits=edits, project=project)
     except (OSError, ValueError) as error:
         raise CannotRead(f"{image}/: {error}") from None
     for path in (conf / "docker-entrypoint.d").iterdir():
@@ -132,17 +132,6 @@ def from_files(project: Path, image: str, settings: Environment, folder: Path) -
         return Origin(sources[0], line, named[1] if named else "")
 
     return parse(conf / "nginx.conf", locate)
-
-
-def parts(project: Path, image: str) -> list[Part]:
-    """Return what the image's Dockerfile copies out of its own folder, and out of the gateway's."""
-    try:
-        lines = (project / image / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
-    except OSError as error:
-        raise CannotRead(f"{image}/Dockerfile: {error.strerror}") from None
-    copies = [[word.rstrip("*") for word in line.split()[1:-1]] for line in lines if line.startswith("COPY ")]
-    own = [Part(project / image, [name for name in names if (project / image / name).exists()]) for names in copies if names[0][:2] != "--"]
-    return [*(Part(project / "nginx", names[1:]) for names in copies if names[0] == "--from=gateway"), *own]
 
 
 def from_dump(dump: str, container: str, folder: Path) -> Node:

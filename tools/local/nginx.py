@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,22 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 
 
-class Part(NamedTuple):
-    """What an image's Dockerfile copies out of one folder."""
-
-    folder: Path
-    names: Sequence[str]
-
-
-GATEWAY = (
-    Part(
-        ROOT / "nginx",
-        (
-            *("nginx.conf", "conf.d", "errors", "snippets", "templates"),
-            *("certificate", "docker-entrypoint.d", "docker-entrypoint.sh"),
-        ),
-    ),
-)
+def _copied(project: Path, image: str) -> Iterator[tuple[Path, str]]:
+    """Yield folder and name of what the Dockerfile of `image` copies out of its own folder and out of the gateway's."""
+    text = (project / image / "Dockerfile").read_text().replace("\\\n", " ")
+    for shared, words in re.findall(r"^COPY (--from=gateway )?((?!--).*) \S+$", text, re.MULTILINE):
+        folder = project / ("nginx" if shared else image)
+        for word in words.split():
+            yield from ((folder, path.name) for path in folder.glob(word)) if "*" in word else [(folder, word)]
 
 
 class Edit(NamedTuple):
@@ -68,22 +59,28 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def write(
-    parts: Sequence[Part], dest: Path, *, nginx: Nginx, places: Mapping[str, Path], edits: Iterable[Edit] = (), as_root: bool = False
+    image: str,
+    dest: Path,
+    *,
+    nginx: Nginx,
+    places: Mapping[str, Path],
+    edits: Iterable[Edit] = (),
+    as_root: bool = False,
+    project: Path = ROOT,
 ) -> list[str]:
-    """Write the files that the container has, edited; returns a sentence for each thing that this nginx lacks.
+    """Write the files that a container of `image` (nginx, waf) has, edited; returns a sentence for each thing that this nginx lacks.
 
     `places` says where each folder of the container is here, such as /run/nginx. The caller then runs `command`.
     `as_root`: nginx will be started by root; its workers then stay root, as gunicorn does.
     """
     shutil.rmtree(dest, ignore_errors=True)
-    for folder, names in parts:
-        for name in names:
-            target = dest / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if (folder / name).is_dir():
-                shutil.copytree(folder / name, target, dirs_exist_ok=True)
-            else:
-                shutil.copy(folder / name, target)
+    for folder, name in _copied(project, image):
+        target = dest / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(folder / name, target)
     _apply(dest, Edit("templates/**/*", r"^ *listen \$\{(IPV6|QUIC_IPV6)\}:.*\n", ""), optional=True)  # loopback is 127.0.0.1
     for edit in edits:
         _apply(dest, edit)
@@ -100,11 +97,11 @@ def command(dest: Path, *arguments: str) -> list[str]:
     return ["/bin/sh", str(dest / "docker-entrypoint.sh"), "nginx", "-e", "stderr", "-c", str(dest / "nginx.conf"), *arguments]
 
 
-def fill(parts: Sequence[Part], folder: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def fill(image: str, folder: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Write folder/conf as the image has it, with the templates filled in to folder/run/conf, and start nothing."""
     dest = folder / "conf"
     edits = [Edit("docker-entrypoint.sh", r'^exec "\$@"', "exit")]
-    write(parts, dest, nginx=IMAGE, places={"/run/nginx": folder / "run"}, edits=edits)
+    write(image, dest, nginx=IMAGE, places={"/run/nginx": folder / "run"}, edits=edits)
     (dest / "docker-entrypoint.d" / "30-certificate.sh").unlink(missing_ok=True)
     return subprocess.run(command(dest), env={"PATH": os.defpath, **settings}, capture_output=True, text=True, check=False)
 
@@ -216,6 +213,6 @@ def _move(dest: Path, places: Mapping[str, Path]) -> None:
 
 if __name__ == "__main__":
     # `python -m tools.local.nginx FOLDER`: the gateway's configuration by the settings in the environment, for other programs to read.
-    done = fill(GATEWAY, Path(sys.argv[1]).resolve(), os.environ)
+    done = fill("nginx", Path(sys.argv[1]).resolve(), os.environ)
     sys.stderr.write(done.stderr)
     sys.exit(done.returncode)

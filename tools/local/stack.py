@@ -197,7 +197,7 @@ class LocalStack:
         as_root = os.geteuid() == 0 and not record["LOCAL_USER"]
         apps = [self._address(record, name) for name in APPS[:replicas]]
         notes = nginx.write(
-            nginx.GATEWAY,
+            "nginx",
             self._conf / "gateway",
             nginx=program,
             places={

@@ -6,17 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tools.local import nginx
-from tools.local.nginx import HOST, ROOT, Edit, Nginx, Part
+from tools.local.nginx import HOST, Edit, Nginx
 
 MODULE = "ngx_http_modsecurity_module.so"
 RULES = Path("/usr/share/modsecurity-crs/rules")
-
-
-def parts() -> list[Part]:
-    """What waf/Dockerfile copies, in its order: out of waf/, and out of nginx/ what both have in common."""
-    lines = (ROOT / "waf" / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
-    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ")]
-    return [Part(ROOT / "nginx", names[1:]) if names[0] == "--from=gateway" else Part(ROOT / "waf", names) for names in copies]
 
 
 def lacks(program: Nginx, settings: Mapping[str, str]) -> str:
@@ -48,7 +41,7 @@ def write(
         Edit("nginx.conf", r"^load_module modules/(.*);", rf'load_module "{program.modules_folder}/\1";'),
         *_for_old_module(Path(program.modules_folder) / MODULE),
     ]
-    return nginx.write(parts(), dest, nginx=program, places={"/run/nginx": run}, edits=[*here, *edits], as_root=as_root)
+    return nginx.write("waf", dest, nginx=program, places={"/run/nginx": run}, edits=[*here, *edits], as_root=as_root)
 
 
 def _for_old_module(module: Path) -> list[Edit]:
