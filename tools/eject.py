@@ -127,7 +127,9 @@ def settings(dest: Path, text: str, overlays: list[str]) -> str:
     module, package, source = application(text, dest)
     # Where the application cannot be imported without its database, its own files are what nginx gets.
     own = f"cp -r {package}/static/. /srv/static" if (dest / source / package / "static").is_dir() else "true"
-    static = f"{{ python /srv/collect_static.py {shlex.quote(module)} || {own}; }} && gzip -9 --keep --recursive /srv/static"
+    # Some packages bring .gz files: gzip would keep those, and fail.
+    zipped = "find /srv/static -type f ! -name '*.gz' -exec gzip -9 --force --keep {} +"
+    static = f"{{ python /srv/collect_static.py {shlex.quote(module)} || {own}; }} && {zipped}"
     name = re.sub(r"[^a-z0-9_-]+", "-", dest.name.lower()).strip("-_") or "site"
     compose = ":".join(["docker-compose.yml", *(f"compose/{overlay}.yaml" for overlay in overlays)])
     return SETTINGS.format(compose=compose, name=name, packages=requirements(dest), module=module, source=source, static=static)
@@ -151,6 +153,17 @@ def show(what: str, mine: Path, kits: Path) -> None:
         sys.stdout.writelines([f"{what}\n", *unified_diff(old, new, "yours", "the kit's")])
 
 
+def set_up(file: Path, mine: str, env: str, overlays: list[str]) -> None:
+    """Write a new .env; of one that is there already, say what to add."""
+    unused = [f"compose/{name}.yaml" for name in overlays if f"compose/{name}.yaml" not in mine]
+    if env and not mine:
+        file.write_text(env)
+    elif env:
+        print(f"{file} was there already and is left alone; write this into it:\n\n{env}")
+    elif unused:
+        print(f"Add to COMPOSE_FILE in {file}: {' '.join(unused)}")
+
+
 def main() -> None:
     """Copy, or change nothing when a file is in the way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -162,7 +175,8 @@ def main() -> None:
     )
     given = parser.parse_args()
     dest = given.dest.resolve()
-    env = "" if (dest / ".env").exists() else settings(dest, given.app_module, given.overlays)
+    mine = (dest / ".env").read_text(errors="replace") if (dest / ".env").exists() else ""
+    env = "" if re.search(r"^(?:export )?APP_MODULE=", mine, re.MULTILINE) else settings(dest, given.app_module, given.overlays)
     record = (dest / RECORD).read_text().splitlines() if (dest / RECORD).is_file() else []
     before = {line[66:]: line[:64] for line in record}
     files = {"LICENSE.flask-kit": KIT / "LICENSE", **files_of(COPIED)}
@@ -187,9 +201,8 @@ def main() -> None:
     for name in before.keys() - files.keys():
         print(f"no longer in the kit, delete it unless it is yours by now: {name}")
     (dest / RECORD).write_text("".join(f"{checksum(source)}  {name}\n" for name, source in files.items()))
-    if env:
-        (dest / ".env").write_text(env)
     print(f"{len(take)} files were copied to {dest}; your settings are in its .env. docs/eject.md says what your application must do.")
+    set_up(dest / ".env", mine, env, given.overlays)
     if left_out:
         print(f"Left out, until you run this again with --with NAME: {', '.join(sorted(left_out))}")
 

@@ -79,13 +79,24 @@ def test_the_settings_are_the_projects_own(copied: Path, kit: Path) -> None:
     assert (copied / ".env").read_text() == "APP_MODULE=other:app\n"
 
 
+def test_an_env_that_knows_nothing_of_the_kit_is_left_alone_and_what_it_lacks_is_printed(shop: Path, kit: Path) -> None:
+    (shop / ".env").write_text("FLASK_DEBUG=1\n")
+    first = eject(shop, "shop:app", kit=kit)
+
+    assert first.returncode == 0, first.stderr
+    assert (shop / ".env").read_text() == "FLASK_DEBUG=1\n"
+    assert "\nAPP_MODULE=shop:app\n" in first.stdout
+    assert "right would be" in eject(shop, "nothing:app", kit=kit).stderr
+
+
 def test_what_was_left_out_comes_when_it_is_named_and_is_not_lost_again(copied: Path, kit: Path) -> None:
     overlay, server = copied / "compose/tls.yaml", copied / "nginx/templates/tls/servers.conf.template"
     first = eject(copied, "shop:app", kit=kit)
     assert "Left out" in first.stdout
     assert not overlay.exists()
     assert not server.exists()
-    eject(copied, "shop:app", "--with", "tls", kit=kit)
+    second = eject(copied, "shop:app", "--with", "tls", kit=kit)
+    assert f"Add to COMPOSE_FILE in {copied / '.env'}: compose/tls.yaml\n" in second.stdout
     change(kit / "compose/tls.yaml")
     again = eject(copied, "shop:app", kit=kit)
 

@@ -28,6 +28,7 @@ def test_what_it_collects(shop: Path, source: str, expected: set[str], said: str
     (shop / "shop" / "__init__.py").write_text(source)
     (shop / "shop" / "panel").mkdir()
     (shop / "shop" / "panel" / "panel.js").write_text("1")
+    (shop / "shop" / "panel" / "panel.js.gz").write_text("the package's own")
     assert eject(shop, "shop:app").returncode == 0
     (line,) = [line for line in (shop / ".env").read_text().splitlines() if line.startswith("STATIC_COMMAND=")]
     # The image's places, in this folder.
