@@ -4,7 +4,7 @@
     docker compose logs --no-log-prefix waf | tools/waf_report.py      or      tools/waf_report.py FILE...
 
 Reads the log of the service waf: the lines of audit.jq; everything else is passed over.
-Python's own library only: it is copied into projects that have no environment for the kit's tools.
+Python's own library only: it reads a log wherever that was saved.
 """
 
 import json
