@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.eject.conftest import ROOT, eject
+from tests.surgery import docker
 from tools.stack.machine import free_ports
 
 MODULE = """
@@ -138,12 +139,11 @@ def external(request: pytest.FixtureRequest) -> Iterator[Mapping[str, str]]:
         return
     name = f"kit-matrix-database-{os.getpid()}"
     environment = ["--env", "POSTGRES_USER=kit", "--env", "POSTGRES_PASSWORD=a password of the test"]
-    docker = ["docker", "run", "--detach", "--name", name, *environment, "postgres:18-trixie"]
-    subprocess.run(docker, check=True, capture_output=True)
-    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    address = subprocess.run(["docker", "inspect", "--format", template, name], check=True, capture_output=True, text=True).stdout.strip()
-    yield {"DATABASE_URL": f"postgresql://kit@{address}/kit"}
-    subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True)
+    # On the engine's own address of this machine: containers of different networks do not reach each other.
+    address = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+    docker("run", "--detach", "--name", name, *environment, "--publish", f"{address}::5432", "postgres:18-trixie")
+    yield {"DATABASE_URL": f"postgresql://kit@{docker('port', name, '5432').strip()}/kit"}
+    docker("rm", "--force", "--volumes", name)
 
 
 @pytest.mark.timeout(600)
