@@ -125,7 +125,17 @@ def test_a_harmless_request_that_is_refused_is_named(start: Start) -> None:
     )
 
 
-@pytest.mark.parametrize("setting", ["WAF_MODE=DetectionOnly", "WAF_SAMPLING=1", "WAF_ANOMALY_THRESHOLD=1000", "WAF_PARANOIA=4"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "WAF_MODE=DetectionOnly",
+        "WAF_SAMPLING=1",
+        "WAF_ANOMALY_THRESHOLD=1000",
+        "WAF_PARANOIA=4",
+        "WAF_CONTENT_TYPES=application/json",
+        "WAF_METHODS=GET HEAD",
+    ],
+)
 def test_settings_are_no_fault(start: Start, setting: str) -> None:
     assert ask(start(dict([setting.split("=")]))) == (0, [])
 
