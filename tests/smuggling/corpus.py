@@ -316,7 +316,9 @@ EXPECT_AND_UPGRADE = [
         HIDDEN,
         arrives=ALL_HIDDEN,
     ),
-    get("upgrade-websocket", SERVED, b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n"),
+    get(
+        "upgrade-websocket", REFUSED, b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n"
+    ),
     get("upgrade-tls", SERVED, b"Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n"),
 ]
 
