@@ -65,6 +65,8 @@ REFUSED = [
     "/a/../../../etc/passwd",
     "/a#b",
     "/a#/../b",
+    "/a/../.kit-error/static/b",
+    "/a/../.kit-error/%0A%0A",
 ]
 
 
@@ -102,7 +104,7 @@ def test_a_path_that_they_would_see_differently_is_refused(telling: Gateway, rec
     mark = recorder.mark()
     for target in REFUSED:
         with subtests.test(target):
-            assert ask(telling, target) == 400
+            assert ask(telling, target) == (404 if ".kit-error" in target else 400)
             # The gateway's own page, as for every other refusal.
             assert telling.get(target).values("x-request-id") != []
 
