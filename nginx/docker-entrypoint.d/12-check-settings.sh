@@ -16,7 +16,7 @@ hsts='max-age=[0-9]{1,9}(; includeSubDomains(; preload)?)?'
 must SERVER_NAMES "$host( +$host)*" "names with spaces between them, such as: www.example.org [::1]"
 must HEALTH_PATH '/[A-Za-z0-9/._~-]*' "the path of an address, such as /healthz"
 must MAX_CONTENT_LENGTH '[1-9][0-9]{0,11}' "bytes from 1 to 999999999999; 10 MiB is 10485760"
-must ANSWER_FILE_SIZE '[1-9][0-9]{0,5}[kmg]' "a size, such as 16m"
+must ANSWER_FILE_SIZE '[1-9][0-9]{0,5}[km]' "a size, such as 16m"
 must LIMITS 'on|off' "on, or off for a load test"
 for setting in REQUESTS WRITES UPLOADS BURST WRITES_BURST UPLOADS_BURST CONNECTIONS; do
     must "LIMIT_$setting" '[1-9][0-9]{0,4}' "a number from 1 to 99999; LIMITS=off lifts all of them"
@@ -30,6 +30,8 @@ must WAF_MODE 'On|DetectionOnly|Off' "On, DetectionOnly or Off"
 must LISTENERS 'http|tls|http3' "http, tls or http3"
 must GATEWAY_TLS_PORT '[1-9][0-9]{0,4}' "a port, such as 8443"
 must TLS_HSTS "off|$hsts" "off, or a value such as: max-age=63072000; includeSubDomains; preload"
+must BASIC_AUTH_PATH '(/[A-Za-z0-9/._~-]*)?' "the beginning of a path, such as /admin"
+must MICROCACHE_SECONDS '([1-9][0-9]{0,5})?' "seconds, such as 1"
 must APP_MAX_CONNS '[0-9]{0,6}' "requests in flight for each app container, or nothing"
 case $PROXY_PROTOCOL:$LISTENERS:$TRUSTED_PROXIES in
     on:*:) echo "PROXY_PROTOCOL=on: name the load balancers in TRUSTED_PROXIES" >&2 && wrong=yes ;;

@@ -43,6 +43,14 @@ def test_a_list_of_addresses_and_static_files_pass(start_gateway: Gateways, echo
     assert [strict.get(path).status for path in ("/", "/healthz", "/hello", "/hello/x", "/static/app.css")] == [503, 503, 200, 503, 200]
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/" + "a" * 100])
+def test_any_health_path_passes(start_gateway: Gateways, echo_backend: str, path: str) -> None:
+    gateway = start_gateway(echo_backend, {"HEALTH_PATH": path})
+    switch(gateway, on=True)
+
+    assert [gateway.get(asked).status for asked in (path, path + "/")] == [200, 503]
+
+
 @pytest.mark.parametrize("allow", ["everybody", "0.0.0.0/0", "10.0.0.1; return 200"])
 def test_a_list_that_is_none_is_refused(tmp_path: Path, allow: str) -> None:
     from tests.nginx.gateway import check

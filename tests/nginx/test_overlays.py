@@ -56,9 +56,23 @@ def test_the_path_needs_a_password_and_the_rest_does_not(closed: Gateway) -> Non
     assert [closed.get(path).status for path in ("/", "/healthz", "/blog/admin")] == [200, 200, 200]
 
 
-@pytest.mark.parametrize("path", ["/%61dmin/users", "/admin%2fusers", "/admin;x", "/x/../admin/users", "/./admin", "/admin/../admin/"])
+@pytest.mark.parametrize(
+    "path", ["/%61dmin/users", "/admin%2fusers", "/admin;x", "/x/../admin/users", "/./admin", "/admin/../admin/", "//admin"]
+)
 def test_no_other_way_of_writing_it_passes(closed: Gateway, path: str) -> None:
     assert closed.get(path).status in {400, 401}
+
+
+def test_a_static_file_under_the_path_has_no_other_address(closed: Gateway) -> None:
+    folder = closed.folder / "static" / "_paths" / "admin" / "static"
+    folder.mkdir(parents=True)
+    (folder / "panel.css").write_text("body{}")
+
+    assert closed.get("/admin/static/panel.css", credentials("ana:secret")).body == b"body{}"
+    for path in ("/admin/static/panel.css", "//admin/static/panel.css", "/admin//static/panel.css"):
+        assert closed.get(path).status == 401
+    for path in ("/static/_paths/admin/static/panel.css", "/static//_paths/admin/static/panel.css"):
+        assert closed.get(path).body != b"body{}"
 
 
 # --- Kept answers
