@@ -46,6 +46,10 @@ CASES: dict[str, tuple[list[str], Facts]] = {
         [f"X-Forwarded-For: 6.6.6.6, {ONE}", "X-Forwarded-Proto: https, http", "X-Forwarded-Host: a.example.com,b.example.com"],
         (ONE, "http", "b.example.com", ""),
     ),
+    "one, and a client that claims to have passed another": (
+        [f"X-Forwarded-For: {ONE}, {ONE}", "X-Forwarded-Proto: https, http", "X-Forwarded-Prefix: /a, /b"],
+        (ONE, "http", "localhost", "/b"),
+    ),
     "two, which add": (
         [f"X-Forwarded-For: {TWO}", "X-Forwarded-Proto: http, https, http", "X-Forwarded-Host: evil.example, a.example.com, b.example.com"],
         (ONE, "https", "a.example.com", ""),
