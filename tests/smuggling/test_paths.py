@@ -111,6 +111,18 @@ def test_a_path_that_they_would_see_differently_is_refused(telling: Gateway, rec
     assert recorder.since(mark) == []
 
 
+def test_no_name_and_no_expression_of_a_user_is_a_way_around_it(start_gateway: Gateways, recorder: Recorder) -> None:
+    """HEALTH_PATH is answered for any Host; WEBSOCKET_PATHS may be every path."""
+    gateway = start_gateway(recorder.address, {"WAF_MODE": "Off", "WEBSOCKET_PATHS": "/"})
+    mark = recorder.mark()
+
+    assert gateway.get("/page/x/../../healthz", host="192.0.2.1").status == 400
+    assert gateway.get("/.kit-error/.html").status == 404
+    assert gateway.get("/page/x/../../healthz", "Accept: text/html").body.startswith(b"<!doctype html>")
+    assert recorder.since(mark) == []
+    assert gateway.get("/healthz", host="192.0.2.1").status == 200
+
+
 def test_without_the_guard_nginx_decides_for_another_path(start_gateway: Gateways, recorder: Recorder) -> None:
     gateway = start_gateway(recorder.address, {"WAF_MODE": "Off"}, [TELL_URI, *CARELESS])
     mark = recorder.mark()
