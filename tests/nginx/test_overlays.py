@@ -75,6 +75,27 @@ def test_a_static_file_under_the_path_has_no_other_address(closed: Gateway) -> N
         assert closed.get(path).body != b"body{}"
 
 
+# --- Files that the app names
+
+
+def test_a_file_has_the_headers_of_the_apps_answer(start_gateway: Gateways) -> None:
+    """Its policy for uploads counts, where it has one, and nginx's own where it has none."""
+    own = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox", "X-Frame-Options": "DENY"}
+
+    def answer(connection: socket.socket, seen: Seen) -> None:
+        said = "".join(f"{name}: {value}\r\n" for name, value in own.items()) if seen.target == "/own" else ""
+        connection.sendall(f"HTTP/1.1 200 OK\r\nX-Accel-Redirect: /_files/a.html\r\n{said}Content-Length: 0\r\n\r\n".encode())
+
+    with RawBackend(answer) as backend:
+        gateway = start_gateway(backend.address)
+        (gateway.folder / "files" / "a.html").write_text("<p>hello")
+        named, plain = gateway.get("/own"), gateway.get("/")
+
+    assert named.body == plain.body == b"<p>hello"
+    assert {name: named.values(name) for name in own} == {name: [value] for name, value in own.items()}
+    assert [plain.values(name) for name in own] == [["nosniff"], [], ["SAMEORIGIN"]]
+
+
 # --- Kept answers
 
 
@@ -89,9 +110,11 @@ class Pages:
     def _answer(self, connection: socket.socket, seen: Seen) -> None:
         body = str(len(self.backend.seen)).encode()
         self.gate.wait(30)
-        headers = {"/cookie": "Set-Cookie: a=b", "/private": "Cache-Control: private", "/large": "X: y"}.get(seen.target, "X: y")
+        kept = {"/cookie": "Set-Cookie: a=b", "/private": "Cache-Control: private", "/missing": "Cache-Control: max-age=60"}
+        headers = kept.get(seen.target, "X: y")
         body = body.ljust(1_000_000 if seen.target == "/large" else 0)
         status = "500 Broken" if seen.target == "/broken" and len(self.backend.seen) > 1 else "200 OK"
+        status = "404 Not Found" if seen.target == "/missing" else status
         connection.sendall(f"HTTP/1.1 {status}\r\n{headers}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
@@ -121,7 +144,11 @@ def test_a_page_is_asked_for_once(cached: Callable[[str], Gateway]) -> None:
 
 @pytest.mark.parametrize(
     ("path", "header"),
-    [("/", "Cookie: session=x"), ("/", "Authorization: Bearer x"), ("/cookie", "X-A: b"), ("/private", "X-A: b"), ("/large", "X-A: b")],
+    [
+        ("/", "Cookie: session=x"),
+        ("/", "Authorization: Bearer x"),
+        *[(path, "X-A: b") for path in ("/cookie", "/private", "/large", "/missing")],
+    ],
 )
 def test_what_may_be_somebodys_own_is_never_kept(cached: Callable[[str], Gateway], path: str, header: str) -> None:
     gateway = cached("60")
@@ -145,10 +172,18 @@ def test_a_write_is_never_kept(cached: Callable[[str], Gateway]) -> None:
     assert [gateway.request("POST", "/", body=b"a=b").body for _ in range(2)] == [b"1", b"2"]
 
 
+def test_what_a_body_asked_for_is_not_kept(cached: Callable[[str], Gateway]) -> None:
+    gateway = cached("60")
+
+    assert [gateway.request("GET", "/", body=b"a=b").body for _ in range(2)] == [b"1", b"2"]
+    assert gateway.get("/").body == b"3"
+    assert gateway.request("GET", "/", body=b"a=b").body == b"4"
+
+
 def test_without_the_length_condition_a_large_answer_is_kept(start_gateway: Gateways, pages: Pages) -> None:
     """The twin."""
     edit = lay("microcache")
-    without = edit._replace(replacement=edit.replacement.replace(" $kit_too_large;", ";"))
+    without = edit._replace(replacement=edit.replacement.replace(" $kit_not_kept;", ";"))
     with pages.backend as backend:
         gateway = start_gateway(backend.address, {"MICROCACHE_SECONDS": "60"}, [without])
 
@@ -220,4 +255,5 @@ def test_the_overlays_name_their_templates_and_settings() -> None:
     for name in ("basic-auth", "microcache"):
         overlay, template = ((ROOT / "compose" / f"{name}{ending}").read_text() for ending in (".yaml", ".conf.template"))
         assert f"./compose/{name}.conf.template:/etc/nginx/templates/" in overlay
-        assert all(f"{setting}:" in overlay for setting in re.findall(r"\$\{(\w+)\}", template))
+        settings = set(re.findall(r"\$\{(\w+)\}", template)) - {"URL_PREFIX"}  # the gateway's own
+        assert all(f"{setting}:" in overlay for setting in settings)
