@@ -82,7 +82,7 @@ class TestARunningService:
         assert (
             writable
             == {
-                "gateway": {"/dev/shm", "/run/nginx", "/run/nginx/body", "/run/nginx/proxy"},  # noqa: S108
+                "gateway": {"/dev/shm", "/run/nginx", "/run/nginx/body", "/run/nginx/proxy", "/var/lib/maintenance"},  # noqa: S108
                 "waf": {"/dev/shm", "/run/nginx"},  # noqa: S108
                 "app": {"/dev/shm", "/tmp"},  # noqa: S108
                 "database": {"/dev/shm", "/tmp", "/run/postgresql", "/var/lib/postgresql"},  # noqa: S108
