@@ -25,7 +25,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.config.update(config)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.max_content_length,
-        MAX_FORM_MEMORY_SIZE=100_000,  # bytes of one field, or of a form without files (security.py): ten times the longest message
+        MAX_FORM_MEMORY_SIZE=min(100_000, settings.max_content_length),  # bytes of one field, or of a form without files (security.py)
         MAX_FORM_PARTS=20,  # our form has three
         FLASK_STATIC_DIGEST_COMPRESSION=["gzip", "brotli"],  # what `flask digest compile` puts beside each file, for nginx
     )

@@ -3,7 +3,6 @@
 import logging
 import select
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,6 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")  # off by default, per connection
 
 
-def _connect_postgresql(_dialect: object, _record: object, args: Sequence[str], kwargs: dict[str, Any]) -> Connection:
-    return Connection.connect(*args, **kwargs)
-
-
 def _is_open(connection: Any) -> bool:
     poll = select.poll()
     poll.register(connection, select.POLLIN)
@@ -49,11 +44,11 @@ def _is_open(connection: Any) -> bool:
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Give `app` its database. Nothing connects before the first request, so gunicorn may fork after this."""
-    concurrency = settings.worker_concurrency
-    wanted = concurrency if concurrency <= _MOST_THREADS else _GREENLETS_SHARE
+    wanted = settings.worker_concurrency if settings.worker_concurrency <= _MOST_THREADS else _GREENLETS_SHARE
+    size = settings.database_pool_size or wanted
     sqlite = settings.database.drivername == "sqlite"
     options = {
-        "pool_size": settings.database_pool_size or wanted,
+        "pool_size": size,
         "pool_pre_ping": not sqlite,  # else the first requests after a restart of the database fail
         "max_overflow": 0,  # the pool is a bound: replicas x workers x pool is what the database must be able to hold
         "pool_timeout": 5.0,  # seconds to wait for a connection when more requests come at once than the pool has
@@ -70,7 +65,8 @@ def init_app(app: Flask, settings: Settings) -> None:
     db.init_app(app)
     migrate.init_app(app, db, directory=str(Path(app.root_path).parent / "migrations"))
     with app.app_context():
-        event.listen(db.engine, *(("connect", _set_up_sqlite) if sqlite else ("do_connect", _connect_postgresql)))
+        listener = ("connect", _set_up_sqlite) if sqlite else ("do_connect", lambda _, __, args, kw: Connection.connect(*args, **kw))
+        event.listen(db.engine, *listener)
         db.engine.dialect.do_ping = _is_open  # type: ignore[assignment,method-assign]  # by default a round trip for each request
-    if (size := settings.database_pool_size or wanted) < wanted:
+    if size < wanted:
         _logger.warning("the database pool is smaller than the number of threads: some will wait", extra={"pool_size": size})

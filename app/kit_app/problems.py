@@ -52,18 +52,13 @@ def _database_away(error: Exception) -> ResponseReturnValue:
     return _answer(ServiceUnavailable("The database is not available.", retry_after=RETRY_AFTER_S))
 
 
-class InsufficientStorage(HTTPException):
-    """The temporary folder has no room for the files of a form."""
-
-    code = 507
-    description = "There is no room for the body of this request."
-
-
 def _disk_full(error: OSError) -> ResponseReturnValue:
     if error.errno != errno.ENOSPC:
         raise error
     _logger.error("%s", error)
-    return _answer(InsufficientStorage())
+    full = HTTPException("There is no room for the body of this request.")
+    full.code = 507
+    return _answer(full)
 
 
 def init_app(app: Flask) -> None:

@@ -40,6 +40,8 @@ class _JsonFormatter(logging.Formatter):
         line |= {"pid": record.process, "request_id": vars(record)["request_id"], "message": record.getMessage(), **_extra(record)}
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack_info"] = record.stack_info
         return self._encode(line)
 
 

@@ -1,6 +1,7 @@
 """One line for each request, which nobody can forge."""
 
 import io
+import logging
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,13 @@ def test_an_exception_is_one_line_with_its_traceback(lab: FlaskClient, log: Log)
     assert error["exc_info"].startswith("Traceback")
     assert request["error"] == "RuntimeError('the view failed because it was asked to')"
     assert {error["request_id"], request["request_id"]} == {"request-12345678"}
+
+
+def test_a_stack_that_was_asked_for_is_in_the_line(log: Log) -> None:
+    logging.getLogger("shop").warning("how did we get here?", stack_info=True)
+
+    [line] = log.lines()
+    assert "test_a_stack_that_was_asked_for_is_in_the_line" in line["stack_info"]
 
 
 def test_an_exception_in_text_cannot_be_taken_for_other_lines(lab: FlaskClient) -> None:

@@ -227,6 +227,12 @@ def test_a_field_over_its_limit_is_refused(lite: FlaskClient, kind: str) -> None
     assert statuses == [400, 413]  # the first lacks its token
 
 
+def test_a_smaller_limit_of_bodies_holds_for_forms_too(make_app: MakeApp) -> None:
+    client = make_app(MAX_CONTENT_LENGTH=2048).test_client()
+
+    assert [client.post("/entries", data={"name": "x" * size}).status_code for size in (1_500, 3_000)] == [400, 413]
+
+
 def test_a_form_that_is_too_large_is_refused(lite: FlaskClient) -> None:
     assert lite.post("/entries", data={"name": "x" * 11_000_000}).status_code == 413
     assert (
