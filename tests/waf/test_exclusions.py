@@ -82,12 +82,23 @@ def test_an_address_of_the_site_itself_is_where_a_login_leads_back_to(site: Site
         ("q=(filters:!((col:notes,opr:ct,value:'--')))", "q=1' or '1'='1"),
         ("$filter=Tags/any(t: t eq 'new')", "$filter=x' or 'a'='a"),
         ("$select=Id,Name&$orderby=Name desc", "$select=1 union select password from users"),
+        ("q=(filters:!((col:notes,opr:ct,value:'salt and pepper')))", "q=salt ' or true or ' pepper"),
+        ("q=(name:'the union')", "q=(name:' or true or ')"),
+        ("$filter=Name eq 'salt and pepper'", "$filter=Name eq ' or true or '"),
         ("query={ me { id name } }", "query={ id; cat /etc/shadow }"),
     ],
 )
 def test_languages_of_queries(site: Site, ordinary: str, attack: str) -> None:
     for query, status in ((ordinary, 200), (attack, 403)):
         assert site.get("/api/v1/entries?" + quote(query, safe="=&$")).status == status
+
+
+def test_the_type_of_a_body_says_nothing_about_the_query(site: Site) -> None:
+    graphql = "Content-Type: application/graphql"
+
+    assert post(site, "{ me { id name } }", "application/graphql") == 200
+    assert site.get("/api/v1/entries?name=" + quote("x; cat flag"), graphql).status == 403
+    assert post(site, "{ me { id } }", "application/graphql", path="/api/v1/entries?name=" + quote("x; cat flag")) == 403
 
 
 @pytest.mark.parametrize(
