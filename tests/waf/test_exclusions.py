@@ -44,6 +44,7 @@ def value(site: Gateway, *texts: str) -> int:
 VALUES = [
     ("who is there; ls what we need; cat photos are welcome", "who is there; cat /etc/shadow"),
     ("Please find attached; kill two birds with one stone", "please find the; cat flag"),
+    ("Please find attached; kill two birds with one stone. Yes.", "please find the; wget the new page.example.org"),
     ("Please find attached; kill two birds with one stone", "what is the name of our file; ls -la and the others too"),
     ("The union of students selects its chair from among its members.", "1 union select name from users"),
     ("The union of students selects its chair from among its members.", "the name of' union select password from users--"),
