@@ -31,7 +31,7 @@ def through_the_gateway(runtime: str) -> Callable[[], tuple[str, int, str]]:
                 answers = [client.get(f"{server.url}/healthz") for _ in range(REQUESTS)]
                 assert {answer.status_code for answer in (*answers, client.get(server.null_url))} == {200}
                 woken = wake_ups(url.port) - before
-                assert client.get(f"{server.url}/healthz", headers={"Host": "elsewhere.example"}).status_code == 421
+                assert client.get(server.url, headers={"Host": "elsewhere.example"}).status_code == 421
             return url.host, woken, docker("logs", f"{kit.NAME}-gateway-1")
 
     return ask
