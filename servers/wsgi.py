@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 _named = SimpleNamespace(wsgi=import_app(os.environ["APP_MODULE"]))
 call_factory(_named)
 _app: "WSGIApplication" = _named.wsgi
+_prefix = os.environ.get("SCRIPT_NAME", "")  # URL_PREFIX
 # start.py sets this byte when the container drains. Shared memory: to look at it costs no system call.
 with Path(os.environ["DRAIN_FLAG"]).open("rb") as _file:
     _draining = mmap.mmap(_file.fileno(), 1, prot=mmap.PROT_READ)
 
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-    """Answer, and close kept-alive connections while the container drains."""
+    """Answer, below URL_PREFIX too, and close kept-alive connections while the container drains."""
+    path = environ.get("PATH_INFO", "")
+    if _prefix and not environ.get("SCRIPT_NAME") and path.startswith(f"{_prefix}/"):  # gunicorn has done so
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = _prefix, path.removeprefix(_prefix)
     if not _draining[0]:
         return _app(environ, start_response)
 

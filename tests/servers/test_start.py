@@ -121,6 +121,26 @@ def test_the_server_itself_cuts_them_off(server: tuple[psutil.Process, int], tmp
         assert [one.result() for one in asked] == [None] * 4
 
 
+@pytest.mark.parametrize(
+    ("prefix", "given", "expected"),
+    [
+        ("/shop", {"SCRIPT_NAME": "", "PATH_INFO": "/shop/cart"}, ["/shop", "/cart"]),
+        ("/shop", {"SCRIPT_NAME": "/shop", "PATH_INFO": "/shop/cart"}, ["/shop", "/shop/cart"]),  # gunicorn's: below the prefix is another
+        ("/shop", {"SCRIPT_NAME": "", "PATH_INFO": "/shopping"}, ["", "/shopping"]),
+        ("", {"SCRIPT_NAME": "", "PATH_INFO": "/shop/cart"}, ["", "/shop/cart"]),
+    ],
+)
+def test_the_path_of_the_site_is_taken_off(tmp_path: Path, prefix: str, given: Mapping[str, str], expected: list[str]) -> None:
+    (tmp_path / "flag").write_bytes(b"\0")
+    (tmp_path / "told.py").write_text("def app(environ, _start): return [environ['SCRIPT_NAME'], environ['PATH_INFO']]\n")
+    path = os.pathsep.join(map(str, (ROOT / "servers", ROOT, tmp_path)))
+    settings = environment(APP_MODULE="told:app", PYTHONPATH=path, DRAIN_FLAG=str(tmp_path / "flag"), SCRIPT_NAME=prefix)
+    code = f"import wsgi; print(wsgi.application({dict(given)!r}, None))"
+    printed = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=True).stdout
+
+    assert printed == f"{expected}\n"
+
+
 def test_while_it_drains_an_answer_closes_its_connection(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     flag.write_bytes(b"\0")
