@@ -42,7 +42,7 @@ def summary(judged: RunAnswers) -> str:
     plan = judged.manifest
     left_out: Any = {
         "workload": True,
-        "candidates": {"__all__": {"search": True, "rates": {"__all__": {"curve_ms"}}, "candidate": {"settings", "expect"}}},
+        "candidates": {"__all__": {"search": True, "rates": {"__all__": {"curve_ms"}}, "candidate": {"settings", "expect", "on_request"}}},
     }
     workloads = {}
     for answer in judged.answers:

@@ -100,7 +100,7 @@ def test_the_reader_of_audit_lines_is_started_again(stack: Stack, client: httpx.
 def test_a_family_that_does_not_refuse_makes_it_unhealthy_and_is_named(stack: Stack) -> None:
     """By the engine within one interval, in the log, and by the doctor."""
     (unit,) = wafs(stack)
-    settings = "/run/nginx/conf/rules/settings.conf"
+    settings = "/run/nginx/rules/main.conf"
 
     def reload(edit: str) -> None:
         assert stack.exec("waf", ["sh", "-c", f"{edit}; nginx -s reload"]).returncode == 0
