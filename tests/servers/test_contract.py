@@ -15,7 +15,7 @@ from tests.servers.table import PAGE, page
 from tools.stack import Stack, StackError, open_stack
 from tools.stack.machine import free_ports
 
-NAMES = os.environ.get("SERVERS", "uwsgi granian waitress").split()
+NAMES = os.environ.get("SERVERS", "uwsgi granian").split()
 # Without SERVERS one is enough in the local runtime; uWSGI would be compiled there for more than a minute.
 IN_LOCAL = NAMES if "SERVERS" in os.environ else ["granian"]
 PAIRS = [("compose", name) for name in NAMES] + [("local", name) for name in IN_LOCAL if description(name).get("only") != "compose"]
