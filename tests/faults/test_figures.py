@@ -190,7 +190,7 @@ def test_a_promise_is_broken_by_a_failed_request_one_that_was_not_sent_and_a_los
     ("arguments", "says"),
     [
         (("chaos", "--fault", "no-such-fault"), "'no-such-fault' is not one of"),
-        (("chaos", "--class", "eventlet"), "'eventlet' is not one of"),
+        (("chaos", "--class", "meinheld"), "'meinheld' is not one of"),
         (("chaos", "--rate", "0"), "0.0 is not in the range"),
         (("chaos", "--replicas", "many"), "'many' is not a valid integer"),
         (("releases", "--release", "no-such"), "'no-such' is not one of"),

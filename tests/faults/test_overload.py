@@ -105,7 +105,7 @@ def test_the_report_has_the_figures(tmp_path: Path) -> None:
         (("--factor", "0.5"), "0.5 is not in the range"),
         (("--seconds", "0"), "0.0 is not in the range"),
         (("--max-in-flight", "many"), "'many' is not a valid integer"),
-        (("--class", "eventlet"), "'eventlet' is not one of"),
+        (("--class", "meinheld"), "'meinheld' is not one of"),
     ],
 )
 def test_a_wrong_wish_is_refused(arguments: tuple[str, ...], says: str) -> None:
