@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from tools.stack.base import StackError, last_lines
+from tools.stack.base import StackError, last_lines, other_server
 from tools.stack.compose import ComposeStack, docker
 from tools.stack.waiting import wait_until
 
@@ -16,7 +16,7 @@ RELOAD_S = 90
 
 def rotate(stack: ComposeStack, *, finish: bool, say: Callable[[str], None] = click.echo) -> None:
     """Accept a new key everywhere, then sign with it; with `finish`, accept the old one no longer."""
-    if stack.setting("SERVER") not in {"", "gunicorn"}:
+    if other_server(stack.settings, stack.root):
         raise StackError("only gunicorn reads a key again while it serves", hint="unset SERVER, or see docs/operating.md", exit_code=2)
     for step in ["forget"] if finish else ["accept", "sign"]:
         done = stack.compose("run", "--rm", "--no-deps", "--no-TTY", "preflight", "python", "make_secrets.py", step)
