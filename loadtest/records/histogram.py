@@ -87,6 +87,11 @@ class Histogram:
         """Return the value at one quantile (0 to 1) in milliseconds; 1 is the largest."""
         return self.quantiles_ms([quantile])[0]
 
+    def share_above_ms(self, bound_ms: float) -> float:
+        """Return the part of the durations that were longer; 0 when nothing was counted."""
+        top_us = np.asarray([_LAYOUT.get_highest_equivalent_value(_LAYOUT.get_value_from_index(int(index))) for index in self._indices])
+        return float(self._counts[top_us > bound_ms * 1e3].sum()) / self.count if self.count else 0.0
+
 
 # In a file it is the encoded text.
 Encoded = Annotated[

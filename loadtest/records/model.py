@@ -109,6 +109,7 @@ class Limits:
     throttled_share: float = 0.02
     gateway_cpu_share: float = 0.7
     others_cpu_share: float = 0.25
+    idle_cpu_share: float = 0.05  # of a core, by all candidates that have nothing to do
     error_share: float = 0.001
     achieved_share: float = 0.98
 
@@ -128,6 +129,12 @@ class Pace:
     steps: int
     known_steps: int
     rate_blocks: int
+    minutes: float = 0.0
+    blocks: int = 0
+    slice_s: float = 0.0
+    longest_slice_s: float = 0.0
+    fewest_requests: int = 0
+    settle_s: float = 0.0
 
 
 @record
@@ -145,6 +152,7 @@ class Manifest:
     gives_verdict: bool
     synthetic: bool = False
     seed: int
+    sees: float | None = None
     blocks: int
     baseline: str
     margin: float

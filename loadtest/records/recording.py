@@ -43,6 +43,7 @@ class Recording:
     slip: Encoded
     series: dict[str, Series]
     errors: dict[str, int]
+    received_bytes: int = 0
 
     @cached_property
     def all(self) -> Series:
