@@ -18,7 +18,7 @@ sys.path[:] = [str(_HERE.parent), *(path for path in sys.path if Path(path or ".
 from locust import events  # noqa: E402 - after the path
 from locust.env import Environment  # noqa: E402
 
-from loadtest.measure.open_model import VISIT, OpenModelUser  # noqa: E402
+from loadtest.measure.open_model import REQUEST, OpenModelUser  # noqa: E402
 from loadtest.scenarios import SCENARIOS, load_users  # noqa: E402
 
 globals().update({name: cls for name, cls in SCENARIOS.items() if name != "Null"})  # Locust looks for users among the names of this module
@@ -57,6 +57,6 @@ def show_latency_from_due(environment: Environment, **_: Any) -> None:
 
     @environment.events.request.add_listener  # type: ignore[untyped-decorator]
     def on_request(name: str, response_time: float, context: dict[str, Any], **_: Any) -> None:
-        visit = context.get(VISIT)
-        if visit is not None:
-            environment.stats.log_request("due", name, (visit.sent_s - visit.intended_s) * 1e3 + response_time, 0)
+        request = context.get(REQUEST)
+        if request is not None:
+            environment.stats.log_request("due", name, (request.sent_s - request.intended_s) * 1e3 + response_time, 0)

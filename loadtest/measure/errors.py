@@ -16,6 +16,7 @@ _KINDS: dict[int | str, str] = {
     errno.EPIPE: _LOST,
     errno.ECONNABORTED: _LOST,
     "HTTPConnectionClosed": _LOST,
+    "RemoteDisconnected": _LOST,
     errno.EADDRNOTAVAIL: "generator: no ports left",
     errno.EMFILE: "generator: no files left",
 }
@@ -39,7 +40,7 @@ def kind_of(error: BaseException, response: Any = None) -> str:
 
 def _cause(error: BaseException) -> BaseException:
     """Return the innermost error: Locust's client wraps what the socket said."""
-    for name in ("original", "__cause__"):
+    for name in ("original", "__cause__", "__context__"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException):
             return _cause(inner)

@@ -51,20 +51,42 @@ AT_ONCE = "--graceful-timeout 0"
 GUNICORN_TIMEOUT_S = 30  # as gunicorn.conf.py sets it
 
 
+# Imports an application as the server will, and asks it for its health path. Only a 404 is certain: the rest may need what is not started.
+CHECK = """
+import sys
+from wsgiref.util import setup_testing_defaults
+from gunicorn.util import import_app
+
+name, path = sys.argv[1:]
+app, said, request = import_app(name), [], {"PATH_INFO": path}
+setup_testing_defaults(request)
+try:
+    list(app(request, lambda status, *_: said.append(status)))
+except Exception:
+    pass
+if said and said[0].startswith("404"):
+    sys.exit("404")
+"""
+
+
 def check_app(app: str) -> None:
-    """Import the application as the server will; raises ServerError when that fails."""
-    code = "import sys; from gunicorn.util import import_app; import_app(sys.argv[1])"
-    path = os.pathsep.join([str(ROOT / "app"), str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    """See whether a server will find the application and its health path; raises ServerError when not."""
+    settings = read_settings(ROOT, {})
+    health_path = settings.get("HEALTH_PATH") or "/healthz"
+    path = os.pathsep.join([str(ROOT / "app"), str(Path.cwd()), settings.get("PYTHONPATH", "")])
     answer = subprocess.run(
-        [sys.executable, "-c", code, app],
+        [sys.executable, "-c", CHECK, app, health_path],
         capture_output=True,
         text=True,
         check=False,
         timeout=TIMEOUT_S,
         env={**os.environ, "PYTHONPATH": path, "APP_ENV": "development"},
     )
+    last = answer.stderr.strip().rpartition("\n")[2]
+    if answer.returncode and last == "404":
+        raise ServerError(f"{app} answers GET {health_path} with 404", "name the path that it answers with 200: HEALTH_PATH=/up", 2)
     if answer.returncode:
-        raise ServerError(f"{app} cannot be imported: {answer.stderr.strip().splitlines()[-1]}", "right is package.module:app")
+        raise ServerError(f"{app} cannot be imported: {last}", "right is package.module:app")
 
 
 def gateway_address() -> str:

@@ -14,16 +14,16 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gevent
-from gevent import Greenlet, GreenletExit
-from locust import FastHttpUser, TaskSet, User, task
+from gevent import Greenlet
+from locust import FastHttpUser, HttpUser, MarkovTaskSet, TaskSet, User, task
 from locust.env import Environment
-from locust.exception import InterruptTaskSet, RescheduleTask, StopUser
+from locust.exception import StopUser
+from locust.user.task import DefaultTaskSet
 
 from loadtest.measure.client import patch_client
 from loadtest.measure.errors import kind_of
@@ -38,8 +38,9 @@ FEWEST_IN_FLIGHT, MOST_IN_FLIGHT = 100, 2000
 SENDS_WITHOUT_PAUSE = 32
 SETTLE_S = 0.01  # between two looks whether all visitors are idle
 
-Work = Callable[[Any], None]  # a task: a function of the visitor
-VISIT = "visit"  # key of the request's context
+HttpVisitor = FastHttpUser | HttpUser
+Work = Callable[[Any], None] | type[TaskSet]  # what an arrival does: a task of the user, or the next task of a task set
+REQUEST = "request"  # key of the request's context
 
 
 @dataclass(slots=True)
@@ -47,54 +48,117 @@ class Visit:
     """One arrival on its way through the server. Times: readings of time.perf_counter, seconds."""
 
     due_s: float  # on the schedule
-    intended_s: float  # when the present request should have been sent
-    sent_s: float = math.nan
-    planned: bool = True  # the request was on the schedule; later requests of a visit follow the answer before them
+    planned: bool = True  # its next request is the one on the schedule; later ones follow the answer before them
+    begun: bool = False  # it has its task
+    counted: bool = False  # by a request, or by a fault of the scenario
+    last: Request | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """One request of a visit: when it should have been sent, and when it was."""
+
+    visit: Visit
+    intended_s: float
+    sent_s: float
+    planned: bool
     open: bool = True  # no answer yet
-    requests: int = 0
+
+
+class SentHome(BaseException):
+    """Ends a visitor. Upon an Exception Locust's loop would go on, and upon GreenletExit call on_stop: requests that nobody measures."""
+
+
+gevent.get_hub().NOT_ERROR += (SentHome,)
 
 
 class _Visitor:
-    """Mixed into a scenario's user: tells each request which arrival it belongs to."""
+    """Mixed into a scenario's user, which Locust's own loop runs: an arrival takes the place of the end of a wait."""
 
     visit: Visit | None = None
+    work: Work
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)  # type: ignore[call-arg]
-        patch_client(self)  # type: ignore[arg-type]
+        client: Any = self.client  # type: ignore[attr-defined]
+        if isinstance(self, FastHttpUser):
+            patch_client(self)
+            return
+        send, client.user = client.request, None  # it would ask for the context after the answer
+
+        def request(*args: Any, context: Mapping[str, Any] | None = None, **settings: Any) -> Any:
+            return send(*args, context={**self.context(), **(context or {})}, **settings)
+
+        client.request = request
 
     def context(self) -> dict[str, Any]:
-        """Called by Locust's client immediately before it sends."""
+        """Called immediately before a request is sent."""
         context: dict[str, Any] = super().context()  # type: ignore[misc]
         visit = self.visit
-        if visit is None:  # on_start: before the first arrival
+        if visit is None:
             return context
-        visit.sent_s = time.perf_counter()
-        if visit.requests:
-            visit.intended_s, visit.planned = visit.sent_s, False
-        visit.requests += 1
-        visit.open = True
-        return {**context, VISIT: visit}
+        sent_s = time.perf_counter()
+        visit.last = Request(visit, visit.due_s if visit.planned else sent_s, sent_s, visit.planned)
+        visit.planned, visit.counted = False, True
+        return {**context, REQUEST: visit.last}
+
+
+class _Arrivals(DefaultTaskSet):
+    """Locust's outermost task set, but the arrival says which task comes next."""
+
+    def get_next_task(self) -> Work:
+        visitor: Any = self.user
+        if visitor.visit.begun:  # a task set has ended itself
+            if visitor.visit.counted:
+                self.wait()  # type: ignore[no-untyped-call]
+            else:
+                gevent.sleep(0)  # it may do so without end
+        visitor.visit.begun = True
+        return visitor.work  # type: ignore[no-any-return]
+
+
+_wait = TaskSet.wait
+
+
+def _until_next_arrival(task_set: TaskSet) -> None:
+    visitor: Any = task_set.user
+    if isinstance(visitor, _Visitor):
+        visitor.work, visitor.visit = visitor.next_arrival()  # type: ignore[attr-defined]
+        visitor.visit.begun = not isinstance(task_set, _Arrivals)  # a task set goes on by itself
+    else:
+        _wait(task_set)  # type: ignore[no-untyped-call]
+
+
+TaskSet.wait = _until_next_arrival  # type: ignore[method-assign] # of nested task sets too, which Locust makes
 
 
 def listen(environment: Environment, recorder: Recorder) -> None:
-    """Hand every request of an open-model visit to the recorder."""
+    """Hand every request of an open-model visit to the recorder, and every fault of its scenario."""
 
     def on_request(
         name: str, response_time: float, context: Mapping[str, Any], exception: BaseException | None, response: Any = None, **_: Any
     ) -> None:
-        visit: Visit | None = context.get(VISIT)
-        error = None if exception is None else kind_of(exception, response)
-        if visit is None:
-            if error is not None:
-                recorder.problem(f"on_start: {error}")
-            return
-        visit.open = False
-        if recorder.counts(visit.due_s):
-            ended_s = visit.sent_s + response_time / 1e3
-            recorder.answer(name, visit.intended_s, visit.sent_s, ended_s, error, planned=visit.planned)
+        request: Request | None = context.get(REQUEST)
+        if request and request.open:
+            request.open = False
+            if recorder.counts(request.visit.due_s):
+                error = None if exception is None else kind_of(exception, response)
+                ended_s = request.sent_s + response_time / 1e3
+                recorder.answer(name, request.intended_s, request.sent_s, ended_s, error, planned=request.planned)
+
+    def on_fault(user_instance: Any, exception: BaseException, **_: Any) -> None:
+        visitor = user_instance.user  # what Locust calls the user here is the task set
+        if isinstance(visitor, _Visitor) and visitor.visit:
+            _fault(recorder, type(visitor).__name__, visitor.visit, exception)
 
     environment.events.request.add_listener(on_request)  # type: ignore[no-untyped-call]
+    environment.events.user_error.add_listener(on_fault)  # type: ignore[no-untyped-call]
+
+
+def _fault(recorder: Recorder, name: str, visit: Visit, error: BaseException) -> None:
+    visit.counted = True
+    if recorder.counts(visit.due_s):
+        recorder.problem(f"{name} raised {type(error).__name__}: {error}"[:200])
 
 
 class OpenModelUser(User):
@@ -108,7 +172,7 @@ class OpenModelUser(User):
 
     abstract = True
     fixed_count = 1  # two would double the rate
-    mix: ClassVar[Mapping[type[FastHttpUser], float]] = {}
+    mix: ClassVar[Mapping[type[HttpVisitor], float]] = {}
     rate_per_s: float = 10.0
     seed: int = 1
     max_in_flight: int | None = None
@@ -161,114 +225,111 @@ class OpenModelUser(User):
         dropped = self.in_flight >= self._bound
         self.recorder.arrival(due_s, dropped=dropped)
         if not dropped:
-            self.pool.send(*self._choices[choice][:2], Visit(due_s, due_s))
+            self.pool.send(*self._choices[choice][:2], Visit(due_s))
 
 
 class VisitorPool:
     """Idle visitors, each in a greenlet of its own, and busy ones.
 
     As with Locust a visitor keeps its greenlet: a new one for each visit took a fifth of the generator's time. CPython, since
-    3.11, maps memory for the first frames of each, and unmaps it at the end.
+    3.11, maps memory for the first frames of each, and unmaps it at the end. `after` is called when a visit has ended.
     """
 
-    def __init__(self, environment: Environment, recorder: Recorder) -> None:
-        self._environment, self._recorder = environment, recorder
-        self._idle: defaultdict[type[FastHttpUser], list[Greenlet[..., None]]] = defaultdict(list)
-        self.busy: set[Greenlet[..., None]] = set()
-        # Of those the visitors that have not run yet: killed, they run no code that could count them.
-        self._called: dict[Greenlet[..., None], tuple[type[FastHttpUser], Visit]] = {}
+    def __init__(self, environment: Environment, recorder: Recorder, after: Callable[[], None] = lambda: None) -> None:
+        self._environment, self._recorder, self._after = environment, recorder, after
+        # Who is in the middle of a task set goes on with that.
+        self._idle: defaultdict[tuple[type[HttpVisitor], Work | None], list[Greenlet[..., None]]] = defaultdict(list)
+        self.busy: dict[Greenlet[..., None], tuple[str, Visit]] = {}
 
-    def send(self, cls: type[FastHttpUser], work: Work, visit: Visit) -> None:
+    def send(self, cls: type[HttpVisitor], work: Work, visit: Visit) -> None:
         """Give a visit to an idle visitor, or to a new one."""
-        idle = self._idle[cls]
+        idle = self._idle[cls, work if isinstance(work, type) else None]
         if idle:
             visitor = idle.pop()  # the last one used has the warmest connection
             gevent.get_hub().loop.run_callback(visitor.switch, (work, visit))
         else:
-            visitor = gevent.spawn(self._live, cls, work, visit)
-        self.busy.add(visitor)
-        self._called[visitor] = cls, visit
+            visitor = gevent.spawn(self._live, cls, work, visit, idle)
+        self.busy[visitor] = cls.__name__, visit
 
     def settle(self, patience_s: float) -> None:
         """Wait until all are idle; the rest is counted as given up."""
         until_s = time.perf_counter() + patience_s
         while self.busy and time.perf_counter() < until_s:
             gevent.sleep(SETTLE_S)
-        gevent.killall(list(self.busy))
-        for cls, visit in self._called.values():
-            if self._recorder.counts(visit.due_s):
-                self._recorder.gave_up(cls.__name__, visit.intended_s, time.perf_counter())
-        self._called.clear()
+        for name, visit in self.busy.values():
+            request = visit.last
+            if self._recorder.counts(visit.due_s) and (request.open if request else not visit.counted):
+                self._recorder.gave_up(name, request.intended_s if request else visit.due_s, time.perf_counter())
+            if request:
+                request.open = False
+        _send_home(self.busy)
         self.busy.clear()  # one that was killed before its first turn does not come back
 
     def close(self) -> None:
         """End all visitors."""
-        gevent.killall([*self.busy, *(visitor for idle in self._idle.values() for visitor in idle)])
+        _send_home([*self.busy, *(visitor for idle in self._idle.values() for visitor in idle)])
 
-    def _live(self, cls: type[FastHttpUser], work: Work, visit: Visit) -> None:
+    def _live(self, cls: type[HttpVisitor], work: Work, visit: Visit, idle: list[Greenlet[..., None]]) -> None:
         me: Any = gevent.getcurrent()
-        idle, hub = self._idle[cls], gevent.get_hub()
+        visitor: Any = None
+
+        def next_arrival() -> tuple[Work, Visit]:
+            if not visitor.visit.counted and self._recorder.counts(visitor.visit.due_s):
+                self._recorder.problem(f"{cls.__name__} sent no request")
+            self.busy.pop(me, None)
+            idle.append(me)
+            self._after()
+            return gevent.get_hub().switch()  # type: ignore[no-any-return] # until `send`
+
         try:
-            visitor = new_visitor(cls, self._environment)
-            with nullcontext() if cls.client_pool else closing(visitor.client.client):  # a pool is shared with others
-                while True:
-                    self._called.pop(me, None)
-                    run_task(visitor, work, visit, self._recorder)
-                    self.busy.discard(me)
-                    idle.append(me)
-                    work, visit = hub.switch()  # until `send`
-        except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - as in run_task, which lets none through
-            self._called.pop(me, None)
-            self._recorder.problem(f"{cls.__name__} could not start: {type(error).__name__}: {error}"[:200])
+            kind = _visitor_class(cls)
+            kind.host = self._environment.host or cls.host
+            visitor = kind(self._environment)
+            visitor.work, visitor.visit, visitor.next_arrival = work, visit, next_arrival
+            visitor.on_start()
+            _Arrivals(visitor).run()  # type: ignore[no-untyped-call]
+        except (SentHome, StopUser):
+            pass
+        except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - a scenario's fault must be counted, not lost with its greenlet
+            _fault(self._recorder, cls.__name__, visitor.visit if visitor else visit, error)
         finally:
-            self.busy.discard(me)
             if me in idle:
                 idle.remove(me)
+            if self.busy.pop(me, None):
+                self._after()
+            _close(visitor)
 
 
-def new_visitor(cls: type[FastHttpUser], environment: Environment) -> Any:
-    """Return a new visitor of this user class, started."""
-    kind = _visitor_class(cls)
-    kind.host = environment.host or cls.host
-    visitor = kind(environment)
-    visitor.on_start()
-    return visitor
+def _send_home(visitors: Collection[Greenlet[..., None]]) -> None:
+    gevent.killall(list(visitors), SentHome)
 
 
-def run_task(visitor: Any, work: Work, visit: Visit, recorder: Recorder) -> None:
-    """Run one task for one arrival, and see to it that whatever happens is counted."""
-    visitor.visit = visit
-    try:
-        work(visitor)
-    except GreenletExit:
-        if visit.open and recorder.counts(visit.due_s):
-            recorder.gave_up(type(visitor).__name__, visit.intended_s, time.perf_counter())
-        raise
-    except (StopUser, InterruptTaskSet, RescheduleTask):
-        pass
-    except (Exception, gevent.Timeout) as error:  # noqa: BLE001 - a scenario's fault must be counted, not lost with its greenlet
-        if recorder.counts(visit.due_s):
-            recorder.problem(f"{type(visitor).__name__} raised {type(error).__name__}: {error}"[:200])
-        return
-    if not visit.requests and recorder.counts(visit.due_s):
-        recorder.problem(f"{type(visitor).__name__} sent no request")
+def _close(visitor: Any) -> None:
+    """Close the connections of a visitor, but no pool that it shares with others."""
+    if isinstance(visitor, HttpUser) and visitor.pool_manager is None:
+        visitor.client.close()
+    elif isinstance(visitor, FastHttpUser) and visitor.client_pool is None:
+        visitor.client.client.close()
 
 
-def _visitor_class(cls: type[FastHttpUser]) -> type[FastHttpUser]:
+def _visitor_class(cls: type[HttpVisitor]) -> type[HttpVisitor]:
     if "_open_model" not in cls.__dict__:
-        cls._open_model = type(cls.__name__, (_Visitor, cls), {"abstract": True})  # type: ignore[attr-defined]
-    return cls._open_model  # type: ignore[attr-defined,no-any-return]
+        cls._open_model = type(cls.__name__, (_Visitor, cls), {"abstract": True})  # type: ignore[union-attr]
+    return cls._open_model  # type: ignore[union-attr,no-any-return]
 
 
-def choices_of(mix: Mapping[type[FastHttpUser], float]) -> Iterator[tuple[type[FastHttpUser], Work, float]]:
-    """Yield (user, task, share): Locust lists a task as often as its weight says."""
+def choices_of(mix: Mapping[type[HttpVisitor], float]) -> Iterator[tuple[type[HttpVisitor], Work, float]]:
+    """Yield (user, task, share): Locust lists a task as often as its weight says. Raises ValueError for a user or a task set without."""
     for cls, share in mix.items():
+        _require_tasks(cls)
         tasks: list[Any] = list(cls.tasks)
-        if not tasks:
-            raise ValueError(f"{cls.__name__} has no task; right is at least one method with @task")
         for work in dict.fromkeys(tasks):
-            if isinstance(work, type) and issubclass(work, TaskSet):
-                raise ValueError(  # noqa: TRY004 - the user's input, not a caller's mistake
-                    f"{cls.__name__} has the task set {work.__name__}; the open model takes @task methods of the user"
-                )
             yield cls, work, share * tasks.count(work) / len(tasks)
+
+
+def _require_tasks(holder: Any) -> None:
+    if not holder.tasks:
+        raise ValueError(f"{holder.__name__} has no task; right is at least one method with @task")
+    for work in holder.tasks:
+        if isinstance(work, type) and not issubclass(work, MarkovTaskSet):  # which refuses to be made without
+            _require_tasks(work)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from locust import FastHttpUser, User
+from locust import FastHttpUser, HttpUser, User
 
 from loadtest.scenarios.journey import Journey
 from loadtest.scenarios.lab import Cpu, Hello, Json, Mixed, Null, Page, Stream, Upload, Wait, Write
@@ -21,12 +21,12 @@ SCENARIOS: dict[str, type[FastHttpUser]] = {
 EVERY_USER = "*"  # all users of a locustfile, with Locust's own weights
 
 
-def load_users(mix: Iterable[tuple[str, str, float]]) -> dict[type[FastHttpUser], float]:
+def load_users(mix: Iterable[tuple[str, str, float]]) -> dict[type[FastHttpUser | HttpUser], float]:
     """Return {user class: share} for (locustfile, class name, share); "" stands for the kit's own scenarios.
 
     Raises ValueError with one line that says what would be right.
     """
-    found: dict[type[FastHttpUser], float] = {}
+    found: dict[type[FastHttpUser | HttpUser], float] = {}
     for locustfile, name, share in mix:
         users = users_of(Path(locustfile)) if locustfile else SCENARIOS
         if name == EVERY_USER:
@@ -40,19 +40,18 @@ def load_users(mix: Iterable[tuple[str, str, float]]) -> dict[type[FastHttpUser]
     return found
 
 
-def users_of(locustfile: Path) -> dict[str, type[FastHttpUser]]:
+def users_of(locustfile: Path) -> dict[str, type[FastHttpUser | HttpUser]]:
     """Return the users that a locustfile defines or imports, by name; raises ValueError when there is none that serves."""
-    users = {
-        name: thing
-        for name, thing in vars(_module(locustfile)).items()
-        if isinstance(thing, type) and issubclass(thing, User) and not thing.abstract
-    }
-    slow = [name for name, cls in users.items() if not issubclass(cls, FastHttpUser)]
-    if slow:
-        raise ValueError(f"{locustfile}: {slow[0]} is no FastHttpUser; other users need four times the CPU and would measure themselves")
+    users: dict[str, type[FastHttpUser | HttpUser]] = {}
+    for name, thing in vars(_module(locustfile)).items():
+        if not isinstance(thing, type) or not issubclass(thing, User) or thing.abstract:
+            continue
+        if not issubclass(thing, FastHttpUser | HttpUser):
+            raise ValueError(f"{locustfile}: {name} is no HttpUser or FastHttpUser; others do not say when they send")  # noqa: TRY004 - the user's
+        users[name] = thing
     if not users:
-        raise ValueError(f"{locustfile} defines no user; right is a class such as `class Visitor(FastHttpUser)` with a @task")
-    return {name: cls for name, cls in users.items() if issubclass(cls, FastHttpUser)}
+        raise ValueError(f"{locustfile} defines no user; right is a class such as `class Visitor(HttpUser)` with a @task")
+    return users
 
 
 def _module(locustfile: Path) -> ModuleType:

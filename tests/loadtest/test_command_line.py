@@ -18,6 +18,7 @@ from loadtest.report.words import difference as lines
 from tests.loadtest.synthetic import manifest, run, stored
 
 ROOT = Path(__file__).resolve().parents[2]
+FOREIGN = ROOT / "tests" / "loadtest" / "foreign"
 
 
 def loadtest(*arguments: str | Path, cwd: Path = ROOT, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +55,7 @@ def locustfile(tmp_path: Path) -> Path:
             1,
         ),
         (["run", "--app", "json:nothing", "--scenario", "VISITORS"], "json:nothing cannot be imported", 1),
+        (["run", "--app", "shop:app", "--scenario", "VISITORS"], "shop:app answers GET /healthz with 404", 2),
         (["run", "--app", "json:dumps"], "the workloads are those of the sample site", 2),
         (["run", "--app", "json:dumps", "--scenario", "LOCUSTFILE", "--runtime", "compose"], "defines no user", 1),
         (["run", "--from-access-log", "LOCUSTFILE"], "holds no GET request that can be repeated", 2),
@@ -75,7 +77,7 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, locustfile: Path, arguments
     (tmp_path / "cut" / "cells" / "json.sync.knee.b00.a1.json").write_text('{"format": 1, "work')
     named = {name.upper(): str(tmp_path / name) for name in ("empty", "foreign", "cut")}
     named |= {"LOCUSTFILE": str(locustfile), "VISITORS": str(ROOT / "tests" / "loadtest" / "visitors.py")}
-    answer = loadtest(*[named.get(argument, argument) for argument in arguments])
+    answer = loadtest(*[named.get(argument, argument) for argument in arguments], PYTHONPATH=f"{FOREIGN}:{ROOT}")
 
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -163,9 +165,8 @@ def test_runs_that_cannot_be_compared_say_why(changes: dict[str, Any], reason: s
 @pytest.mark.runtimes("local")
 @pytest.mark.timeout(200)
 def test_an_application_that_is_not_ours_is_compared_with_its_own_visitors(tmp_path: Path, runtime: str) -> None:
-    foreign = ROOT / "tests" / "loadtest" / "foreign"
-    question = ["--profile", "smoke", "--candidates", "gthread", "--app", "shop:app", "--scenario", str(foreign / "shoppers.py")]
-    answer = loadtest("run", *question, "--runtime", runtime, "--out", tmp_path / "run", PYTHONPATH=f"{foreign}:{ROOT}", HEALTH_PATH="/up")
+    question = ["--profile", "smoke", "--candidates", "gthread", "--app", "shop:app", "--scenario", str(FOREIGN / "shoppers.py")]
+    answer = loadtest("run", *question, "--runtime", runtime, "--out", tmp_path / "run", PYTHONPATH=f"{FOREIGN}:{ROOT}", HEALTH_PATH="/up")
     cells = Store(tmp_path / "run").cells()
 
     assert answer.returncode == 0, answer.stderr
@@ -174,6 +175,6 @@ def test_an_application_that_is_not_ours_is_compared_with_its_own_visitors(tmp_p
     assert all(cell.proof["worker_class"] == "gthread" for cell in cells)
     # What the shop was asked for, and nothing else. Who has no answer at the end of a step counts under his own name.
     names = {name for cell in cells for step in cell.steps for name in step.recording.series}
-    assert names - {"Shopper"} == {"/", "/tea"}
+    assert names - {"Shopper"} == {"/", "/tea", "enter"}
     kinds = {kind for cell in cells for step in cell.steps for kind in step.recording.errors}
     assert not {kind for kind in kinds if kind.startswith(("wrong answer", "status 4"))}

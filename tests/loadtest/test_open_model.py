@@ -14,7 +14,7 @@ import pytest
 from loadtest.measure.generation import GeneratorError, GeneratorProcess
 from loadtest.measure.order import Generated, Mix, Order, StepOrder
 from loadtest.measure.schedule import poisson_arrivals
-from tests.loadtest.servers import NEVER, STALL_S, running
+from tests.loadtest.servers import NEVER, STALL_S, cutting, running
 
 HERE = Path(__file__).parent
 VISITORS = str(HERE / "visitors.py")
@@ -60,9 +60,10 @@ def p99_ms(waits_s: np.ndarray) -> float:
 
 
 @pytest.mark.timeout(120)
-def test_a_stall_of_two_seconds_reads_as_the_schedule_says(generators: GeneratorProcess) -> None:
+@pytest.mark.parametrize("user", ["DueVisitor", "PlainBrowser"])
+def test_a_stall_of_two_seconds_reads_as_the_schedule_says(generators: GeneratorProcess, user: str) -> None:
     with running(STALL_AT) as url:
-        generated = load(generators, url, "DueVisitor")
+        generated = load(generators, url, user)
         record = httpx.get(f"{url}/record").json()
     recording, due_s = generated.recording, due_moments_s(generated)
     measured_ms = recording.all.latency.quantile_ms(0.99)
@@ -141,7 +142,7 @@ pool, now_s = VisitorPool(Environment(), recorder), time.perf_counter()
 recorder.start(now_s)
 for turns in range(2):
     recorder.arrival(now_s, dropped=False)
-    pool.send(Caller, lambda visitor: None, Visit(now_s, now_s))
+    pool.send(Caller, lambda visitor: None, Visit(now_s))
     pool.settle(turns * 5.0)  # the first has no time to begin
 seen = recorder.recording(1.0)
 print(seen.offered, seen.unfinished, seen.errors)
@@ -161,17 +162,50 @@ def test_a_second_request_counts_from_its_send(quick_server: str, generators: Ge
     assert recording.slip.count == recording.offered
 
 
-@pytest.mark.parametrize("fault", ["BrokenVisitor raised RuntimeError: not today", "ImpatientVisitor raised Timeout: 0.01 seconds"])
+@pytest.mark.parametrize("user", ["Browser", "FastBrowser"])
+def test_task_sets_go_on_where_they_were_from_arrival_to_arrival(quick_server: str, generators: GeneratorProcess, user: str) -> None:
+    recording = load(generators, quick_server, user, measure_s=2.0).recording
+    names = {"login", "look", "choose", "pay", "receipt", "logout"} | ({"hello"} if user == "FastBrowser" else set())
+    before = httpx.get(f"{quick_server}/record").json()["requests"]
+    generators.visit(Order(url="http://127.0.0.1:9", mix=((VISITORS, "Visitor", 1.0),)))
+
+    assert recording.errors == {}  # each visitor found its steps in order
+    assert recording.series.keys() == names
+    assert recording.slip.count == recording.offered  # one request of each arrival is on the schedule, whatever it is
+    assert httpx.get(f"{quick_server}/record").json()["requests"] == before  # whoever is sent home sends nothing more
+
+
+FAULTS = [
+    "BrokenVisitor raised RuntimeError: not today",
+    "BrokenBrowser raised RuntimeError: not today",
+    "ImpatientVisitor raised Timeout: 0.01 seconds",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_scenario_is_counted(quick_server: str, generators: GeneratorProcess, fault: str) -> None:
     recording = load(generators, quick_server, fault.partition(" ")[0], measure_s=1.0).recording
 
     assert recording.errors[fault] == recording.offered
 
 
-def test_a_server_that_is_away_gives_errors_by_kind(free_port: int, generators: GeneratorProcess) -> None:
-    recording = load(generators, f"http://127.0.0.1:{free_port}", measure_s=1.0).recording
+@pytest.mark.parametrize("user", ["Visitor", "PlainBrowser"])
+def test_a_server_that_is_away_gives_errors_by_kind(free_port: int, generators: GeneratorProcess, user: str) -> None:
+    recording = load(generators, f"http://127.0.0.1:{free_port}", user, measure_s=1.0).recording
 
     assert {"refused": recording.offered} == recording.errors
+
+
+@pytest.mark.parametrize("user", ["Visitor", "PlainBrowser"])
+def test_a_request_that_is_lost_is_a_failure(generators: GeneratorProcess, user: str) -> None:
+    with cutting() as (url, received):
+        recording = load(generators, url, user, measure_s=1.0, warm_up_s=0.0, warm_up_at_most_s=0.0).recording
+    lost = recording.errors.pop("connection lost")
+
+    assert recording.errors == {}
+    assert lost == pytest.approx(recording.offered / 2, abs=recording.offered / 4)
+    assert recording.all.latency.count == recording.offered - lost
+    assert len(received) >= recording.offered
 
 
 def test_a_wrong_body_is_an_error(quick_server: str, generators: GeneratorProcess) -> None:
@@ -198,8 +232,9 @@ def test_a_wrong_scenario_is_refused_in_one_line(mix: Mix, reason: str) -> None:
     [
         ("import nothing_of_that_name", "cannot be loaded: ModuleNotFoundError"),
         ("print('a locustfile may print')", "defines no user"),
-        ("from locust import HttpUser\nclass Slow(HttpUser): pass", "Slow is no FastHttpUser"),
+        ("from locust import User\nclass Socket(User): pass", "Socket is no HttpUser or FastHttpUser"),
         ("from locust import FastHttpUser\nclass Idle(FastHttpUser): pass", "Idle has no task"),
+        ("from locust import HttpUser, TaskSet\nclass Empty(TaskSet): pass\nclass Some(HttpUser): tasks = [Empty]", "Empty has no task"),
     ],
 )
 def test_a_locustfile_that_does_not_serve_is_refused_in_one_line(tmp_path: Path, source: str, reason: str) -> None:

@@ -1,9 +1,10 @@
 """Locust users for the tests of the generator: the same request in three models."""
 
 import time
+from typing import Any
 
 import gevent
-from locust import FastHttpUser, constant, constant_throughput, task
+from locust import FastHttpUser, HttpUser, SequentialTaskSet, TaskSet, between, constant, constant_throughput, task
 
 
 class Visitor(FastHttpUser):
@@ -23,7 +24,88 @@ class DueVisitor(FastHttpUser):
     @task
     def fetch(self) -> None:
         """Fetch."""
-        self.client.get(f"/?due={self.visit.intended_s!r}", name="hello")  # type: ignore[attr-defined]
+        self.client.get(f"/?due={self.visit.due_s!r}", name="hello")  # type: ignore[attr-defined]
+
+
+class Steps(SequentialTaskSet):
+    """As most locustfiles have it: a visitor logs in, and does one thing after the other."""
+
+    wait_time = between(5, 9)
+    done: list[str]
+
+    def on_start(self) -> None:
+        """Log in; the first request of a visitor."""
+        self.done = []
+        self.fetch("login")
+
+    @task
+    def look(self) -> None:
+        """Fetch."""
+        self.fetch("look")
+
+    @task
+    class Choose(TaskSet):
+        """Fetch, and go back to the steps."""
+
+        @task
+        def choose(self) -> None:
+            """Fetch."""
+            self.parent.fetch("choose")
+            self.interrupt()  # type: ignore[no-untyped-call]
+
+    @task
+    def pay(self) -> None:
+        """Fetch in the middle of another answer's check, and begin anew."""
+        with self.client.get(self.path(), name="pay", catch_response=True) as response:
+            self.fetch("receipt")
+            if response.text != "hello\n":
+                response.failure("body")
+        assert self.done == ["login", "look", "choose", "receipt"]
+        self.interrupt()  # type: ignore[no-untyped-call]
+
+    def on_stop(self) -> None:
+        """Log out."""
+        self.fetch("logout")
+
+    def fetch(self, name: str) -> None:
+        """Fetch, and remember."""
+        self.done.append(name)
+        self.client.get(self.path(), name=name)
+
+    def path(self) -> str:
+        """Tell the server when a request of the schedule was due."""
+        visit: Any = self.user.visit  # type: ignore[attr-defined]
+        return f"/?due={visit.due_s!r}" if visit.planned else "/"
+
+
+class Browser(HttpUser):
+    """Steps by Locust's other client."""
+
+    tasks = [Steps]  # noqa: RUF012 - as Locust has it
+
+
+class PlainBrowser(HttpUser):
+    """What DueVisitor does, by Locust's other client and in a task set."""
+
+    @task
+    class Due(TaskSet):
+        """Stays in it."""
+
+        @task
+        def fetch(self) -> None:
+            """Fetch."""
+            self.client.get(f"/?due={self.user.visit.due_s!r}", name="hello")  # type: ignore[attr-defined]
+
+
+class FastBrowser(FastHttpUser):
+    """Steps, and a task that belongs to none of them."""
+
+    tasks = [Steps]  # noqa: RUF012 - as Locust has it
+
+    @task
+    def hello(self) -> None:
+        """Fetch."""
+        self.client.get("/", name="hello")
 
 
 class Unpausing(FastHttpUser):
@@ -50,6 +132,19 @@ class BrokenVisitor(FastHttpUser):
     def fetch(self) -> None:
         """Fail before any request."""
         raise RuntimeError("not today")
+
+
+class BrokenBrowser(HttpUser):
+    """The same in a task set."""
+
+    @task
+    class Broken(TaskSet):
+        """Has a fault."""
+
+        @task
+        def fetch(self) -> None:
+            """Fail before any request."""
+            raise RuntimeError("not today")
 
 
 class ImpatientVisitor(FastHttpUser):

@@ -80,5 +80,5 @@ def alive_path(settings: Mapping[str, str]) -> str:
 
 
 def ready_path(settings: Mapping[str, str]) -> str:
-    """Where the app says that its database is up too; an application with a health path of its own may have only that."""
-    return settings.get("URL_PREFIX", "") + (settings.get("HEALTH_PATH") or "/readyz")
+    """Where the sample site says that its database is up too; of another application only the health path is known."""
+    return alive_path(settings) if settings.get("HEALTH_PATH") or settings.get("APP_MODULE") else settings.get("URL_PREFIX", "") + "/readyz"
