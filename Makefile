@@ -182,8 +182,8 @@ bench-site: venv-test #: Measure the CPU of a request beside another revision an
 	@$(IN_VENV) python -m tests.app.bench --against "$(or $(AGAINST),HEAD)" $(ARGS)
 
 .PHONY: bench-gateway
-bench-gateway: venv-test #: Measure a request through the gateway against a plain nginx; needs wrk (IMAGE=flask-kit-gateway: the image's nginx)
-	@$(IN_VENV) python -m tests.nginx.bench $(IMAGE)
+bench-gateway: venv-test #: Measure a request through gateway and WAF against a plain nginx and gunicorn alone; needs wrk (IMAGES as for bench-waf)
+	@$(IN_VENV) python -m tests.nginx.bench $(IMAGES)
 
 .PHONY: waf-differential
 waf-differential: venv-test #: Compare the WAF's rules as loaded with those written, on 100,000 generated values (ARGS="--rules FOLDER")

@@ -1,8 +1,9 @@
 """What a request costs through the gateway, against a plain nginx with `proxy_pass` before the same gunicorn (`make bench-gateway`).
 
 CPU time of nginx's only worker and of gunicorn's, for /lab/json, with the firewall off. Slices of one second in random order, so what else
-the machine does meets both sides alike; the median of the pairs is told, with the range of their middle half. With the name of a
-gateway's image as its argument it measures the nginx in there, else this machine's. Needs wrk.
+the machine does meets both sides alike; the median of the pairs is told, with the range of their middle half. Then the whole site on one
+core, with and without WAF, against gunicorn alone. With the names of a gateway's and of a WAF's image as its arguments it measures the
+nginx in there, else this machine's. Needs wrk.
 """
 
 import os
@@ -12,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from tests.clients import wait_until
 from tests.gateways import box_of
 from tests.nginx.gateway import HOST, PATH, ROOT, Gateway
 from tests.waf.cost import ONE_WORKER, worker_of
-from tools.local.nginx import Edit
+from tests.waf.site import Site
 from tools.stack.machine import free_ports
 
 PAIRS = 40
@@ -47,6 +48,13 @@ class Slice(NamedTuple):
     cpu_us: float  # for one request: nginx and gunicorn
     nginx_us: float
     rate: float
+
+
+class Side(NamedTuple):
+    """What is measured beside others: where it answers, and the nginx workers that every request passes."""
+
+    url: str
+    nginx: list[psutil.Process]
 
 
 class PlainNginx(Gateway):
@@ -98,47 +106,53 @@ def gunicorn(exits: ExitStack, folder: Path, worker_class: str) -> tuple[str, ps
     return f"{HOST}:{port}", worker
 
 
-def load(server: Gateway, nginx: psutil.Process, app: psutil.Process) -> Slice:
+def load(side: Side, app: psutil.Process, cores: str) -> Slice:
     """Load one side for a second; again, when the machine was too busy for enough requests to tell."""
-    before = cpu_us(nginx), cpu_us(app)
-    said = subprocess.run(
-        ["wrk", "-t1", f"-c{CONNECTIONS}", "-d1", f"{server.url}/lab/json"], capture_output=True, text=True, check=True
-    ).stdout
-    after = cpu_us(nginx), cpu_us(app)
+    processes = [*side.nginx, app]
+    before = [cpu_us(process) for process in processes]
+    command = ["taskset", "--cpu-list", cores, "wrk", "-t1", f"-c{CONNECTIONS}", "-d1", f"{side.url}/lab/json"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    after = [cpu_us(process) for process in processes]
     (count,) = re.findall(r"(\d+) requests in", said)
     assert not re.search("Non-2xx|Socket errors", said), said
     if int(count) < ENOUGH:
-        return load(server, nginx, app)
+        return load(side, app, cores)
     used = [(new - old) / int(count) for old, new in zip(before, after, strict=True)]
-    return Slice(sum(used), used[0], float(re.findall(r"Requests/sec: +([\d.]+)", said)[0]))
+    return Slice(sum(used), sum(used[:-1]), float(re.findall(r"Requests/sec: +([\d.]+)", said)[0]))
 
 
-def compare(image: str, worker_class: str, variants: Mapping[str, Sequence[Edit]], pairs: int = PAIRS) -> dict[str, list[Slice]]:
-    """Measure "plain" and each variant of the kit, in turn."""
+def compare(images: Sequence[str], worker_class: str, names: Sequence[str], nginx_core: int) -> dict[str, list[Slice]]:
+    """Measure "plain", "kit", "kit, WAF", "gunicorn" in turn; gunicorn has core 1, and wrk core 0 where nginx is on 1 too."""
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
-        box = exits.enter_context(box_of(image, folder)) if image else ""
+        gateway_box, waf_box = [exits.enter_context(box_of(image, folder)) for image in images] or ["", ""]
         app, worker = gunicorn(exits, folder, worker_class)
-        servers: dict[str, Gateway] = {}
-        for name in ("plain", *variants):
+        env = {"LIMITS": "off", "MAX_IN_FLIGHT": "0", **ONE_WORKER}
+        sides = {}
+        for name in names:
             (folder / name).mkdir()
-            env = {"LIMITS": "off", "MAX_IN_FLIGHT": "0", **ONE_WORKER}
-            servers[name] = (
-                PlainNginx(folder / name, box, app)
-                if name == "plain"
-                else Gateway(folder / name, box, upstreams=[app], env=env, edits=variants[name])
-            )
-            exits.callback(servers[name].stop)
-            servers[name].start()
-        nginx = {name: worker_of(server) for name, server in servers.items()}
-        for process in nginx.values():
-            process.cpu_affinity([0])
+            servers: list[Gateway] = []
+            if name == "plain":
+                servers = [PlainNginx(folder / name, gateway_box, app)]
+            elif name == "kit":
+                servers = [Gateway(folder / name, gateway_box, upstreams=[app], env=env)]
+            elif name == "kit, WAF":
+                site = Site(folder / name, (gateway_box, waf_box), upstreams=[app], env=env)
+                servers = [site, site.waf]
+            for server in servers[:1]:
+                exits.callback(server.stop)
+                server.start()
+            workers = [worker_of(server) for server in servers]
+            for process in workers:
+                process.cpu_affinity([nginx_core])
+            sides[name] = Side(servers[0].url if servers else f"http://{app}", workers)
         if (os.cpu_count() or 1) > 1:
             worker.cpu_affinity([1])
-        found: dict[str, list[Slice]] = {name: [] for name in servers}
-        for _ in range(pairs + 1):
-            for name in random.sample(list(servers), len(servers)):
-                found[name].append(load(servers[name], nginx[name], worker))
+        cores = "0,1" if nginx_core == 0 else "0"
+        found: dict[str, list[Slice]] = {name: [] for name in names}
+        for _ in range(PAIRS + 1):
+            for name in random.sample(names, len(names)):
+                found[name].append(load(sides[name], worker, cores))
         return {name: slices[1:] for name, slices in found.items()}  # the first one warms up
 
 
@@ -148,18 +162,25 @@ def ratios(kit: Sequence[Slice], plain: Sequence[Slice], of: Callable[[Slice], f
     return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
-def main(image: str = "") -> None:
+def main(*images: str) -> None:
     """Measure and print."""
     print(f"{PAIRS} pairs, load of the machine before: {psutil.getloadavg()[0]:.1f}\n")
     print("| worker class | CPU per request, kit / plain | requests per second, kit / plain | CPU of nginx alone |")
     print("|---|---|---|---|")
     for worker_class in ("gthread", "sync"):
-        found = compare(image, worker_class, {"kit": []})
+        found = compare(images, worker_class, ["kit", "plain"], nginx_core=0)
         kit, plain = found["kit"], found["plain"]
         alone = " and ".join(f"{statistics.median(one.nginx_us for one in side):.0f} µs" for side in (kit, plain))
         cost, rate = ratios(kit, plain, lambda one: one.cpu_us), ratios(kit, plain, lambda one: one.rate)
-        print(f"| {worker_class} | {cost} | {rate} | {alone} |")
+        print(f"| {worker_class} | {cost} | {rate} | {alone} |", flush=True)
+    print("\nAll of the server on one core, as a share of what gunicorn alone answers on it:\n")
+    print("| worker class | requests per second, WAF off | WAF on |")
+    print("|---|---|---|")
+    for worker_class in ("gthread", "sync"):
+        found = compare(images, worker_class, ["gunicorn", "kit", "kit, WAF"], nginx_core=1)
+        shares = [ratios(found[name], found["gunicorn"], lambda one: one.rate) for name in ("kit", "kit, WAF")]
+        print(f"| {worker_class} | {shares[0]} | {shares[1]} |", flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:3])
