@@ -11,7 +11,7 @@ the end. With this, on SIGTERM:
 4. Each worker replaces the listening socket at once, not when its last request is done.
 5. With the last copy the socket is closed.
 
-SIGHUP and max_requests do not come here: the listening socket stays.
+SIGHUP and max_requests do not come here: the listening socket stays. After SIGUSR2 only steps 3 to 5 are done.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def install(server: Any) -> None:
     original = server.handle_term
 
     def handle_term() -> None:
-        if sys.platform == "linux":
+        if sys.platform == "linux" and not (server.reexec_pid or server.master_pid):  # after SIGUSR2 the other master needs them
             refuse_new_connections(server.LISTENERS)
         original()
 
