@@ -104,8 +104,15 @@ def test_ttin_and_ttou_change_the_number_of_workers(start: Start) -> None:
     assert wait_for_workers(gunicorn, 1) == {max(more)}  # the oldest goes
 
 
-@pytest.mark.parametrize("looks", [True, False])
-def test_after_usr2_the_first_master_can_go(start: Start, edited: Edited, looks: bool) -> None:  # noqa: FBT001 - the negative twin
+@pytest.fixture(params=[True, False])
+def looks(request: pytest.FixtureRequest) -> bool:
+    """Whether the drain looks for another master: the negative twin does not."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def two_masters(start: Start, edited: Edited, *, looks: bool) -> tuple[Gunicorn, int]:
+    """gunicorn, and the second master that it has made on SIGUSR2."""
     conf = edited("")
     drain = conf.parent / "gunicorn_hooks/drain.py"
     assert LOOK in drain.read_text()
@@ -116,23 +123,41 @@ def test_after_usr2_the_first_master_can_go(start: Start, edited: Edited, looks:
     gunicorn.signal(signal.SIGUSR2)
     second = wait_until(lambda: workers(gunicorn) - own, "a second master", timeout_s=PATIENCE_S).pop()
     wait_until(lambda: gunicorn.log().count("Booting worker") == 2, "it has a worker", timeout_s=PATIENCE_S)
+    return gunicorn, second
+
+
+def test_after_usr2_either_master_can_go(two_masters: tuple[Gunicorn, int], *, looks: bool) -> None:
+    gunicorn, second = two_masters
     assert listening_sockets(second) == listening_sockets(gunicorn.pid)
     gunicorn.signal(signal.SIGTERM)
-
     assert gunicorn.wait() == 0
-    if looks:
-        assert gunicorn.get("/")[0] == 200
-    else:
-        with pytest.raises(ConnectionRefusedError):
-            gunicorn.get("/")
+
+    assert answers(gunicorn) == looks
     assert psutil.pid_exists(second)  # the fixture ends it
 
 
+def test_and_the_second_takes_nothing_with_it(two_masters: tuple[Gunicorn, int], *, looks: bool) -> None:
+    gunicorn, second = two_masters
+    os.kill(second, signal.SIGTERM)
+    wait_until(lambda: second not in workers(gunicorn), "the second master has ended", timeout_s=PATIENCE_S)
+
+    assert answers(gunicorn) == looks
+
+
+def answers(gunicorn: Gunicorn) -> bool:
+    """Say whether it answers, or refuses connections."""
+    try:
+        return bool(gunicorn.get("/")[0] == 200)
+    except ConnectionRefusedError:
+        return False
+
+
 @pytest.mark.parametrize(("worker_class", "status"), [("sync", 500), ("gevent", 0), ("tornado", 0)])
-def test_sigquit_cuts_what_is_in_flight(start: Start, tmp_path: Path, worker_class: str, status: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
+def test_two_signals_cut_what_is_in_flight(start: Start, tmp_path: Path, number: signal.Signals, worker_class: str, status: int) -> None:
     gunicorn = start({"GUNICORN_WORKER_CLASS": worker_class})
     with slow_request(gunicorn, tmp_path) as answer:
-        gunicorn.signal(signal.SIGQUIT)
+        gunicorn.signal(number)
 
         if status:
             assert answer.result()[0] == status
