@@ -122,7 +122,7 @@ def load(side: Side, app: psutil.Process, cores: str) -> Slice:
 
 
 def compare(images: Sequence[str], worker_class: str, names: Sequence[str], nginx_core: int) -> dict[str, list[Slice]]:
-    """Measure "plain", "kit", "kit, WAF", "gunicorn" in turn; gunicorn has core 1, and wrk core 0 where nginx is on 1 too."""
+    """Measure "plain", "kit", "kit-waf", "gunicorn" in turn; gunicorn has core 1, and wrk core 0 where nginx is on 1 too."""
     with ExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
         gateway_box, waf_box = [exits.enter_context(box_of(image, folder)) for image in images] or ["", ""]
@@ -136,7 +136,7 @@ def compare(images: Sequence[str], worker_class: str, names: Sequence[str], ngin
                 servers = [PlainNginx(folder / name, gateway_box, app)]
             elif name == "kit":
                 servers = [Gateway(folder / name, gateway_box, upstreams=[app], env=env)]
-            elif name == "kit, WAF":
+            elif name == "kit-waf":
                 site = Site(folder / name, (gateway_box, waf_box), upstreams=[app], env=env)
                 servers = [site, site.waf]
             for server in servers[:1]:
@@ -177,8 +177,8 @@ def main(*images: str) -> None:
     print("| worker class | requests per second, WAF off | WAF on |")
     print("|---|---|---|")
     for worker_class in ("gthread", "sync"):
-        found = compare(images, worker_class, ["gunicorn", "kit", "kit, WAF"], nginx_core=1)
-        shares = [ratios(found[name], found["gunicorn"], lambda one: one.rate) for name in ("kit", "kit, WAF")]
+        found = compare(images, worker_class, ["gunicorn", "kit", "kit-waf"], nginx_core=1)
+        shares = [ratios(found[name], found["gunicorn"], lambda one: one.rate) for name in ("kit", "kit-waf")]
         print(f"| {worker_class} | {shares[0]} | {shares[1]} |", flush=True)
 
 
