@@ -128,14 +128,14 @@ eject-matrix: venv-test #: Start, check, release and save an ejected project of 
 	@$(IN_VENV) python -m pytest -m "bench or not bench" tests/eject/test_matrix.py
 
 # --- Measuring --------------------------------------------------------------------------------------------------------
-# PROFILE=smoke|quick|full  RUNTIME=compose|local  APP=package.module:app  SCENARIO=path/to/locustfile.py  RESUME=folder
+# PROFILE=smoke|quick|full  RUNTIME=compose|local  APP=package.module:app  SCENARIO=path/to/locustfile.py
 # ARGS="--plan" and others: docs/loadtest.md
 LOADTEST = $(PYTHON) -m loadtest
 given = $(if $($(1)),--$(2) "$($(1))")
 
 .PHONY: loadtest
 loadtest: venv-loadtest ## Compare worker classes on this machine (PROFILE=smoke|quick|full, ARGS=--plan: only say how long)
-	@$(LOADTEST) run $(call given,PROFILE,profile) $(call given,RUNTIME,runtime) $(call given,APP,app) $(call given,SCENARIO,scenario) $(call given,RESUME,resume) $(ARGS)
+	@$(LOADTEST) run $(call given,PROFILE,profile) $(call given,RUNTIME,runtime) $(call given,APP,app) $(call given,SCENARIO,scenario) $(ARGS)
 
 .PHONY: report
 report: venv-loadtest ## Write the report of a load test again: make report RUN=loadtest/results/...

@@ -13,14 +13,12 @@ import click
 
 from loadtest.judge.answers import RunAnswers, answer_run
 from loadtest.judge.difference import difference, obstacles
-from loadtest.judge.steps import JudgedCell
 from loadtest.measure.generation import GeneratorError, GeneratorProcess
 from loadtest.measure.kit import KitServers, check_app
-from loadtest.measure.machine import fingerprint
-from loadtest.measure.runner import Progress, calibrate, run as run_plan
+from loadtest.measure.runner import Progress, Run, calibrate
 from loadtest.measure.servers import ServerError
-from loadtest.measure.trial import Bench
-from loadtest.options import RESULTS, manifest_of, question, runtime_of, settings_of
+from loadtest.measure.slicing import Bench
+from loadtest.options import RESULTS, expectation, manifest_of, question, runtime_of, settings_of
 from loadtest.plan import PROFILES
 from loadtest.records.model import Manifest
 from loadtest.records.store import RunError, Store, require_empty
@@ -54,27 +52,36 @@ def _names(_context: click.Context, _option: click.Parameter, text: str | None) 
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
+def _share(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise click.BadParameter(f"{text!r} is no difference; right is a percentage such as 5%")
+    return share
+
+
 @main.command()
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="quick", show_default=True, help="How thorough.")
 @click.option("--candidates", callback=_names, help="Which servers, by name: sync,uwsgi. Default: gunicorn's classes.")
 @click.option("--workloads", callback=_names, help="Which workloads, by name. Default: those of the profile.")
 @click.option("--slo", type=POSITIVE, help="Objective for the p99 in milliseconds, for all workloads.")
-@click.option("--blocks", type=click.IntRange(min=1), help="How often everything is measured. Default: the profile's.")
+@click.option("--minutes", type=POSITIVE, help="How long it may take; it ends before when all is decided. Default: the profile's.")
+@click.option("--sees", callback=_share, help="The difference that it must be able to see (5%): it takes as long as that needs here.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same order and the same arrivals.")
 @click.option("--runtime", type=click.Choice(["auto", "compose", "local"]), default="auto", show_default=True)
 @click.option("--app", help="Another application than the sample site: package.module:app.")
 @click.option("--scenario", type=click.Path(path_type=Path), help="A locustfile of your own instead of the workloads.")
 @click.option("--from-access-log", type=click.Path(path_type=Path), help="The gateway's access log: its GET requests are the workload.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. Default: a new one under loadtest/results.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder; all else is remembered there.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say how long it will take and what it can see, and stop.")
 def run(**options: Any) -> None:
     """Measure, judge and report."""
     signal.signal(signal.SIGTERM, _interrupt)
     with _plainly():
-        if options["resume"]:
-            _go_on(Store(options["resume"]))
-            return
         candidates, workloads = question(options)
         if options["app"]:
             check_app(options["app"])
@@ -82,62 +89,47 @@ def run(**options: Any) -> None:
         click.echo(f"Runtime: {servers.runtime}, because {servers.reason}.")
         manifest = manifest_of(options, candidates, workloads, servers)
         click.echo("\n".join(words.plan(manifest)))
-        if not options["only_plan"]:
-            _begin(options["out"] or RESULTS / manifest.run, manifest, servers)
+        if options["only_plan"]:
+            click.echo("\n".join(expectation(manifest, servers)))
+        else:
+            _measure(options["out"] or RESULTS / manifest.run, manifest, servers)
 
 
-def _begin(folder: Path, manifest: Manifest, servers: KitServers) -> None:
+def _measure(folder: Path, manifest: Manifest, servers: KitServers) -> None:
+    """Start, measure and report; whatever happens, what was measured is reported."""
     require_empty(folder)
     with closing(servers), GeneratorProcess() as generator:
-        calibration = calibrate(servers, manifest, generator, click.echo)
-        store = Store.create(folder, replace(manifest, calibration=calibration))
-        _measure(store, Bench(store.manifest(), servers, generator))
-
-
-def _go_on(store: Store) -> None:
-    manifest = store.manifest()
-    store.cells()  # what cannot be read is said before anything is started
-    here = fingerprint(manifest.machine.runtime)
-    if (here.cpu_model, here.cpus) != (manifest.machine.cpu_model, manifest.machine.cpus):
-        raise RunError(f"{store.folder} was begun on another machine ({manifest.machine.cpu_model})", "begin a new run here", 2)
-    with closing(KitServers(manifest.machine.runtime, manifest.settings)) as servers, GeneratorProcess() as generator:
-        _measure(store, Bench(manifest, servers, generator))
-
-
-def _measure(store: Store, bench: Bench) -> None:
-    """Run what is missing; whatever happens, what was measured is reported, and how to go on is said."""
-    finished = False
-    try:
-        run_plan(bench, store, _show, _say_invalid)
-        finished = True
-    except KeyboardInterrupt:
-        click.echo("\nInterrupted.", err=True)
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        if store.cells():
-            for path in make_report(store):
-                click.echo(path)
-        if not finished:
-            click.echo(f"What was measured is kept. To go on: make loadtest RESUME={store.folder}", err=True)
+        bench = Bench(manifest, {}, generator, tuple(servers.cpus))
+        for candidate in manifest.candidates:
+            bench.servers[candidate.name] = servers.start(candidate)
+        store = Store.create(folder, replace(manifest, calibration=calibrate(bench, click.echo)))
+        try:
+            Run(bench, store, click.echo, _show).measure()
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted: what was measured is kept.", err=True)
+            raise SystemExit(INTERRUPTED) from None
+        finally:
+            if store.records():
+                for path in make_report(store):
+                    click.echo(path)
     click.echo("\n".join(words.answers(_answers(store))))
 
 
 def _answers(store: Store) -> RunAnswers:
-    return answer_run(store.manifest(), store.cells())
-
-
-def _say_invalid(one: JudgedCell, again: bool) -> None:  # noqa: FBT001 - called by the runner
-    place = f"{one.cell.workload}, {one.cell.candidate}, {one.cell.kind}"
-    click.echo(f"INVALID, {'measured again' if again else 'left out'}: {place}: {words.reasons(one.invalid)}")
+    return answer_run(store.manifest(), store.records())
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _show(progress: Progress) -> None:
-    left = f"about {progress.left_s / 60:.0f} min left" if progress.left_s else "nothing left"
-    click.echo(f"[{progress.done} of {progress.total}, {left}] {progress.doing}", err=True)
+def _show(now: Progress) -> None:
+    left_out = f", {now.invalid} left out" if now.invalid else ""
+    click.echo(
+        f"[at most {now.left_s / 60:.0f} min left] block {now.block + 1}, round {now.round + 1}: {now.slices} slices{left_out}; "
+        f"{now.undecided} of {now.pairs} pairs of server and workload are undecided",
+        err=True,
+    )
 
 
 @main.command()

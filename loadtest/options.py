@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,23 +16,23 @@ import click
 
 from loadtest.access_log import read_access_log
 from loadtest.catalogue import choose, load_candidates, load_workloads
-from loadtest.judge.inference import CONFIDENCE
+from loadtest.judge.inference import CONFIDENCE, FEWEST_BLOCKS
 from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.machine import fingerprint
 from loadtest.measure.order import Order
 from loadtest.measure.servers import Servers
-from loadtest.plan import PROFILES, order_of
+from loadtest.plan import MOST_BLOCKS, PROFILES, block_spread, blocks_for, blocks_in, minutes as minutes_of, probe, sees
 from loadtest.records.model import Candidate, Limits, Manifest, Workload
 from loadtest.records.recording import ALL
 from loadtest.records.store import RunError
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MARGIN = 0.05
-RATES = (0.5, 0.7, 0.9, 1.2)
 OWN_SLO_MS = 200.0
+DIFFERENCES = (0.05, 0.1)
 # What stands before ARGS in the command that asks the same again, and what stands in it.
 VARIABLES = ("profile", "runtime", "app", "scenario")
-OPTIONS = ("seed", "candidates", "workloads", "slo", "blocks", "from_access_log")
+OPTIONS = ("seed", "candidates", "workloads", "slo", "minutes", "sees", "from_access_log")
 
 
 def runtime_of(options: dict[str, Any]) -> str:
@@ -91,35 +92,67 @@ def _own_workload(scenario: Path, title: str) -> Workload:
 
 def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], workloads: Sequence[Workload], servers: Servers) -> Manifest:
     profile = PROFILES[options["profile"]]
-    blocks = options["blocks"] or profile.blocks
     seed = options["seed"] if options["seed"] is not None else secrets.randbelow(100_000)
     now = datetime.now(UTC)
-    return Manifest(
+    manifest = Manifest(
         run=f"{now:%Y%m%d-%H%M%S}-{options['profile']}-{seed}",
         created=now.isoformat(timespec="seconds"),
         command=command_of({**options, "seed": seed, "runtime": servers.runtime}),
         profile=options["profile"],
         gives_verdict=profile.gives_verdict,
         seed=seed,
-        blocks=blocks,
         baseline=candidates[0].name,
         margin=MARGIN,
         confidence=CONFIDENCE,
-        rates=RATES,
-        pace=replace(profile.pace, rate_blocks=min(profile.pace.rate_blocks, blocks)),
+        sees=options["sees"],
+        pace=profile.pace,
         settings=settings_of(options),
         candidates=tuple(candidates),
         workloads=tuple(workloads),
         limits=Limits(),
         machine=fingerprint(servers.runtime, servers.versions()),
-        order=order_of(seed, blocks, candidates),
     )
+    minutes = _minutes(options, manifest, servers) if options["sees"] else options["minutes"] or profile.pace.minutes
+    blocks = blocks_in(manifest, minutes)
+    if not (options["minutes"] or options["sees"]):
+        blocks = min(blocks, profile.pace.blocks)
+    if profile.gives_verdict and blocks < FEWEST_BLOCKS:
+        needed = f"{len(workloads)} workloads of {len(candidates)} candidates need {minutes_of(manifest, FEWEST_BLOCKS):.0f}"
+        hint = "name fewer of them, give more --minutes, or ask for no verdict (PROFILE=smoke)"
+        raise RunError(f"{minutes:g} minutes are too short for a verdict: {needed}", hint, 2)
+    return replace(manifest, pace=replace(profile.pace, minutes=minutes, blocks=max(blocks, 1)))
+
+
+def _minutes(options: dict[str, Any], manifest: Manifest, servers: Servers) -> float:
+    """Return how long it takes here to see what was asked for; raises RunError when that is out of reach."""
+    wanted, spread = options["sees"], block_spread(probe(servers.cpus), manifest)
+    blocks = blocks_for(wanted, spread, manifest)
+    if blocks and minutes_of(manifest, blocks) <= (options["minutes"] or math.inf):
+        return minutes_of(manifest, blocks)
+    given = options["minutes"] or minutes_of(manifest, MOST_BLOCKS)
+    best = sees(spread, manifest, blocks_in(manifest, given))
+    possible = f"{given:.0f} minutes see {best:.0%} or more" if best else f"{given:.0f} minutes give no verdict"
+    hint = "ask for less, or name fewer candidates and workloads"
+    raise RunError(f"{wanted:.1%} is out of reach on this machine: {possible}", hint, 2)
+
+
+def expectation(manifest: Manifest, servers: Servers) -> Iterator[str]:
+    """Yield what a run can see on this machine, after a look at its noise."""
+    spread = block_spread(probe(servers.cpus), manifest)
+    seen = sees(spread, manifest, manifest.pace.blocks)
+    yield f"sees       {f'differences of {seen:.0%} or more, four times of five' if seen else 'nothing for sure'}, as quiet as it is now"
+    for share in DIFFERENCES:
+        if seen is None or share < seen:
+            blocks = blocks_for(share, spread, manifest)
+            needed = f"would need about {minutes_of(manifest, blocks):.0f} minutes" if blocks else "is out of reach"
+            yield f"           {share:.0%} {needed}"
 
 
 def command_of(options: dict[str, Any]) -> str:
     """Return the command that asks the same again."""
-    variables = [f"{name.upper()}={shlex.quote(str(options[name]))}" for name in VARIABLES if options[name]]
-    words = [word for name in OPTIONS if options[name] not in {None, ()} for word in (f"--{name.replace('_', '-')}", _text(options[name]))]
+    given = {**options, "sees": options["sees"] and f"{options['sees'] * 100:g}%"}
+    variables = [f"{name.upper()}={shlex.quote(str(given[name]))}" for name in VARIABLES if given[name]]
+    words = [word for name in OPTIONS if given[name] not in {None, ()} for word in (f"--{name.replace('_', '-')}", _text(given[name]))]
     return " ".join(["make loadtest", *variables, f"ARGS={shlex.quote(shlex.join(words))}"])
 
 

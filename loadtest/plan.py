@@ -1,18 +1,29 @@
-"""What will be run, in which order and for how long: decided before anything runs."""
+"""How thorough a run is, how long it takes, and what it will see: decided before anything runs."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loadtest.records.model import Candidate, Kind, Manifest, Pace, Workload
+import numpy as np
 
-# Until a candidate is ready and proved, about, by runtime: new processes need less than new containers.
-START_S: Mapping[str, float] = {"local": 3.0, "compose": 3.5}
-FIRST_START_S: Mapping[str, float] = {"local": 15.0, "compose": 60.0}
-# Of each step beside its measured time: the last answers, the record.
-STEP_OVERHEAD_S = 0.5
+from loadtest.judge.inference import smallest_difference
+from loadtest.records.model import Manifest, Pace
+
+# Until all candidates are ready and proved, about, by runtime: new processes need less than new containers.
+START_S: Mapping[str, float] = {"local": 3.0, "compose": 5.0}
+FIRST_START_S: Mapping[str, float] = {"local": 20.0, "compose": 60.0}
+# Of each slice beside its measured time and what settles before it: a server that was overloaded has to come to rest, the last answers.
+SLICE_OVERHEAD_S = 0.4
+# One processor, in turns of this length for so long, shows how much of it a program gets: nothing else of the run is needed for that.
+PROBE_S, PROBE_SLICE_S = 10.0, 0.2
+# So many times the spread of the processor's work is the spread of a slice's knee; and the arrivals of a slice scatter by themselves.
+KNEE_FACTOR, KNEE_LEAST = 1.6, 0.12
+MOST_BLOCKS = 60
 
 
 @dataclass(frozen=True)
@@ -20,64 +31,80 @@ class Profile:
     """How thorough a run is. `workloads`: empty: all."""
 
     gives_verdict: bool
-    blocks: int
     pace: Pace
     workloads: tuple[str, ...]
 
 
-_SMOKE = Pace(step_s=0.5, warm_up_s=0.5, warm_up_at_most_s=0.5, between_s=0.3, steps=3, known_steps=3, rate_blocks=1)
-_QUICK = Pace(step_s=1.0, warm_up_s=0.5, warm_up_at_most_s=1.0, between_s=0.25, steps=4, known_steps=3, rate_blocks=1)
-_FULL = Pace(step_s=6.0, warm_up_s=2.0, warm_up_at_most_s=8.0, between_s=0.5, steps=5, known_steps=3, rate_blocks=3)
-# quick: more blocks of shorter steps tell more than few long ones, because each run is one sample; five is where the
-# interval of so many pairs stops being hopeless (with three it is four times as wide).
+# Many short blocks tell more than few long ones: each is one sample of its processes' luck, and of the machine's.
+_SMOKE = Pace(minutes=4, blocks=1, rounds=3, slice_s=0.5, longest_slice_s=0.5, fewest_requests=1, settle_s=0.2, warm_up_s=0.3)
+_QUICK = Pace(minutes=20, blocks=9, rounds=4, slice_s=0.7, longest_slice_s=1.2, fewest_requests=100, settle_s=0.2, warm_up_s=0.4)
+_FULL = Pace(minutes=90, blocks=16, rounds=8, slice_s=1.0, longest_slice_s=4.0, fewest_requests=200, settle_s=0.3, warm_up_s=0.5)
 PROFILES = {
-    "smoke": Profile(False, 1, _SMOKE, ("json", "wait")),
-    "quick": Profile(True, 5, _QUICK, ("json", "page", "wait", "mixed")),
-    "full": Profile(True, 8, _FULL, ()),
+    "smoke": Profile(False, _SMOKE, ("json", "wait")),
+    "quick": Profile(True, _QUICK, ("json", "page", "wait", "mixed")),
+    "full": Profile(True, _FULL, ()),
 }
 
 
-@dataclass(frozen=True)
-class Place:
-    """One cell of the plan."""
-
-    block: int
-    workload: Workload
-    candidate: Candidate
-    kind: Kind
+def seconds(manifest: Manifest) -> float:
+    """Return how long a block lasts, about, as long as nothing is decided."""
+    pace, visits = manifest.pace, len(manifest.candidates) * len(manifest.workloads)
+    one_s = (pace.slice_s + pace.longest_slice_s) / 2 + pace.settle_s + SLICE_OVERHEAD_S
+    start_s = START_S.get(manifest.machine.runtime, START_S["compose"])
+    return start_s + visits * (2 * pace.warm_up_s + SLICE_OVERHEAD_S + pace.rounds * one_s)
 
 
-def order_of(seed: int, blocks: int, candidates: Sequence[Candidate]) -> tuple[tuple[str, ...], ...]:
-    """Return for each block the candidates in random order; the same seed gives the same orders."""
-    chance = random.Random(seed)  # noqa: S311 - a shuffle that can be repeated
-    names = [candidate.name for candidate in candidates]
-    return tuple(tuple(chance.sample(names, len(names))) for _ in range(blocks))
+def minutes(manifest: Manifest, blocks: int) -> float:
+    """Return how long so many blocks take, about."""
+    return (FIRST_START_S.get(manifest.machine.runtime, FIRST_START_S["compose"]) + blocks * seconds(manifest)) / 60
 
 
-def places(manifest: Manifest) -> Iterator[Place]:
-    """Yield the cells in the order of the run: in each block all knees of a workload, then its common rates."""
-    candidates = {candidate.name: candidate for candidate in manifest.candidates}
-    for block, names in enumerate(manifest.order):
-        kinds: list[Kind] = ["knee"]
-        kinds += ["rates"] if block < manifest.pace.rate_blocks else []
-        for workload in manifest.workloads:
-            for kind in kinds:
-                for name in names:
-                    yield Place(block, workload, candidates[name], kind)
-
-
-def seconds(manifest: Manifest, place: Place) -> float:
-    """Return how long a cell will take, about."""
-    pace = manifest.pace
-    start_s = START_S.get(manifest.machine.runtime, START_S["compose"]) + (pace.warm_up_s + pace.warm_up_at_most_s) / 2
-    one_s = pace.step_s + pace.between_s + STEP_OVERHEAD_S
-    if place.kind == "knee":
-        # Before the first search there is a probe, about as long as a step.
-        return start_s + one_s * (pace.known_steps if place.block else pace.steps + 1)
-    return start_s + one_s * len(manifest.rates)
-
-
-def minutes(manifest: Manifest) -> float:
-    """Return how long a run will take, about."""
+def blocks_in(manifest: Manifest, most_minutes: float) -> int:
+    """Return how many blocks there is time for; 0: none."""
     first_s = FIRST_START_S.get(manifest.machine.runtime, FIRST_START_S["compose"])
-    return (first_s + sum(seconds(manifest, place) for place in places(manifest))) / 60
+    return max(math.floor((most_minutes * 60 - first_s) / seconds(manifest) + 1e-9), 0)
+
+
+def blocks_for(difference: float, spread: float, manifest: Manifest) -> int | None:
+    """Return how many blocks find a difference (0.1 is 10 %) four times of five; None: more than any run has."""
+    enough = bisect_left(range(MOST_BLOCKS + 1), True, key=lambda blocks: (sees(spread, manifest, blocks) or math.inf) <= difference)
+    return enough if enough <= MOST_BLOCKS else None
+
+
+def sees(spread: float, manifest: Manifest, blocks: int) -> float | None:
+    """Return the smallest difference that so many blocks find four times of five; None: too few for any verdict.
+
+    `spread`: standard deviation of the log ratio of one block, of a pair.
+    """
+    comparisons = max(math.comb(len(manifest.candidates), 2), 1)
+    found = smallest_difference(spread, blocks, comparisons=comparisons, margin=manifest.margin)
+    return found if math.isfinite(found) else None
+
+
+def block_spread(work_spread: float, manifest: Manifest) -> float:
+    """Return the spread of a block's log ratio of knees that is to be expected where the processor's work spreads so much."""
+    return math.hypot(KNEE_FACTOR * work_spread, KNEE_LEAST) * math.sqrt(2 / manifest.pace.rounds)
+
+
+def probe(cpus: Sequence[int], lasts_s: float = PROBE_S) -> float:
+    """Return how much neighbouring slices differ in what a processor gets done: standard deviation of one slice's logarithm.
+
+    `cpus`: where the servers will run; empty: anywhere. Differences of neighbours, so that a slow drift does not count.
+    """
+    before = os.sched_getaffinity(0) if cpus else None
+    try:
+        if cpus:
+            os.sched_setaffinity(0, cpus)
+        done = [_work(PROBE_SLICE_S) for _ in range(max(round(lasts_s / PROBE_SLICE_S), 3))]
+    finally:
+        if before:
+            os.sched_setaffinity(0, before)
+    return float(np.std(np.diff(np.log(done))) / math.sqrt(2))
+
+
+def _work(lasts_s: float) -> int:
+    until_s, done = time.perf_counter() + lasts_s, 0
+    while time.perf_counter() < until_s:
+        sum(range(100))
+        done += 1
+    return done

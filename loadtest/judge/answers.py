@@ -1,42 +1,49 @@
-"""From cells to answers: the same whenever it is asked. What is judged was fixed in the manifest before the run."""
+"""From records to answers: the same whenever it is asked. What is judged was fixed in the manifest before the run."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from scipy import stats
 
-from loadtest.judge.inference import FEWEST_BLOCKS, Comparison, Interval, compare, mean_interval, ratio_interval, smallest_difference
+from loadtest.judge.inference import FEWEST_BLOCKS, Comparison, Interval, compare, interval
+from loadtest.judge.knee import evidence_of, knee_of, knees_by_block
 from loadtest.judge.plausibility import Note, notes
-from loadtest.judge.steps import JudgedCell, JudgedStep, judge_cells
+from loadtest.judge.slices import JudgedSlice, judge_slices
+from loadtest.plan import blocks_for, minutes, sees
 from loadtest.records.histogram import Histogram
-from loadtest.records.model import Candidate, Cell, Manifest, Workload
+from loadtest.records.model import Candidate, Manifest, Workload
+from loadtest.records.slices import Loss, Record, Slice, Start
 
-CURVE = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9999)
+Part = Literal["server", "gateway", "rest"]
+PARTS: tuple[Part, ...] = ("server", "gateway", "rest")
+BANDS = (0.85, 1.0, 1.2)  # of the candidate's own knee: calm, near, just above, overloaded
+# Of the rounds of a block the outermost fifth on either side is left out: what took the machine for a moment.
+TRIMMED = 0.2
+# A percentile from fewer is a guess: ten requests must lie beyond it.
+BEYOND = 10
+DIFFERENCES = (0.05, 0.1)
 
 
 @dataclass(frozen=True)
-class AtRate:
-    """A candidate at one rate, all valid runs together. `load`: share of the weakest knee. Interval: None below three runs."""
+class AtShare:
+    """A candidate in one band of rates around its own knee, all believed slices together. `share`: of the knee. None: too few requests."""
 
-    load: float
+    share: float
     rate_per_s: float
-    runs: int
-    goodput_per_s: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    p99_interval: Interval | None
-    service_p99_ms: float
+    slices: int
+    requests: int
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float
     error_share: float
     errors: dict[str, int]
-    cpu_ms_per_request: float | None
-    memory_mib: float | None
-    curve_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -50,48 +57,96 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class CandidateAnswer:
-    """One candidate under one workload. `knees_per_s`: of its valid runs, by block."""
+class Compared:
+    """A ratio of two candidates' figures, from so many blocks."""
 
-    candidate: Candidate
-    knees_per_s: dict[int, float]
-    throughput: Interval | None
-    against_baseline: Pair | None
-    failure: Failure | None
-    rates: tuple[AtRate, ...]
-    search: tuple[tuple[float, float, float], ...]  # (rate, p50, p99) of every valid step of the searches
+    interval: Interval
+    comparison: Comparison
+    blocks: int
+    spread: float  # standard deviation of one block's log ratio
 
-    @property
-    def able(self) -> bool:
-        """Whether it has enough valid runs, and held the objective in each."""
-        return not self.failure and len(self.knees_per_s) >= FEWEST_BLOCKS and min(self.knees_per_s.values()) > 0
+    def inverse(self) -> Compared:
+        """Return the same seen from the other side."""
+        return Compared(self.interval.inverse(), self.comparison.inverse(), self.blocks, self.spread)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """`other` against `base`: a ratio of throughputs at the objective."""
+    """`other` against `base`: throughput at the objective, and processor time of the server for a request.
+
+    `rests_on`: what the verdict is from. Where the work only computes, whoever needs less for a request carries more.
+    """
 
     base: str
     other: str
-    interval: Interval
-    comparison: Comparison
+    knee: Compared | None
+    cpu: Compared | None
+    rests_on: Literal["knee", "cpu"] = "knee"
+
+    @property
+    def _verdict(self) -> Compared | None:
+        return self.cpu.inverse() if self.rests_on == "cpu" and self.cpu else self.knee
+
+    @property
+    def interval(self) -> Interval | None:
+        """How many times as much `other` carries; None: cannot be told."""
+        return self._verdict.interval if self._verdict else None
+
+    @property
+    def comparison(self) -> Comparison:
+        """Whether `other` carries more."""
+        return self._verdict.comparison if self._verdict else Comparison.UNDECIDED
 
     def turned(self) -> Pair:
         """Return `base` against `other`."""
-        return Pair(self.other, self.base, self.interval.inverse(), self.comparison.inverse())
+        knee, cpu = (one.inverse() if one else None for one in (self.knee, self.cpu))
+        return Pair(self.other, self.base, knee, cpu, self.rests_on)
+
+
+@dataclass(frozen=True)
+class CandidateAnswer:
+    """One candidate under one workload. `slices`: believed ones; `knees_per_s`: what each block contributes to its throughput.
+
+    `cpu_us`: processor time of each part for a right answer, in microseconds. `per_request`: context switches, waited_us for a processor,
+    bytes; medians over the slices, as far as they can be read. `start_s`, `memory_mib`: medians over the blocks.
+    """
+
+    candidate: Candidate
+    slices: int
+    invalid: int
+    knees_per_s: dict[int, float]
+    throughput: Interval | None
+    cpu_us: dict[Part, Interval]
+    per_request: dict[str, float]
+    curve: tuple[AtShare, ...]
+    failure: Failure | None
+    lost: Loss | None
+    start_s: float | None
+    memory_mib: float | None
+    against_baseline: Pair | None = None
+
+    @property
+    def able(self) -> bool:
+        """Whether it was there to the end, held the objective, and in enough blocks to say so."""
+        return not self.failure and not self.lost and len(self.knees_per_s) >= FEWEST_BLOCKS
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a run says about one workload."""
+    """What a run says about one workload.
+
+    `sees`, `cpu_sees`: the smallest differences that such a run finds four times of five; None: unknown. `needs`: difference that it does
+    not see -> minutes of a run that does.
+    """
 
     workload: Workload
     candidates: tuple[CandidateAnswer, ...]
     pairs: tuple[Pair, ...]
     recommended: str | None
-    sees: float | None  # the smallest difference that this run finds four times of five, as a share; None: unknown
+    sees: float | None
+    cpu_sees: float | None
+    needs: dict[float, float]
     notes: tuple[Note, ...]
-    below_floor: dict[float, float]  # load -> spread of all p99 (ms), where that is less than the generator itself adds
 
     def between(self, base: str, other: str) -> Pair | None:
         """Return `other` against `base`, whichever way it was compared."""
@@ -100,87 +155,205 @@ class Answer:
 
 @dataclass(frozen=True)
 class RunAnswers:
-    """All answers of a run. `missing`: searches that were planned and are not there."""
+    """All answers of a run, and all its slices, believed or not. `idle_share`: of a core, by all candidates that had nothing to do."""
 
     manifest: Manifest
     answers: tuple[Answer, ...]
-    cells: tuple[JudgedCell, ...]
-    missing: int
+    slices: tuple[JudgedSlice, ...]
+    losses: tuple[Loss, ...]
     floor_ms: float | None
+    idle_share: float | None
 
 
-def answer_run(manifest: Manifest, cells: Sequence[Cell]) -> RunAnswers:
+def answer_run(manifest: Manifest, records: Sequence[Record]) -> RunAnswers:
     """Judge a run from its records."""
-    judged = judge_cells(manifest, cells)
-    believed = list(latest(judged).values())
-    answers = tuple(_answer(manifest, work, [one for one in believed if one.cell.workload == work.name]) for work in manifest.workloads)
-    expected = len(manifest.workloads) * len(manifest.candidates) * manifest.blocks
-    missing = max(expected - sum(one.cell.kind == "knee" for one in believed), 0)
-    return RunAnswers(manifest, answers, tuple(judged), missing, floor(manifest))
+    judged = judge_slices(manifest, [one for one in records if isinstance(one, Slice)])
+    starts = [one for one in records if isinstance(one, Start)]
+    losses = {one.candidate: one for one in records if isinstance(one, Loss)}
+    answers = tuple(_answer(manifest, work, [one for one in judged if one.workload == work], starts, losses) for work in manifest.workloads)
+    idle = [one.slice.idle_cpu_ns / 1e9 / one.slice.duration_s for one in judged if one.slice.idle_cpu_ns is not None]
+    idle_share = float(np.median(idle)) if idle else None
+    return RunAnswers(manifest, answers, tuple(judged), tuple(losses.values()), floor(manifest), idle_share)
 
 
-def latest(cells: Iterable[JudgedCell]) -> dict[tuple[str, str, int, str], JudgedCell]:
-    """Return one cell for each place in the plan: the latest attempt that is believed, else the latest."""
-    ordered = sorted(cells, key=lambda one: (not one.invalid, one.cell.attempt))
-    return {(one.cell.workload, one.cell.candidate, one.cell.block, one.cell.kind): one for one in ordered}
+def undecided(manifest: Manifest, slices: Sequence[JudgedSlice]) -> set[tuple[str, str]]:
+    """Return each (candidate, workload) that still needs slices, to be asked at the end of each block: a look. Empty: all is known.
+
+    Where nothing is compared, the time alone ends the run.
+    """
+    everything = {(candidate.name, work.name) for candidate in manifest.candidates for work in manifest.workloads}
+    if len(manifest.candidates) == 1 or not manifest.gives_verdict:
+        return everything
+    left: set[tuple[str, str]] = set()
+    for work in manifest.workloads:
+        own = _by_candidate(manifest, [one for one in slices if one.workload == work])
+        failed = {name for name, seen in own.items() if _failure(seen) and len({one.slice.block for one in seen}) >= FEWEST_BLOCKS}
+        pairs = _pairs(manifest, work, {name: seen for name, seen in own.items() if name not in failed})
+        left |= {(name, work.name) for pair in pairs if not _known(pair, manifest.sees) for name in (pair.base, pair.other)}
+    return left
 
 
-def _answer(manifest: Manifest, workload: Workload, cells: list[JudgedCell]) -> Answer:
-    seen = [_candidate(candidate, [one for one in cells if one.cell.candidate == candidate.name]) for candidate in manifest.candidates]
-    pairs, spreads = _pairs(manifest, seen)
+def _known(pair: Pair, enough: float | None) -> bool:
+    """Say whether a pair has its verdict, or an interval so narrow that the difference that was asked for would have been seen."""
+    narrow = pair.interval is not None and enough is not None and pair.interval.high / pair.interval.ratio <= 1 + enough
+    return narrow or pair.comparison is not Comparison.UNDECIDED
+
+
+def _by_candidate(manifest: Manifest, slices: Iterable[JudgedSlice]) -> dict[str, list[JudgedSlice]]:
+    """Return the believed slices of each candidate."""
+    found: dict[str, list[JudgedSlice]] = {candidate.name: [] for candidate in manifest.candidates}
+    for one in slices:
+        if not one.problems:
+            found[one.slice.candidate].append(one)
+    return found
+
+
+def _answer(manifest: Manifest, workload: Workload, slices: list[JudgedSlice], starts: list[Start], losses: Mapping[str, Loss]) -> Answer:
+    own = _by_candidate(manifest, slices)
+    pairs = _pairs(manifest, workload, own)
+    knee, cpu = _spread(pair.knee for pair in pairs), _spread(pair.cpu for pair in pairs)
     to_baseline = {pair.other: pair for pair in _both_ways(pairs) if pair.base == manifest.baseline}
-    seen = [replace(one, against_baseline=to_baseline.get(one.candidate.name)) for one in seen]
-    median = float(np.median(spreads)) if spreads else math.nan
-    sees = smallest_difference(median, manifest.blocks, comparisons=math.comb(len(seen), 2), margin=manifest.margin)
+    seen = tuple(
+        replace(
+            _candidate(candidate, own[candidate.name], [one for one in starts if one.candidate == candidate.name]),
+            invalid=sum(one.slice.candidate == candidate.name for one in slices) - len(own[candidate.name]),
+            lost=losses.get(candidate.name),
+            against_baseline=to_baseline.get(candidate.name),
+        )
+        for candidate in manifest.candidates
+    )
     return Answer(
         workload=workload,
-        candidates=tuple(seen),
+        candidates=seen,
         pairs=pairs,
         recommended=recommend(seen, pairs, manifest.margin) if manifest.gives_verdict else None,
-        sees=sees if spreads else None,
-        notes=notes(workload, cells, manifest),
-        below_floor=_below_floor(manifest, seen),
+        sees=sees(knee, manifest, manifest.pace.blocks) if knee else None,
+        cpu_sees=sees(cpu, manifest, manifest.pace.blocks) if cpu else None,
+        needs=dict(_needs(manifest, knee)) if knee else {},
+        notes=notes(workload, own, {one.candidate: one.proof for one in starts}, manifest),
     )
 
 
-def _candidate(candidate: Candidate, cells: list[JudgedCell]) -> CandidateAnswer:
-    valid = [one for one in cells if not one.invalid]
-    found = {one.cell.block: one.knee_per_s for one in sorted(valid, key=lambda one: one.cell.block) if one.knee_per_s is not None}
-    steps = [step for one in valid if one.cell.kind == "knee" for step in one.sound]
+def _candidate(candidate: Candidate, own: list[JudgedSlice], starts: list[Start]) -> CandidateAnswer:
+    failure = _failure(own)
+    knees = knees_by_block([evidence_of(one) for one in own]) if own and not failure else {}
+    memory = [one.memory_bytes for one in starts if one.memory_bytes is not None]
+    started = [one.start_s for one in starts if one.start_s is not None]
+    costs = {part: list(_blocks(own, part).values()) for part in PARTS}
     return CandidateAnswer(
         candidate=candidate,
-        knees_per_s=found,
-        throughput=mean_interval(list(found.values())) if len(found) >= FEWEST_BLOCKS and min(found.values()) > 0 else None,
-        against_baseline=None,
-        failure=_failure(steps) if found and max(found.values()) == 0 else None,
-        rates=_rates(valid),
-        search=tuple(sorted((one.step.rate_per_s, one.judged.latency.quantile_ms(0.5), one.p99_ms) for one in steps)),
+        slices=len(own),
+        invalid=0,
+        knees_per_s={block: math.exp(value) for block, value in knees.items()},
+        throughput=interval(list(knees.values())) if len(knees) >= FEWEST_BLOCKS else None,
+        cpu_us={part: interval(values) for part, values in costs.items() if len(values) >= FEWEST_BLOCKS},
+        per_request=_per_request(own),
+        curve=tuple(_curve(own)) if knees else (),
+        failure=failure,
+        lost=None,
+        start_s=float(np.median(started)) if started else None,
+        memory_mib=float(np.median(memory)) / 2**20 if memory else None,
     )
 
 
-def _failure(steps: list[JudgedStep]) -> Failure:
-    lowest = min(steps, key=lambda one: one.step.rate_per_s)
+def _per_request(own: Sequence[JudgedSlice]) -> dict[str, float]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for one in own:
+        used, bytes_ = one.slice.server, one.recording.received_bytes
+        for name, value, scale in (("switches", used.switches, 1.0), ("waited_us", used.waited_ns, 1e-3), ("bytes", bytes_, 1.0)):
+            if value is not None and one.right:
+                found[name].append(value * scale / one.right)
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def _failure(own: Sequence[JudgedSlice]) -> Failure | None:
+    if not own or any(one.holds for one in own):
+        return None
+    lowest = min(own, key=lambda one: (not one.right + one.failures, one.slice.rate_per_s))
     kinds = lowest.recording.errors
     wrong = lowest.error_share > lowest.limits.error_share
     mostly = max(kinds, key=lambda kind: kinds[kind], default="dropped arrivals") if wrong else ""
-    return Failure(lowest.step.rate_per_s, lowest.p99_ms, lowest.error_share, mostly)
+    p99_ms = lowest.judged.latency.quantile_ms(0.99) if lowest.judged.latency.count else math.inf
+    return Failure(lowest.slice.rate_per_s, p99_ms, lowest.error_share, mostly)
 
 
-def _pairs(manifest: Manifest, seen: list[CandidateAnswer]) -> tuple[tuple[Pair, ...], list[float]]:
-    """Compare every candidate with every other, in the blocks where both have a valid run; also return each pair's spread."""
-    combinations = list(itertools.combinations(seen, 2))
-    pairs, spreads = [], []
-    for base, other in combinations:
-        blocks = sorted(base.knees_per_s.keys() & other.knees_per_s.keys())
-        both = [(base.knees_per_s[block], other.knees_per_s[block]) for block in blocks]
-        logs = [math.log(second / first) for first, second in both if first > 0 and second > 0]
-        if len(logs) >= FEWEST_BLOCKS:
-            spreads.append(float(np.std(logs, ddof=1)))
-        if len(logs) == len(both) >= FEWEST_BLOCKS:
-            first, second = zip(*both, strict=True)
-            interval = ratio_interval(first, second, comparisons=len(combinations), confidence=manifest.confidence)
-            pairs.append(Pair(base.candidate.name, other.candidate.name, interval, compare(interval, manifest.margin)))
-    return tuple(pairs), spreads
+def _pairs(manifest: Manifest, workload: Workload, own: Mapping[str, list[JudgedSlice]]) -> tuple[Pair, ...]:
+    """Compare every candidate with every other, in the blocks where both have believed slices."""
+    figures = 2 if workload.computes else 1  # a verdict may rest on either
+    comparisons = max(math.comb(len(manifest.candidates), 2), 1) * figures
+    return tuple(_pair(manifest, workload, names, (own[names[0]], own[names[1]]), comparisons) for names in itertools.combinations(own, 2))
+
+
+def _pair(
+    manifest: Manifest, workload: Workload, names: tuple[str, str], seen: tuple[list[JudgedSlice], list[JudgedSlice]], comparisons: int
+) -> Pair:
+    common = set.intersection(*({one.slice.block for one in own} for own in seen))
+    both = [[one for one in own if one.slice.block in common] for own in seen]
+
+    def compared(logs: list[float]) -> Compared | None:
+        if len(logs) < FEWEST_BLOCKS:
+            return None
+        found = interval(logs, looks=manifest.pace.blocks, comparisons=comparisons, confidence=manifest.confidence)
+        return Compared(found, compare(found, manifest.margin), len(logs), float(np.std(logs, ddof=1)))
+
+    knees: list[dict[int, float]] = [] if any(_failure(own) for own in seen) else [knees_by_block([*map(evidence_of, own)]) for own in both]
+    knee = compared([knees[1][block] - knees[0][block] for block in sorted(common)] if knees and common else [])
+    cpu = compared(list(_blocks(both[1], "server", both[0]).values()))
+    known = knee and knee.comparison is not Comparison.UNDECIDED
+    by_cpu = workload.computes and not known and cpu is not None and cpu.comparison is not Comparison.UNDECIDED
+    return Pair(*names, knee, cpu, "cpu" if by_cpu else "knee")
+
+
+def _blocks(own: Sequence[JudgedSlice], part: Part, base: Sequence[JudgedSlice] = ()) -> dict[int, float]:
+    """Return for each block the logarithm of the processor time for a request, or of its ratio to that of `base` in the same rounds.
+
+    A trimmed mean over the rounds of the block. Slices of a round are neighbours in time: what slowed one slowed the other.
+    """
+    beside = {one.slice.round: one.cpu_us(part) for one in base}
+    logs: dict[int, list[float]] = defaultdict(list)
+    for one in own:
+        cost, other = one.cpu_us(part), beside.get(one.slice.round) if base else 1.0
+        if cost and other:
+            logs[one.slice.block].append(math.log(cost / other))
+    return {block: float(stats.trim_mean(values, TRIMMED)) for block, values in sorted(logs.items())}
+
+
+def _curve(own: Sequence[JudgedSlice]) -> Iterable[AtShare]:
+    knee_per_s = math.exp(knee_of([evidence_of(one) for one in own]))
+    bands: dict[int, list[JudgedSlice]] = defaultdict(list)
+    for one in own:
+        bands[sum(one.slice.rate_per_s > bound * knee_per_s for bound in BANDS)].append(one)
+    for _, band in sorted(bands.items()):
+        latency = Histogram.merged(one.judged.latency for one in band)
+        rate, right, failures = (sum(values) for values in zip(*((o.slice.rate_per_s, o.right, o.failures) for o in band), strict=True))
+        yield AtShare(
+            share=rate / len(band) / knee_per_s,
+            rate_per_s=rate / len(band),
+            slices=len(band),
+            requests=latency.count,
+            p50_ms=percentile_ms(latency, 0.5),
+            p99_ms=percentile_ms(latency, 0.99),
+            max_ms=latency.quantile_ms(1.0),
+            error_share=failures / max(right + failures, 1),
+            errors=dict(sum((Counter(one.recording.errors) for one in band), Counter())),
+        )
+
+
+def percentile_ms(latency: Histogram, quantile: float) -> float | None:
+    """Return a percentile, from no fewer requests than it takes for ten of them to lie beyond."""
+    return latency.quantile_ms(quantile) if latency.count * (1 - quantile) >= BEYOND - 1e-9 else None
+
+
+def _spread(figures: Iterable[Compared | None]) -> float | None:
+    spreads = [one.spread for one in figures if one]
+    return float(np.median(spreads)) if spreads else None
+
+
+def _needs(manifest: Manifest, spread: float) -> Iterable[tuple[float, float]]:
+    for difference in DIFFERENCES:
+        blocks = blocks_for(difference, spread, manifest)
+        if blocks and blocks > manifest.pace.blocks:
+            yield difference, minutes(manifest, blocks)
 
 
 def _both_ways(pairs: Iterable[Pair]) -> Iterable[Pair]:
@@ -188,7 +361,7 @@ def _both_ways(pairs: Iterable[Pair]) -> Iterable[Pair]:
 
 
 def recommend(seen: Sequence[CandidateAnswer], pairs: Sequence[Pair], margin: float) -> str | None:
-    """Return the simplest candidate that no other was shown to beat by more than the margin; None when none has enough valid runs.
+    """Return the simplest candidate that no other was shown to beat by more than the margin; None when none has enough blocks.
 
     The whole interval must lie beyond it, or one run would call for the simpler and the next for another, over 8 % [2 to 15].
     A simpler one beats by any difference that was shown.
@@ -197,44 +370,11 @@ def recommend(seen: Sequence[CandidateAnswer], pairs: Sequence[Pair], margin: fl
     beaten = {
         pair.base
         for pair in _both_ways(pairs)
-        if pair.interval.low > 1 + margin or (pair.comparison is Comparison.HIGHER and simplicity[pair.other] < simplicity[pair.base])
+        if (pair.interval and pair.interval.low > 1 + margin)
+        or (pair.comparison is Comparison.HIGHER and simplicity[pair.other] < simplicity[pair.base])
     }
     best = [one.candidate.name for one in seen if one.able and one.candidate.name not in beaten]
     return min(best, key=lambda name: simplicity[name], default=None)
-
-
-def _rates(cells: list[JudgedCell]) -> tuple[AtRate, ...]:
-    by_load: dict[float, list[JudgedStep]] = defaultdict(list)
-    for one in (step for cell in cells for step in cell.sound):
-        if one.step.load is not None:
-            by_load[one.step.load].append(one)
-    return tuple(_at_rate(load, steps) for load, steps in sorted(by_load.items()))
-
-
-def _at_rate(load: float, steps: list[JudgedStep]) -> AtRate:
-    latency = Histogram.merged(one.judged.latency for one in steps)
-    p50, p90, p99 = latency.quantiles_ms((0.5, 0.9, 0.99))
-    p99s = [one.p99_ms for one in steps]
-    requests, failures = sum(one.right for one in steps), sum(one.failures for one in steps)
-    used = [one.step.server for one in steps]
-    cpu_s = [usage.cpu_s for usage in used if usage.cpu_s is not None]
-    memory = [usage.memory_bytes for usage in used if usage.memory_bytes is not None]
-    return AtRate(
-        load=load,
-        rate_per_s=float(np.median([one.step.rate_per_s for one in steps])),
-        runs=len(steps),
-        goodput_per_s=float(np.mean([one.goodput_per_s for one in steps])),
-        p50_ms=p50,
-        p90_ms=p90,
-        p99_ms=p99,
-        p99_interval=mean_interval(p99s) if len(p99s) >= FEWEST_BLOCKS and all(map(math.isfinite, p99s)) else None,
-        service_p99_ms=Histogram.merged(one.judged.service for one in steps).quantile_ms(0.99),
-        error_share=failures / max(requests + failures, 1),
-        errors=dict(sum((Counter(one.recording.errors) for one in steps), Counter())),
-        cpu_ms_per_request=sum(cpu_s) / requests * 1e3 if requests and len(cpu_s) == len(used) else None,
-        memory_mib=max(memory) / 2**20 if memory else None,
-        curve_ms=tuple(latency.quantiles_ms(CURVE)),
-    )
 
 
 def floor(manifest: Manifest) -> float | None:
@@ -244,12 +384,3 @@ def floor(manifest: Manifest) -> float | None:
         e for e in manifest.calibration if e.generator_cpu_share <= limits.generator_cpu_share and e.achieved_share >= limits.achieved_share
     ]
     return max((entry.p99_ms for entry in able), default=None)
-
-
-def _below_floor(manifest: Manifest, seen: Sequence[CandidateAnswer]) -> dict[float, float]:
-    """Return the rates at which candidates differ by less than the generator itself adds: no verdict on those."""
-    loads: dict[float, list[float]] = defaultdict(list)
-    for rate in (rate for one in seen for rate in one.rates):
-        loads[rate.load].append(rate.p99_ms)
-    spreads = {load: max(values) - min(values) for load, values in sorted(loads.items()) if len(values) > 1}
-    return {load: spread for load, spread in spreads.items() if spread < (floor(manifest) or 0.0)}

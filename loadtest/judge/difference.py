@@ -76,12 +76,12 @@ def difference(first: RunAnswers, second: RunAnswers) -> Difference:
 
 
 def _changes(one: Answer, other: Answer, margin: float) -> Iterator[Change]:
-    before, after = ({seen.candidate.name: list(seen.knees_per_s.values()) for seen in answer.candidates} for answer in (one, other))
+    before, after = ({seen.candidate.name: [*map(math.log, seen.knees_per_s.values())] for seen in a.candidates} for a in (one, other))
     common = [name for name in before if name in after]
     for name in common:
-        if min(len(before[name]), len(after[name])) >= FEWEST_BLOCKS and min(*before[name], *after[name]) > 0:
-            interval = unpaired_interval(before[name], after[name], comparisons=len(common))
-            yield Change(one.workload.name, name, interval, compare(interval, margin))
+        if min(len(before[name]), len(after[name])) >= FEWEST_BLOCKS:
+            found = unpaired_interval(before[name], after[name], comparisons=len(common))
+            yield Change(one.workload.name, name, found, compare(found, margin))
 
 
 def _contradictions(one: Answer, other: Answer) -> Iterator[tuple[str, Pair, Pair]]:

@@ -1,10 +1,9 @@
-"""Statistics of paired runs: pure functions of numbers, without a clock and without a file.
+"""Statistics of blocks: pure functions of numbers, without a clock and without a file.
 
-The unit is the run, not the request: thousands of requests of one run share that run's luck. Runs are paired within a
-block (all candidates, one after the other, in random order), so what the machine did to the whole block cancels out.
-Intervals are Student's t on the logarithms of the paired ratios, widened for the number of pairs compared (Bonferroni).
-A bootstrap over so few blocks calls false winners four to five times too often; a permutation test cannot reach 5 %
-below six blocks.
+The unit is the block of fresh processes: the slices of a block share its processes' luck, and the requests of a slice share that slice's.
+Each block gives one logarithm of a ratio for each pair of candidates, whose slices are neighbours in time, so that what the machine does to
+both cancels out. Intervals are Student's t on these, widened for the number of pairs compared (Bonferroni), and for looking after each
+block (group-sequential: Pocock 1977; nominal levels applied to Student's t, Jennison and Turnbull 2000, chapter 4).
 """
 
 from __future__ import annotations
@@ -17,16 +16,17 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
-# Two runs have one difference and no idea of its noise; with three, Student's t is wide but keeps its promise.
+# Two blocks have one difference and no idea of its noise; with three, Student's t is wide but keeps its promise.
 FEWEST_BLOCKS = 3
-CONFIDENCE = 0.95  # for all pairs of a comparison together
+CONFIDENCE = 0.95  # for all pairs of a comparison together, at all looks
 POWER = 0.8
+PATHS = 50_000
 
 
 class Comparison(StrEnum):
-    """What paired runs say about one candidate against another."""
+    """What paired blocks say about one candidate against another."""
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -51,23 +51,22 @@ class Interval:
         return Interval(1 / self.high, 1 / self.ratio, 1 / self.low)
 
 
-def ratio_interval(base: Sequence[float], other: Sequence[float], *, comparisons: int = 1, confidence: float = CONFIDENCE) -> Interval:
-    """Return other/base from runs paired by position; all values above 0.
+def interval(logs: Sequence[float], *, looks: int = 1, comparisons: int = 1, confidence: float = CONFIDENCE) -> Interval:
+    """Return the geometric mean of as many values as there are blocks, from their logarithms, with its interval.
 
-    `comparisons`: how many pairs are looked at together; all their intervals hold at once with `confidence`.
-    Raises ValueError for fewer than three pairs, for unequal numbers and for values that have no logarithm.
+    `comparisons`: how many are looked at together; all their intervals hold at once with `confidence`. `looks`: how many blocks there may
+    be at most, where it is looked after each; the intervals of all looks hold at once. 1: it is looked at the end only.
+    Raises ValueError for fewer than three.
     """
-    if len(base) != len(other):
-        raise ValueError(f"{len(base)} and {len(other)} runs are no pairs")
-    differences = _logs(other) - _logs(base)
-    center = float(differences.mean())
-    half = half_width(float(differences.std(ddof=1)), len(base), comparisons=comparisons, confidence=confidence)
+    values = _enough(logs)
+    center, blocks = float(values.mean()), len(values)
+    half = half_width(float(values.std(ddof=1)), blocks, level(blocks, looks, (1 - confidence) / comparisons))
     return Interval(math.exp(center - half), math.exp(center), math.exp(center + half))
 
 
 def unpaired_interval(base: Sequence[float], other: Sequence[float], *, comparisons: int = 1, confidence: float = CONFIDENCE) -> Interval:
-    """Return other/base from runs that were not paired (two load tests): Welch's interval; at least three values each."""
-    first, second = _logs(base), _logs(other)
+    """Return other/base from logarithms of values that were not paired (two load tests): Welch's interval."""
+    first, second = _enough(base), _enough(other)
     center = float(second.mean() - first.mean())
     if first.std() == second.std() == 0:
         return Interval(math.exp(center), math.exp(center), math.exp(center))
@@ -75,53 +74,60 @@ def unpaired_interval(base: Sequence[float], other: Sequence[float], *, comparis
     return Interval(math.exp(low), math.exp(center), math.exp(high))
 
 
-def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:
-    """Return the geometric mean of single runs with its interval; all values above 0, at least three."""
-    return ratio_interval([1.0] * len(values), values, confidence=confidence)
+def _enough(logs: Sequence[float]) -> NDArray[np.float64]:
+    values = np.asarray(logs, dtype=np.float64)
+    if len(values) < FEWEST_BLOCKS or not np.isfinite(values).all():
+        raise ValueError(f"{list(logs)}; right are at least {FEWEST_BLOCKS} logarithms")
+    return values
 
 
-def _logs(values: Sequence[float]) -> NDArray[np.float64]:
-    if len(values) < FEWEST_BLOCKS or min(values) <= 0:
-        raise ValueError(f"{list(values)}; right are at least {FEWEST_BLOCKS} values, all above 0")
-    return np.log(np.asarray(values, dtype=np.float64))
+def half_width(sd_log: float, blocks: int, error: float) -> float:
+    """Return half the width of the interval of a mean log ratio that misses it with this chance; `sd_log`: of one block's."""
+    return t_quantile(1 - error / 2, blocks - 1) * sd_log / math.sqrt(blocks)
 
 
-def half_width(sd_log: float, blocks: int, *, comparisons: int = 1, confidence: float = CONFIDENCE) -> float:
-    """Return half the width of the interval of a mean log ratio; `sd_log`: standard deviation of one paired log ratio."""
-    return t_quantile(1 - (1 - confidence) / (2 * comparisons), blocks - 1) * sd_log / math.sqrt(blocks)
+def level(blocks: int, looks: int, error: float) -> float:
+    """Return the chance of missing that an interval may have after so many blocks, so that it is `error` for all looks together.
+
+    It grows with the number of blocks: early looks cost little, and show large differences only.
+    """
+    if looks < max(blocks, FEWEST_BLOCKS):
+        return error
+    return float(np.quantile(_smallest(looks), error)) * (blocks / looks) ** 2
 
 
-def compare(interval: Interval, margin: float) -> Comparison:
+@cache
+def _smallest(looks: int) -> NDArray[np.float64]:
+    """Return of simulated runs without a difference the smallest p-value of all looks, each multiplied by (looks/blocks)²."""
+    values = np.random.default_rng(1).standard_normal((PATHS, looks))
+    number = np.arange(1, looks + 1)
+    mean, square = np.cumsum(values, axis=1) / number, np.cumsum(values**2, axis=1) / number
+    late = slice(FEWEST_BLOCKS - 1, None)
+    t = np.abs(mean[:, late]) / np.sqrt((square[:, late] - mean[:, late] ** 2) / (number[late] - 1))
+    smallest: NDArray[np.float64] = (2 * special.stdtr(number[late] - 1, -t) * (looks / number[late]) ** 2).min(axis=1)
+    return smallest
+
+
+def compare(found: Interval, margin: float) -> Comparison:
     """Say what an interval of ratios means; `margin`: a smaller difference (0.05 is 5 %) does not matter.
 
-    A difference counts when the interval leaves 1 out and the ratio is beyond the margin; a tie needs the whole interval
-    within the margin. The chance of a HIGHER or LOWER where there is no difference is at most 1 - confidence.
+    A tie needs the whole interval within the margin; else a difference counts when the interval leaves 1 out. The chance of a HIGHER or
+    LOWER where there is no difference is at most 1 - confidence.
     """
-    least = 1 + margin
-    if 1 / least < interval.low and interval.high < least:
+    if 1 / (1 + margin) < found.low and found.high < 1 + margin:
         return Comparison.TIE
-    if interval.low > 1 and interval.ratio >= least:
+    if found.low > 1:
         return Comparison.HIGHER
-    if interval.high < 1 and interval.ratio <= 1 / least:
-        return Comparison.LOWER
-    return Comparison.UNDECIDED
+    return Comparison.LOWER if found.high < 1 else Comparison.UNDECIDED
 
 
 def smallest_difference(sd_log: float, blocks: int, *, comparisons: int = 1, margin: float = 0.0, power: float = POWER) -> float:
-    """Return the smallest true difference (0.1 is 10 %) that so many blocks call HIGHER or LOWER with this power."""
+    """Return the smallest true difference (0.1 is 10 %) that so many blocks, with a look after each, call HIGHER or LOWER so often."""
     if blocks < FEWEST_BLOCKS:
         return math.inf
-    least = max(half_width(sd_log, blocks, comparisons=comparisons), math.log1p(margin))
-    # Half of the misses for each of the two conditions: the interval leaves 1 out, and the ratio is beyond the margin.
-    return math.expm1(least + t_quantile((1 + power) / 2, blocks - 1) * sd_log / math.sqrt(blocks))
-
-
-def blocks_for(difference: float, sd_log: float, *, comparisons: int = 1, margin: float = 0.0, at_most: int = 200) -> int | None:
-    """Return how many blocks find this difference with the usual power; None when more than `at_most`."""
-    for blocks in range(FEWEST_BLOCKS, at_most + 1):
-        if smallest_difference(sd_log, blocks, comparisons=comparisons, margin=margin) <= difference:
-            return blocks
-    return None
+    half = half_width(sd_log, blocks, level(blocks, blocks, (1 - CONFIDENCE) / comparisons))
+    # The interval has to leave 1 out, and may not lie within the margin.
+    return math.expm1(max(half, math.log1p(margin) - half) + t_quantile(power, blocks - 1) * sd_log / math.sqrt(blocks))
 
 
 @cache

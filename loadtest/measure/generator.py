@@ -1,6 +1,6 @@
 """One process that makes load: `python -m loadtest.measure.generator`, told what to do on stdin, answers on stdout.
 
-In, one JSON object per line: an Order whenever another server or other visitors are meant, then a StepOrder for each stretch of load;
+In, one JSON object per line: an Order for each server and the visitors it gets, then a StepOrder for each stretch of load on one of them;
 the end of stdin ends the process. Out, one per line: "ready" for each Order, and for each step "measuring", "measured", and "done" with
 what was seen; or "refused" with the reason. Times are readings of the monotonic clock, which all processes of a machine share.
 """
@@ -54,18 +54,17 @@ class Generator:
         self._environment.recorder = self._recorder  # type: ignore[attr-defined]
         listen(self._environment, self._recorder)
         self._pool = VisitorPool(self._environment, self._recorder)
-        self._background = [_stay(order.url, part) for part in order.background]
+        self._order = order
 
     def close(self) -> None:
-        """End all visitors, and forget them: the next server must not pay for this one's."""
-        for pool in self._background:
-            pool.finish(0)
+        """End all visitors, and forget them: other servers must not pay for this one's."""
         self._pool.close()
         gc.unfreeze()
         gc.collect()
 
     def step(self, step: StepOrder) -> None:
         """Warm up, measure, and report."""
+        background = [_stay(self._order.url, part) for part in self._order.background]
         source, recorder = self._source(step), self._recorder
         load = gevent.spawn(source.arrive)
         settled, warm_up_s = _warm_up(step, recorder)
@@ -76,21 +75,23 @@ class Generator:
         gc.collect()
         gc.freeze()  # what lives now lives to the end: later collections need not look at it
         gevent.sleep(max(start_s - time.perf_counter(), 0))
-        cpu_s = _cpu_s()
+        cpu_ns = time.process_time_ns()
         say("measuring")
         in_flight = list(_watch(source))
-        cpu_s = _cpu_s() - cpu_s
+        cpu_ns = time.process_time_ns() - cpu_ns
         load.join(timeout=1)
         load.kill()  # so far behind that it must not reach into the next step; what was not sent is missed (judge/gates.py)
         say("measured")
         source.finish(step.patience_s)
+        for pool in background:
+            pool.finish(0)
         seen = Generated(
             recording=recorder.recording(step.measure_s),
             settled=settled,
             warm_up_s=warm_up_s,
             from_s=start_s,
             until_s=source.until_s,
-            cpu_share=cpu_s / step.measure_s,
+            cpu_share=cpu_ns / 1e9 / step.measure_s,
             in_flight_mean=sum(in_flight) / max(len(in_flight), 1),
             memory_bytes=psutil.Process().memory_info().rss,
             schedule_start_s=source.start_s,
@@ -107,7 +108,7 @@ class Generator:
 
 
 def _stay(url: str, part: tuple[str, str, float]) -> ClosedModel:
-    """Let background visitors run for as long as the process lives; what they meet is not recorded."""
+    """Let background visitors run until they are told to finish; what they meet is not recorded."""
     locustfile, name, number = part
     pool = ClosedModel(Environment(host=url), Recorder(), load_users([(locustfile, name, 1.0)]), round(number))
     gevent.spawn(pool.arrive)
@@ -143,11 +144,6 @@ def _watch(source: OpenModelUser | ClosedModel) -> Iterator[int]:
         yield source.in_flight
 
 
-def _cpu_s() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system)
-
-
 @contextmanager
 def _refusals() -> Iterator[None]:
     """Turn what is wrong with an order or a scenario into one line."""
@@ -172,18 +168,19 @@ def main() -> None:
     if hard == resource.RLIM_INFINITY or hard > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536, hard))
     orders = FileObjectThread(sys.stdin.fileno(), "rb")
-    generator: Generator | None = None
+    generators: dict[str, Generator] = {}
     while line := orders.readline().decode():
         with _refusals():
             if "url" in json.loads(line):
-                if generator:
-                    generator.close()
-                generator = _generator(TypeAdapter(Order).validate_json(line))
+                order = TypeAdapter(Order).validate_json(line)
+                if order.name in generators:
+                    generators.pop(order.name).close()
+                generators[order.name] = _generator(order)
                 say("ready")
                 continue
             step = TypeAdapter(StepOrder).validate_json(line)
-        if generator:
-            generator.step(step)
+            generator = generators[step.name]
+        generator.step(step)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""The kit's own stack as the server under test: gateway, gunicorn, database, in either runtime."""
+"""The kit's own stack as the server under test: gateway, server, database, in either runtime; a whole one for each candidate."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ import click
 import httpx
 import psutil
 
-from loadtest.measure.cgroups import container_usage
 from loadtest.measure.servers import Reading, Server, ServerError
-from loadtest.records.model import Candidate, Usage
-from tools.stack import Stack, StackError, Unit, choose, open_stack
+from loadtest.measure.usage import Meter, meter
+from loadtest.records.model import Candidate
+from loadtest.records.slices import Usage
+from tools.stack import Stack, StackError, choose, open_stack
 from tools.stack.base import last_lines, read_settings
-from tools.stack.compose import ComposeStack, docker
+from tools.stack.compose import docker
 from tools.stack.machine import free_ports, processors_apart
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,8 +40,10 @@ SETTINGS = {
     "WAF_MODE": "Off",
     "WAF_REPLICAS": "0",
     "APP_REPLICAS": "1",
+    "SERVER": "",
     "GUNICORN_WORKER_CLASS": "sync",
     "GUNICORN_THREADS": "",
+    "GUNICORN_CMD_ARGS": "",
     "WEB_CONCURRENCY": "1",
     "DATABASE_POOL_SIZE": "",
 }
@@ -106,12 +110,21 @@ def gateway_address() -> str:
 
 
 class KitServer:
-    """A running stack."""
+    """A running stack of one candidate."""
 
-    def __init__(self, stack: Stack, settings: Mapping[str, str]) -> None:
-        self._stack, self._settings = stack, settings
-        self._units = stack.processes()
-        self.read()  # finds out where the counters are; not while something is measured
+    def __init__(self, name: str, stack: Stack, settings: Mapping[str, str], cpus: list[int]) -> None:
+        self._name, self._stack, self._settings, self._cpus = name, stack, settings, cpus
+        self._find()
+
+    def _find(self) -> None:
+        """Find out where the counters are, and keep the server's processes off the generator's processor; containers have a cpuset."""
+        self._meters: dict[str, list[Meter]] = {"app": [], "gateway": []}
+        for unit in self._stack.processes():
+            self._meters.setdefault(unit.service, []).append(meter(self._stack, unit))
+            if unit.service == "app" and self._stack.runtime == "local" and self._cpus and hasattr(psutil.Process(), "cpu_affinity"):
+                master = psutil.Process(int(unit.id))
+                for process in (master, *master.children(recursive=True)):
+                    process.cpu_affinity(self._cpus)
 
     @property
     def url(self) -> str:
@@ -124,6 +137,11 @@ class KitServer:
             return f"http://{self._settings['GATEWAY_BIND']}:{self._settings['LOADTEST_STATUS_PORT']}/nginx-health"
         before, found, _ = self._stack.nginx_config().partition("location = /nginx-health")
         return f"http://{re.findall(r'listen +([^ ;]+)', before)[-1]}/nginx-health" if found else None
+
+    def renew(self) -> None:
+        with _plainly(self._name):
+            self._stack.restart("app", {})
+            self._find()
 
     def proof(self) -> dict[str, Any]:
         known = {"gateway_buffers": True, "timeout_s": float(self._settings.get("GUNICORN_TIMEOUT") or GUNICORN_TIMEOUT_S)}
@@ -142,35 +160,61 @@ class KitServer:
             answer.raise_for_status()
             said: dict[str, Any] = answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise ServerError(f"GET /lab/process: {error}", "the load test needs LAB_ENABLED=1") from None
+            raise ServerError(f"{self._name}: GET /lab/process: {error}", "the load test needs LAB_ENABLED=1") from None
         return said
 
+    def look(self) -> None:
+        with _plainly(self._name):
+            for one in (one for service in self._meters.values() for one in service):
+                one.look()
+
     def read(self) -> Reading:
-        usage: dict[str, list[Usage]] = {}
-        for unit in self._units:
-            usage.setdefault(unit.service, []).append(usage_of(self._stack, unit))
-        server, gateway = (Usage.total(usage.pop(service, [])) for service in ("app", "gateway"))
-        rest = [one for all_of in usage.values() for one in all_of]
-        return Reading(server, gateway, Usage.total(rest).cpu_s if rest else 0.0)
+        with _plainly(self._name):
+            usage = {service: Usage.total([one.read() for one in meters]) for service, meters in self._meters.items()}
+        server, gateway = usage.pop("app"), usage.pop("gateway")
+        return Reading(server, gateway, Usage.total(list(usage.values())))
+
+    def cpu_ns(self) -> int | None:
+        with _plainly(self._name):
+            used = [one.cpu_ns() for service in ("app", "gateway") for one in self._meters[service]]
+        return None if None in used else sum(filter(None, used))
+
+    def memory_bytes(self) -> int | None:
+        with _plainly(self._name):
+            held = [one.memory_bytes() for one in self._meters["app"]]
+        return None if None in held else sum(filter(None, held))
 
     def fill(self) -> None:
         """Write some entries: an empty guestbook would make an untypically small page."""
-        with httpx.Client(base_url=self.url, timeout=TIMEOUT_S) as client:
+        with _plainly(self._name), httpx.Client(base_url=self.url, timeout=TIMEOUT_S) as client:
             for number in range(ENTRIES):
                 entry = {"name": f"Guest {number}", "message": "Written before the load test. " * 3}
                 client.post("/api/entries", json=entry).raise_for_status()
 
+    def stop(self) -> None:
+        with _plainly(self._name):
+            self._stack.down(volumes=True)
+
+
+@contextmanager
+def _plainly(name: str) -> Iterator[None]:
+    try:
+        yield
+    except StackError as error:
+        raise ServerError(f"{name}: {error.message}", error.hint or last_lines(error.details, 3)) from None
+    except httpx.HTTPError as error:
+        raise ServerError(f"{name}: {error}") from None
+    except ProcessLookupError:
+        raise ServerError(f"{name}: its processes have ended") from None
+
 
 class KitServers:
-    """The stack, started once; its app is replaced by fresh processes or containers for each cell. `reason`: for the runtime."""
+    """A stack for each candidate, all up at once: what is idle costs nothing (docs/loadtest-method.md). `reason`: for the runtime."""
 
     def __init__(self, runtime: str = "auto", settings: Mapping[str, str] | None = None) -> None:
-        gateway, status = free_ports(2)
-        # Whoever names a port wants that one; else any that is free, so that a site on the usual one is left alone.
-        ports = {"GATEWAY_PORT": os.environ.get("GATEWAY_PORT") or str(gateway), "LOADTEST_STATUS_PORT": str(status)}
-        self._settings = {**ports, **SETTINGS, **(settings or {})}
-        self._stack: Stack | None = None
-        self._images: dict[str, str] = {}  # of other servers, by name
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._running: list[KitServer] = []
+        self._built: set[str] = set()
         try:
             self.runtime, self.reason = choose(runtime, name=NAME, root=ROOT, settings=read_settings(ROOT, self._settings))
         except StackError as error:
@@ -187,87 +231,44 @@ class KitServers:
     def versions(self) -> dict[str, str]:
         return {"gunicorn": metadata.version("gunicorn"), "flask": metadata.version("flask")}
 
-    @contextmanager
-    def start(self, candidate: Candidate) -> Iterator[Server]:
-        try:
-            stack = self._stack or self._up()
-            if server := candidate.settings.get("SERVER"):
-                more = {"GUNICORN_WORKER_CLASS": "", **self._build(stack, server)}
-            else:
-                more = {"GUNICORN_CMD_ARGS": f"{AT_ONCE} {candidate.settings.get('GUNICORN_CMD_ARGS', '')}"}
-            stack.restart("app", {**candidate.settings, **more})
-            self._pin(stack)
-            yield KitServer(stack, {**self._settings, **candidate.settings})
-        except StackError as error:
-            raise ServerError(f"{candidate.name}: {error.message}", error.hint or last_lines(error.details, 3)) from None
-        except httpx.HTTPError as error:
-            raise ServerError(f"{candidate.name}: {error}") from None
+    def start(self, candidate: Candidate) -> Server:
+        settings = self._settings_of(candidate)
+        with _plainly(candidate.name):
+            overrides = [OVERRIDE] if self.runtime == "compose" else []
+            stack = open_stack(self.runtime, name=f"{NAME}-{candidate.name}", env=settings, overrides=overrides)
+            with redirect_stdout(io.StringIO() if self._running else sys.stdout):  # the first one has said it
+                stack.down(volumes=True)  # what a killed run left
+                try:
+                    stack.up(build=settings["APP_IMAGE"] not in self._built)
+                    self._built.add(settings["APP_IMAGE"])
+                    server = KitServer(candidate.name, stack, settings, self._server_cpus if self.cpus else [])
+                except BaseException:
+                    with suppress(StackError):
+                        stack.down(volumes=True)
+                    raise
+        self._running.append(server)
+        if settings.get("APP_MODULE", SAMPLE_SITE) == SAMPLE_SITE:
+            server.fill()
+        return server
+
+    def _settings_of(self, candidate: Candidate) -> dict[str, str]:
+        """Return all settings of a candidate's stack: ports of its own, and images that the stacks of a run share."""
+        gateway, status = map(str, free_ports(2))
+        settings = {**self._settings, "GATEWAY_PORT": gateway, "LOADTEST_STATUS_PORT": status, **candidate.settings}
+        server = settings.get("SERVER", "")
+        if server:
+            settings["GUNICORN_WORKER_CLASS"] = ""
+        else:
+            settings["GUNICORN_CMD_ARGS"] = f"{AT_ONCE} {settings['GUNICORN_CMD_ARGS']}"
+        given = read_settings(ROOT, settings)
+        image = given.get("APP_IMAGE") or f"{NAME}-app"
+        images = {name: given.get(name) or f"{NAME}-{name.partition('_')[0].lower()}" for name in ("GATEWAY_IMAGE", "WAF_IMAGE")}
+        return {**settings, **images, "APP_IMAGE": f"{image}-{server}" if server else image}
 
     def close(self) -> None:
         """Take everything down; says so when that fails, and leaves the reason of the end to whoever had it first."""
-        if self._stack:
+        while self._running:
             try:
-                self._stack.down(volumes=True)
-            except StackError as error:
-                click.echo(f"the servers could not be stopped: {error.message}", err=True)
-            self._stack = None
-
-    def _up(self) -> Stack:
-        overrides = [OVERRIDE] if self.runtime == "compose" else []
-        stack = open_stack(self.runtime, name=NAME, env=self._settings, overrides=overrides)
-        stack.down(volumes=True)  # what a killed run left
-        self._stack = stack
-        stack.up()
-        if self._settings.get("APP_MODULE", SAMPLE_SITE) == SAMPLE_SITE:
-            KitServer(stack, self._settings).fill()
-        return stack
-
-    def _build(self, stack: Stack, server: str) -> dict[str, str]:
-        """Return the settings that name the image with another server; it is built when it is first asked for."""
-        if not isinstance(stack, ComposeStack):
-            return {}
-        if server not in self._images:
-            settings = read_settings(ROOT, {**self._settings, "SERVER": server})
-            settings["APP_IMAGE"] = f"{settings.get('APP_IMAGE') or f'{NAME}-app'}-{server}"
-            click.echo(f"Building {settings['APP_IMAGE']}")
-            answer = ComposeStack(NAME, root=ROOT, settings=settings, overrides=[OVERRIDE]).compose("build", "app")
-            if answer.returncode:
-                raise StackError(f"the image of {server} cannot be built", details=last_lines(answer.stderr))
-            self._images[server] = settings["APP_IMAGE"]
-        return {"APP_IMAGE": self._images[server]}
-
-    def _pin(self, stack: Stack) -> None:
-        """Keep the server under test on processors of its own, so that the generator cannot take its time; containers have a cpuset."""
-        if stack.runtime != "local" or not self.cpus or not hasattr(psutil.Process(), "cpu_affinity"):
-            return
-        for unit in stack.processes():
-            for process in _tree(int(unit.id)) if unit.service == "app" else ():
-                process.cpu_affinity(self._server_cpus)
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def usage_of(stack: Stack, unit: Unit) -> Usage:
-    """Return the counters of one unit of a stack: of its container, or of its processes."""
-    return container_usage(unit.id) if stack.runtime == "compose" else process_usage(int(unit.id))
-
-
-def process_usage(pid: int) -> Usage:
-    """Return what a process and its children have used; memory they share is counted once where the system tells (Linux)."""
-    cpu_s, memory, number = 0.0, 0, 0
-    for process in _tree(pid):
-        try:
-            times, full = process.cpu_times(), process.memory_full_info()
-        except psutil.Error:
-            continue
-        # Of children that have ended the system tells too: a worker that was replaced has cost what it cost.
-        cpu_s += times.user + times.system + (times.children_user + times.children_system if process.pid == pid else 0.0)
-        memory += getattr(full, "pss", full.rss)
-        number += 1
-    return Usage(cpu_s=cpu_s, memory_bytes=memory, processes=number)
+                self._running.pop().stop()
+            except ServerError as error:
+                click.echo(f"a server could not be stopped: {error.message}", err=True)

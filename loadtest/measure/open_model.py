@@ -136,13 +136,14 @@ def listen(environment: Environment, recorder: Recorder) -> None:
     """Hand every request of an open-model visit to the recorder, and every fault of its scenario."""
 
     def on_request(
-        name: str, response_time: float, context: Mapping[str, Any], exception: BaseException | None, response: Any = None, **_: Any
+        name: str, response_time: float, context: Mapping[str, Any], exception: BaseException | None, response: Any = None, **more: Any
     ) -> None:
         request: Request | None = context.get(REQUEST)
         if request and request.open:
             request.open = False
             if recorder.counts(request.visit.due_s):
                 error = None if exception is None else kind_of(exception, response)
+                recorder.received_bytes += more.get("response_length") or 0
                 ended_s = request.sent_s + response_time / 1e3
                 recorder.answer(name, request.intended_s, request.sent_s, ended_s, error, planned=request.planned)
 

@@ -11,9 +11,9 @@ Mix = tuple[tuple[str, str, float], ...]  # (locustfile, "" for the kit's own; u
 
 @dataclass(frozen=True)
 class Order:
-    """Whom to visit, and who visits: said once for a server.
+    """Whom to visit, and who visits. Visitors and their connections stay from step to step, until an order of the same `name`.
 
-    `background`: visitors who are there all the time and are not measured; their third part is their number.
+    `background`: visitors who are there during each step and are not measured; their third part is their number.
     `cpus`: processors to run on; empty: any.
     """
 
@@ -21,16 +21,19 @@ class Order:
     mix: Mix
     background: Mix = ()
     cpus: tuple[int, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class StepOrder:
-    """One stretch of load. `rate_per_s`: arrivals of the open model; 0: the closed model, `users` visitors who never pause.
+    """One stretch of load. `name`: of the order that says whom to visit.
 
+    `rate_per_s`: arrivals of the open model; 0: the closed model, `users` visitors who never pause.
     `warm_up_s`: at least; `warm_up_at_most_s`: when the load has not settled by then, it is measured all the same, and
     said. `patience_s`: how long to wait for the last answers.
     """
 
+    name: str = ""
     rate_per_s: float = 0.0
     users: int = 0
     seed: int = 1

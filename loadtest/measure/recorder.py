@@ -33,7 +33,7 @@ class Recorder:
         self._durations: defaultdict[str, _Durations] = defaultdict(lambda: _Durations(array("d"), array("d"), array("d")))
         self._slips = array("d")
         self._errors: Counter[str] = Counter()
-        self._offered = self._dropped = self._unfinished = 0
+        self._offered = self._dropped = self._unfinished = self.received_bytes = 0
 
     def counts(self, arrived_s: float) -> bool:
         """Say whether a visit that was due then belongs to what is measured."""
@@ -70,4 +70,4 @@ class Recorder:
         """Return what was counted since `start`, which lasted `duration_s`."""
         series = {name: Series(*map(Histogram.of_seconds, durations)) for name, durations in sorted(self._durations.items())}
         slip = Histogram.of_seconds(self._slips)
-        return Recording(duration_s, self._offered, self._dropped, self._unfinished, slip, series, dict(self._errors))
+        return Recording(duration_s, self._offered, self._dropped, self._unfinished, slip, series, dict(self._errors), self.received_bytes)

@@ -1,98 +1,177 @@
-"""Run a plan: blocks in order, each cell measured, saved, and measured once more when the judge does not believe it."""
+"""A whole run: blocks of fresh processes, in each of them rounds, in each round a slice of every pair that is still undecided."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
-from loadtest.judge.answers import latest
-from loadtest.judge.gates import fewest_due
-from loadtest.judge.steps import JudgedCell, judge_cells
+from loadtest.judge.answers import undecided
+from loadtest.judge.knee import next_rate
+from loadtest.judge.slices import JudgedSlice, calm_below
+from loadtest.judge.validity import fewest_due
 from loadtest.measure.generation import GeneratorError, GeneratorProcess
 from loadtest.measure.order import Order, StepOrder
-from loadtest.measure.servers import Servers
-from loadtest.measure.trial import WINDOW_S, Bench, Known, measure_cell
-from loadtest.plan import Place, places, seconds
-from loadtest.records.model import Calibration, Manifest, Pace
+from loadtest.measure.servers import Server, ServerError
+from loadtest.measure.slicing import WINDOW_S, Bench, Place
+from loadtest.records.model import Calibration, Candidate, Pace
+from loadtest.records.slices import Loss, Start
 from loadtest.records.store import Store
 
-ATTEMPTS = 2
 # The last is what one process must be able to make: a figure for this machine, in every report.
 CALIBRATION_RATES = (100.0, 500.0, 2000.0, 5000.0)
+CALIBRATION_S = 1.0
 
 Say = Callable[[str], None]
-OnInvalid = Callable[[JudgedCell, bool], None]  # the second: it is measured again
+Pair = tuple[str, str]  # candidate, workload
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `left_s`: time that the rest will take, about."""
+    """How far a run is. `undecided`: of the `pairs` of candidate and workload those that still get slices. `left_s`: at most."""
 
-    done: int
-    total: int
+    block: int
+    round: int
+    slices: int
+    invalid: int
+    undecided: int
+    pairs: int
     left_s: float
-    doing: str
 
 
-def run(bench: Bench, store: Store, on_progress: Callable[[Progress], None], on_invalid: OnInvalid) -> None:
-    """Measure what is missing of a plan. Raises ServerError and GeneratorError; what was measured is kept."""
-    plan = list(places(bench.manifest))
-    cells = latest(judge_cells(bench.manifest, store.cells()))
-    for number, place in enumerate(plan):
-        left_s = sum(seconds(bench.manifest, later) for later in plan[number:])
-        doing = f"block {place.block + 1} of {bench.manifest.blocks}: {place.workload.name}, {place.candidate.name}, {place.kind}"
-        on_progress(Progress(number, len(plan), left_s, doing))
-        key = (place.workload.name, place.candidate.name, place.block, place.kind)
-        known = _known(bench.manifest, place, [one for one in cells.values() if one.cell.workload == place.workload.name])
-        if place.kind == "rates" and not known.rates:
-            continue  # no candidate has a knee: there is nothing to compare at
-        while key not in cells or (cells[key].invalid and cells[key].cell.attempt < ATTEMPTS):
-            cell = measure_cell(bench, place, known, cells[key].cell.attempt + 1 if key in cells else 1)
-            store.save(cell)
-            (cells[key],) = judge_cells(bench.manifest, [cell])
-            if cells[key].invalid:
-                on_invalid(cells[key], cell.attempt < ATTEMPTS)
-    on_progress(Progress(len(plan), len(plan), 0.0, "done"))
+class Run:
+    """A run under way."""
+
+    def __init__(self, bench: Bench, store: Store, say: Say, on_progress: Callable[[Progress], None]) -> None:
+        self._bench, self._store, self._say, self._tell = bench, store, say, on_progress
+        self._manifest = bench.manifest
+        self._works = {work.name: work for work in self._manifest.workloads}
+        self._open: set[Pair] = {(name, work) for name in bench.servers for work in self._works}
+        self._pairs = len(self._open)
+        self._slices: dict[Pair, list[JudgedSlice]] = defaultdict(list)
+        self._guesses: dict[Pair, float] = {}
+
+    def measure(self) -> None:
+        """Measure until every pair is decided or the time is over. Raises ServerError before the first slice, and GeneratorError."""
+        pace, lasted_s = self._manifest.pace, 0.0
+        for block in range(pace.blocks):
+            began_s = self._bench.at_s
+            if not self._open or began_s + lasted_s > pace.minutes * 60:
+                return
+            chance = random.Random(f"{self._manifest.seed} {block}")  # noqa: S311 - an order that can be repeated
+            self._begin(block, chance)
+            for number in range(block * pace.rounds, (block + 1) * pace.rounds):
+                for pair in list(self._order(chance)):
+                    self._visit(pair, block, number)
+                self._report(block, number)
+            self._open &= undecided(self._manifest, [one for own in self._slices.values() for one in own])
+            lasted_s = self._bench.at_s - began_s
+
+    def _order(self, chance: random.Random) -> Iterator[Pair]:
+        """Yield the pairs of a round, workload by workload: what is compared are neighbours in time."""
+        for work in chance.sample(list(self._works), len(self._works)):
+            group = sorted(pair for pair in self._open if pair[1] == work)
+            yield from chance.sample(group, len(group))
+
+    def _begin(self, block: int, chance: random.Random) -> None:
+        """Give every candidate fresh processes, proved and warm."""
+        servers = self._bench.servers
+        with ThreadPoolExecutor() as pool:
+            starts = {name: pool.submit(_renew, server) for name, server in servers.items() if block}
+        for candidate in self._manifest.candidates:
+            if server := servers.get(candidate.name):
+                try:
+                    start_s = starts[candidate.name].result() if block else None
+                    self._prove(candidate, server, block, start_s, chance)
+                except ServerError as error:
+                    if not block:  # nothing is measured yet, and what is wrong can be put right
+                        raise
+                    self._lose(candidate.name, block, error)
+
+    def _prove(self, candidate: Candidate, server: Server, block: int, start_s: float | None, chance: random.Random) -> None:
+        proof = server.proof()
+        for name, expected in candidate.expect.items():
+            # An application that is not ours says nothing of itself: the class is known from the log, the rest is not.
+            if (name in proof or name == "worker_class") and proof.get(name) != expected:
+                raise ServerError(
+                    f"{candidate.name} is not what it is called: {name} is {proof.get(name)!r}, expected {expected!r}",
+                    "look at its settings in candidates.toml",
+                )
+        for work in chance.sample(list(self._works.values()), len(self._works)):
+            pair = candidate.name, work.name
+            if pair in self._open:
+                self._bench.introduce(work, candidate.name)
+                found_per_s = self._bench.probe(work, candidate.name, short=pair in self._guesses)
+                self._guesses.setdefault(pair, found_per_s)
+        held, at_s = server.memory_bytes(), self._bench.at_s
+        self._store.add(Start(candidate=candidate.name, block=block, at_s=at_s, start_s=start_s, proof=proof, memory_bytes=held))
+
+    def _visit(self, pair: Pair, block: int, number: int) -> None:
+        name, work = pair
+        if pair not in self._open:  # it was lost in this round
+            return
+        workload, own = self._works[work], self._slices[pair]
+        chance = random.Random(f"{self._manifest.seed} {block} {number} {work}")  # noqa: S311 - the same for all candidates of a round
+        seed = chance.getrandbits(32)
+        rate_per_s = next_rate([one for one in own if not one.problems], chance, self._guesses[pair], workload.max_rate_per_s)
+        try:
+            seen = self._bench.slice(Place(workload, name, block, number, seed), rate_per_s)
+        except ServerError as error:
+            self._lose(name, block, error)
+            return
+        self._store.add(seen)
+        own.append(JudgedSlice(seen, workload, self._manifest.limits, calm_below(own)))
+
+    def _lose(self, name: str, block: int, error: ServerError) -> None:
+        """Let the others go on without a candidate."""
+        self._say(f"{error.message}. The others go on without it.")
+        self._store.add(Loss(candidate=name, block=block, at_s=self._bench.at_s, reason=error.message))
+        self._open = {pair for pair in self._open if pair[0] != name}
+        with suppress(ServerError):
+            self._bench.servers.pop(name).stop()
+
+    def _report(self, block: int, number: int) -> None:
+        slices = [one for own in self._slices.values() for one in own]
+        invalid = sum(bool(one.problems) for one in slices)
+        left_s = max(self._manifest.pace.minutes * 60 - self._bench.at_s, 0.0)
+        self._tell(Progress(block, number, len(slices), invalid, len(self._open), self._pairs, left_s))
 
 
-def _known(manifest: Manifest, place: Place, cells: Sequence[JudgedCell]) -> Known:
-    """Return the knee that this candidate had in the latest block before, and the rates at which all are compared.
-
-    These are shares of the weakest knee of the first block. A candidate that holds the objective at no rate does not count as
-    the weakest: the others would be compared at nothing.
-    """
-    weakest = min((one.knee_per_s for one in cells if one.cell.block == 0 and one.knee_per_s), default=None)
-    rates = {load: max(weakest * load, 1.0) for load in manifest.rates} if weakest else {}
-    earlier = [one for one in cells if one.cell.candidate == place.candidate.name and one.cell.block < place.block and one.knee_per_s]
-    return Known(max(earlier, key=lambda one: one.cell.block).knee_per_s if earlier else None, rates)
+def _renew(server: Server) -> float:
+    began_s = time.monotonic()
+    server.renew()
+    return time.monotonic() - began_s
 
 
-def calibrate(
-    servers: Servers, manifest: Manifest, generator: GeneratorProcess, say: Say, rates: Sequence[float] = CALIBRATION_RATES
-) -> tuple[Calibration, ...]:
+def calibrate(bench: Bench, say: Say, rates: Sequence[float] = CALIBRATION_RATES) -> tuple[Calibration, ...]:
     """Measure the generator itself, against the gateway's own answer: what it shows there, no server can be blamed for."""
-    with servers.start(manifest.candidates[0]) as server:
-        if server.null_url is None:
-            say("The gateway has no answer of its own here: what the generator adds is not known.")
-            return ()
-        generator.visit(Order(url=server.null_url, mix=(("", "Null", 1.0),), cpus=tuple(servers.cpus)))
-        entries: list[Calibration] = []
-        for rate in rates:
-            entry = _calibration(generator, rate, manifest.pace)
-            if entry is None:
-                say(f"The generator cannot make {rate:g} requests/s here.")
-                break
-            entries.append(entry)
-        return tuple(entries)
+    url = next(iter(bench.servers.values())).null_url
+    if url is None:
+        say("The gateway has no answer of its own here: what the generator adds is not known.")
+        return ()
+    bench.generator.visit(Order(url, (("", "Null", 1.0),), (), bench.cpus, "null"))
+    entries: list[Calibration] = []
+    for rate in rates:
+        entry = _calibration(bench.generator, rate, bench.manifest.pace)
+        if entry is None:
+            say(f"The generator cannot make {rate:g} requests/s here.")
+            break
+        entries.append(entry)
+    return tuple(entries)
 
 
 def _calibration(generator: GeneratorProcess, rate_per_s: float, pace: Pace) -> Calibration | None:
     order = StepOrder(
+        name="null",
         rate_per_s=rate_per_s,
         warm_up_s=pace.warm_up_s,
-        warm_up_at_most_s=pace.warm_up_at_most_s,
-        window_s=min(WINDOW_S, pace.between_s),
-        measure_s=pace.step_s,
+        warm_up_at_most_s=2 * pace.warm_up_s,
+        window_s=min(WINDOW_S, pace.warm_up_s),
+        measure_s=CALIBRATION_S,
     )
     seen = generator.step(order)
     latency = seen.recording.all.latency

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loadtest.records.model import Candidate, Usage
+from loadtest.records.model import Candidate
+from loadtest.records.slices import Usage
 
 
 class ServerError(Exception):
@@ -20,15 +20,15 @@ class ServerError(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters of one moment: what is used between two of them is the difference. `rest_cpu_s`: database and other helpers."""
+    """Counters of one moment: what is used between two of them is the difference. `rest`: database and other helpers."""
 
     server: Usage
     gateway: Usage
-    rest_cpu_s: float | None
+    rest: Usage
 
 
 class Server(Protocol):
-    """A running candidate, fresh, behind its gateway."""
+    """A candidate that stays up, idle between its slices, behind a gateway. All methods raise ServerError when it has died."""
 
     @property
     def url(self) -> str:
@@ -38,11 +38,26 @@ class Server(Protocol):
     def null_url(self) -> str | None:
         """A URL that the gateway answers by itself with 200, by the same way; None where there is none."""
 
+    def renew(self) -> None:
+        """Replace the server's processes by fresh ones."""
+
     def proof(self) -> dict[str, Any]:
-        """What the server says of itself; raises ServerError when it does not answer."""
+        """What the server says of itself."""
+
+    def look(self) -> None:
+        """Find out what there is to read; called before a slice, so that reading is quick."""
 
     def read(self) -> Reading:
         """Read the counters."""
+
+    def cpu_ns(self) -> int | None:
+        """Processor time of server and gateway together; for idle ones, whose part in it is nothing."""
+
+    def memory_bytes(self) -> int | None:
+        """What the server's processes hold in memory."""
+
+    def stop(self) -> None:
+        """End it, and all that belongs to it alone."""
 
 
 class Servers(Protocol):
@@ -59,8 +74,8 @@ class Servers(Protocol):
     def versions(self) -> dict[str, str]:
         """Versions of what is under test."""
 
-    def start(self, candidate: Candidate) -> AbstractContextManager[Server]:
-        """Start a candidate in fresh processes, which end with the context or with the next start. Raises ServerError."""
+    def start(self, candidate: Candidate) -> Server:
+        """Start a candidate beside those that run already. Raises ServerError."""
 
     def close(self) -> None:
         """End whatever still runs."""

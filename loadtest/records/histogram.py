@@ -89,8 +89,8 @@ class Histogram:
 
     def share_above_ms(self, bound_ms: float) -> float:
         """Return the part of the durations that were longer; 0 when nothing was counted."""
-        top_us = np.asarray([_LAYOUT.get_highest_equivalent_value(_LAYOUT.get_value_from_index(int(index))) for index in self._indices])
-        return float(self._counts[top_us > bound_ms * 1e3].sum()) / self.count if self.count else 0.0
+        (bound,) = Histogram.of_seconds([bound_ms / 1e3])._indices  # noqa: SLF001 - of the same class
+        return float(self._counts[self._indices > bound].sum()) / self.count if self.count else 0.0
 
 
 # In a file it is the encoded text.

@@ -1,22 +1,17 @@
-"""What a run leaves behind, as frozen records with units in their names. They are written as JSON and never changed.
+"""What is decided before a run, as frozen records with units in their names. They are written as JSON and never changed.
 
-A run has one Manifest, written before the first measured request, and one Cell for each (workload, candidate, block, kind).
-A cell says what was seen, never whether it is believed or what it means: that is judged from the files, each time.
+A run has one Manifest, written before the first measured request; what is measured then is in records/slices.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, dataclass_transform
+from dataclasses import dataclass, field
+from typing import Annotated, Any, dataclass_transform
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from loadtest.records.recording import Recording
+FORMAT = 3
 
-FORMAT = 2
-
-Kind = Literal["knee", "rates"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]  # files are named after it
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # (locustfile, "" for the kit's own; user class; share). By hand {class = share}.
@@ -57,6 +52,7 @@ class Workload:
 
     `background`: (locustfile, user class, visitors) that are there all the time and are not measured.
     `service_ms`: time a request takes in an idle server at least, when it is known; for the check of plausibility.
+    `computes`: it does not wait for anything, so that the verdict may rest on processor time.
     """
 
     name: Name
@@ -67,6 +63,7 @@ class Workload:
     slo_ms: Positive
     background: Users = ()
     service_ms: float = 0.0
+    computes: bool = False
     max_rate_per_s: Positive = 4000.0
 
 
@@ -116,30 +113,26 @@ class Limits:
 
 @record
 class Pace:
-    """How long what takes, in seconds.
+    """How a run spends its time, in seconds.
 
-    `steps`: at most so many in a search for a knee; `known_steps`: where an earlier block tells about where it is.
-    `rate_blocks`: in so many blocks the common rates are measured as well.
+    `minutes`: no block is begun that would probably last longer. `blocks`: at most; each begins with fresh processes of every candidate,
+    and has `rounds`. A slice lasts `slice_s`, or until about `fewest_requests` are due, but never more than `longest_slice_s`; before
+    it the load runs for `settle_s` unmeasured. `warm_up_s`: for each candidate and workload, once in a block.
     """
 
-    step_s: float
+    minutes: Positive
+    blocks: Annotated[int, Field(ge=1)]
+    rounds: Annotated[int, Field(ge=1)]
+    slice_s: Positive
+    longest_slice_s: Positive
+    fewest_requests: int
+    settle_s: float
     warm_up_s: float
-    warm_up_at_most_s: float
-    between_s: float
-    steps: int
-    known_steps: int
-    rate_blocks: int
-    minutes: float = 0.0
-    blocks: int = 0
-    slice_s: float = 0.0
-    longest_slice_s: float = 0.0
-    fewest_requests: int = 0
-    settle_s: float = 0.0
 
 
 @record
 class Manifest:
-    """What was decided before the run. `rates`: shares of the weakest candidate's knee at which all are compared.
+    """What was decided before the run. `sees`: the difference that was asked for (0.1 is 10 %), at which a run may end early.
 
     `settings`: environment of every server, below the candidates' own.
     """
@@ -152,12 +145,10 @@ class Manifest:
     gives_verdict: bool
     synthetic: bool = False
     seed: int
-    sees: float | None = None
-    blocks: int
     baseline: str
     margin: float
     confidence: float
-    rates: tuple[float, ...]
+    sees: float | None = None
     pace: Pace
     settings: dict[str, str] = field(default_factory=dict)
     candidates: tuple[Candidate, ...]
@@ -165,65 +156,3 @@ class Manifest:
     limits: Limits
     machine: Machine
     calibration: tuple[Calibration, ...] = ()
-    order: tuple[tuple[str, ...], ...] = ()  # for each block the candidates as they were run
-
-
-@record
-class Usage:
-    """What a part of the system under test used while a step was measured. None: could not be read here."""
-
-    cpu_s: float | None = None
-    memory_bytes: int | None = None
-    throttled_s: float | None = None
-    processes: int | None = None
-
-    def since(self, first: Usage) -> Usage:
-        """Return what was used from `first` to this reading; memory and processes are those of this one."""
-        return replace(self, cpu_s=difference(first.cpu_s, self.cpu_s), throttled_s=difference(first.throttled_s, self.throttled_s))
-
-    @classmethod
-    def total(cls, parts: Sequence[Usage]) -> Usage:
-        """Return the sum of what several containers or processes used; None where one of them could not be read."""
-        columns = {one.name: [getattr(part, one.name) for part in parts] for one in fields(cls)}
-        return cls(**{name: sum(column) if column and None not in column else None for name, column in columns.items()})
-
-
-def difference(first: float | None, last: float | None) -> float | None:
-    """Return how much a counter went up; None where one of the readings is missing."""
-    return None if first is None or last is None else max(last - first, 0.0)
-
-
-@record
-class Step:
-    """One rate, held for `duration_s`. `load`: share of the weakest knee, None while the knee is searched.
-
-    `in_flight_mean`: visitors on their way, sampled.
-    """
-
-    load: float | None = None
-    rate_per_s: float
-    duration_s: float
-    warm_up_s: float
-    settled: bool
-    recording: Recording
-    generator_cpu_share: float
-    in_flight_mean: float
-    server: Usage
-    gateway: Usage
-    steal_share: float | None = None
-    others_cpu_share: float | None = None
-
-
-@record
-class Cell:
-    """One candidate under one workload in one block. `proof`: what the server said of itself."""
-
-    format: int = FORMAT
-    workload: str
-    candidate: str
-    block: int
-    kind: Kind
-    attempt: int = 1
-    started: str
-    proof: dict[str, Any]
-    steps: tuple[Step, ...]

@@ -48,28 +48,29 @@ def _difference(first: int | None, last: int | None) -> int | None:
 
 @record
 class Start:
-    """Fresh processes of a candidate. `start_s`: until it answered. `proof`: what it said of itself.
+    """Fresh processes of a candidate. `proof`: what it said of itself.
 
-    `memory_bytes`, `processes`: once it was warm, before the first slice of the block.
+    `start_s`: until they answered, all candidates starting at once; None: the first ones, which start with all else.
+    `memory_bytes`: once it was warm, before the first slice of the block.
     """
 
     kind: Literal["start"] = "start"
     candidate: str
     block: int
     at_s: float
-    start_s: float
+    start_s: float | None
     proof: dict[str, Any]
     memory_bytes: int | None = None
-    processes: int | None = None
 
 
 @record
 class Slice:
     """One candidate under one workload for a second or so, at one offered rate.
 
-    `round`: slices of a workload in the same round of a block are neighbours in time, in random order. `at_s`: moment of its beginning,
-    since that of the run. `in_flight_mean`: visitors on their way, sampled. `rest`: the database, and the slow service of the laboratory.
-    `idle_cpu_ns`: of all other candidates, who have nothing to do. Shares: `steal` of all processors, `others` in cores.
+    `round`: slices of a workload in the same round are neighbours in time, in random order; it counts on over the blocks.
+    `at_s`: when it began, since the beginning of the run. `in_flight_mean`: visitors on their way, sampled.
+    `rest`: the database, and the slow service of the laboratory. `idle_cpu_ns`: of all other candidates, which have nothing to do.
+    `steal_share`: of all processors; `others_cpu_share`: in cores.
     """
 
     kind: Literal["slice"] = "slice"

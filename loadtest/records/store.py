@@ -1,19 +1,22 @@
-"""Runs on disk: `<folder>/manifest.json` and `<folder>/cells/*.json`, each file written whole or not at all."""
+"""Runs on disk: `<folder>/manifest.json`, written whole, and `<folder>/records.jsonl`, to which each record is added as it comes."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from loadtest.records.model import FORMAT, Cell, Manifest
+from loadtest.records.model import FORMAT, Manifest
+from loadtest.records.slices import Record
 
-MANIFEST, CELLS = "manifest.json", "cells"
+MANIFEST, RECORDS = "manifest.json", "records.jsonl"
 _MANIFEST: TypeAdapter[Manifest] = TypeAdapter(Manifest)
-_CELL: TypeAdapter[Cell] = TypeAdapter(Cell)
+_RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 
 
 class RunError(Exception):
@@ -34,8 +37,9 @@ class Store:
     def create(cls, folder: Path, manifest: Manifest) -> Store:
         """Begin a run; raises RunError when the folder holds something already."""
         require_empty(folder)
-        (folder / CELLS).mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / MANIFEST, _MANIFEST.dump_json(manifest, indent=1))
+        (folder / RECORDS).touch()
         return cls(folder)
 
     def manifest(self) -> Manifest:
@@ -46,27 +50,28 @@ class Store:
         if not path.is_file():
             what = "is empty" if not any(self.folder.iterdir()) else "is not a run of this load test: it has no manifest.json"
             raise RunError(f"{self.folder} {what}", "right is a folder under loadtest/results", 2)
-        manifest: Manifest = _read(path, _MANIFEST)
+        text = path.read_bytes()
+        if (found := _format(text)) not in {None, FORMAT}:
+            raise RunError(f"{path} has format {found}; this version reads {FORMAT}", "use the version that wrote it", 2)
+        manifest: Manifest = _read(str(path), text, _MANIFEST)
         return manifest
 
-    def save(self, cell: Cell) -> Path:
-        """Write a cell; another attempt at the same cell gets a file of its own."""
-        path = self.folder / CELLS / f"{name_of(cell)}.json"
-        write_whole(path, _CELL.dump_json(cell))
-        return path
+    def add(self, record: Record) -> None:
+        """Write a record down."""
+        with (self.folder / RECORDS).open("ab") as file:
+            file.write(_RECORD.dump_json(record) + b"\n")
 
-    def cells(self) -> list[Cell]:
-        """Read all cells, in the order of their names."""
-        left = sorted((self.folder / CELLS).glob(".*.partial"))
-        if left:
-            raise RunError(f"{left[0]} was never finished", f"delete it, then go on: make loadtest RESUME={self.folder}")
-        cells: list[Cell] = []
-        for path in sorted((self.folder / CELLS).glob("*.json")):
-            cell: Cell = _read(path, _CELL)
-            if path.stem != name_of(cell):
-                raise RunError(f"{path} holds {name_of(cell)}", "right is a file whose name and content agree")
-            cells.append(cell)
-        return cells
+    def records(self) -> list[Record]:
+        """Read all records, in the order in which they were made."""
+        return list(self._records())
+
+    def _records(self) -> Iterator[Record]:
+        path = self.folder / RECORDS
+        if not path.is_file():
+            raise RunError(f"{self.folder} has no records any more: only its report is left", "right is a folder under loadtest/results", 2)
+        # A line without its end was being written when the run was killed.
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+            yield _read(f"{path}, line {number}", line, _RECORD)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the report beside the records."""
@@ -77,12 +82,7 @@ class Store:
 def require_empty(folder: Path) -> None:
     """Raise RunError when a run cannot begin there."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is not empty", f"name another folder, or go on with that run: make loadtest RESUME={folder}", 2)
-
-
-def name_of(cell: Cell) -> str:
-    """Return what the file of a cell is called."""
-    return f"{cell.workload}.{cell.candidate}.{cell.kind}.b{cell.block:02d}.a{cell.attempt}"
+        raise RunError(f"{folder} is not empty", "name another folder", 2)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -96,15 +96,19 @@ def write_whole(path: Path, content: bytes) -> None:
     Path(name).rename(path)
 
 
-def _read(path: Path, adapter: TypeAdapter[Any]) -> Any:
+def _format(text: bytes) -> Any:
     try:
-        thing = adapter.validate_json(path.read_bytes())
+        return json.loads(text).get("format")
+    except (ValueError, AttributeError):
+        return None  # _read says what is wrong with it
+
+
+def _read(where: str, text: bytes, adapter: TypeAdapter[Any]) -> Any:
+    try:
+        return adapter.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "json_invalid":
-            raise RunError(f"{path} is not complete: {first['msg']}", "delete it, then go on: make loadtest RESUME=…") from None
-        raise RunError(f"{path}: {where}: {first['msg']}", "it was written by another version, or by hand") from None
-    if thing.format != FORMAT:
-        raise RunError(f"{path} has format {thing.format}; this version reads {FORMAT}", "use the version that wrote it")
-    return thing
+            raise RunError(f"{where} is not complete: {first['msg']}", "the file was cut, or changed by hand") from None
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{where}: {place}: {first['msg']}", "it was written by another version, or by hand") from None

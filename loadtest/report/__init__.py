@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +23,43 @@ _FILTERS = {name: getattr(words, name) for name in ("bound", "count", "milliseco
 
 def make_report(store: Store) -> list[Path]:
     """Write the files beside the records, and return their paths; raises RunError for a run that cannot be read."""
-    manifest, cells = store.manifest(), store.cells()
-    if not cells:
-        raise RunError(f"{store.folder} has no cells any more", "its report.md is what was kept", 2)
-    judged = answer_run(manifest, cells)
+    manifest, records = store.manifest(), store.records()
+    if not records:
+        raise RunError(f"{store.folder} holds no record: nothing was measured", "begin a new run", 2)
+    judged = answer_run(manifest, records)
     context = {
-        "manifest": judged.manifest,
+        "manifest": manifest,
         "judged": judged,
         "words": words,
         "of_answer": charts.of_answer,
-        "validity": {work: list(own) for work, own in groupby(judged.cells, key=lambda one: one.cell.workload)},
+        "blocks": len(charts.starts_min(judged)),
+        "minutes": max((one.at_s for one in records), default=0.0) / 60,
+        "validity": list(validity(judged)),
+        "left_out": [one for one in judged.slices if one.problems],
     }
     pages = write_pages(TEMPLATES / "report.md.j2", store.folder / "report", _FILTERS, **context)
     return [*pages, store.write("summary.json", summary(judged)), store.write("overview.svg", picture(judged))]
 
 
+def validity(judged: RunAnswers) -> Iterator[tuple[str, int, int, dict[str, int]]]:
+    """Yield for each workload how many slices there are, how many are left out, and how often each reason was met."""
+    for work in judged.manifest.workloads:
+        own = [one for one in judged.slices if one.workload == work]
+        reasons = Counter(problem.gate.value for one in own for problem in one.problems)
+        yield work.name, len(own), sum(bool(one.problems) for one in own), dict(reasons.most_common())
+
+
 def summary(judged: RunAnswers) -> str:
-    """Return the answers as JSON, for programs; what cannot be said is null. Curves and single steps are in the cells."""
+    """Return the answers as JSON, for programs; what cannot be said is null. Single slices are in the records."""
     plan = judged.manifest
-    left_out: Any = {
-        "workload": True,
-        "candidates": {"__all__": {"search": True, "rates": {"__all__": {"curve_ms"}}, "candidate": {"settings", "expect", "on_request"}}},
-    }
+    left_out: Any = {"workload": True, "candidates": {"__all__": {"candidate": {"settings", "expect", "on_request"}}}}
     workloads = {}
     for answer in judged.answers:
         told = _ANSWER.dump_python(answer, mode="json", exclude=left_out)
         workloads[answer.workload.name] = {"slo_ms": answer.workload.slo_ms, "sentence": words.sentence(plan, answer), **told}
-    names = ("run", "synthetic", "created", "command", "profile", "gives_verdict", "seed", "blocks", "margin", "confidence", "machine")
-    runs = {"all": len(judged.cells), "invalid": sum(bool(one.invalid) for one in judged.cells), "missing": judged.missing}
-    facts = {"format": FORMAT, **{name: getattr(plan, name) for name in names}, "runs": runs, "workloads": workloads}
+    names = ("run", "synthetic", "created", "command", "profile", "gives_verdict", "seed", "pace", "margin", "confidence", "machine")
+    slices = {"all": len(judged.slices), "invalid": sum(bool(one.problems) for one in judged.slices)}
+    facts = {"format": FORMAT, **{name: getattr(plan, name) for name in names}, "slices": slices, "workloads": workloads}
     return TypeAdapter(dict[str, Any]).dump_json(facts).decode() + "\n"
 
 

@@ -48,7 +48,7 @@ class Chart:
     def dots(self, points: Iterable[tuple[float, float]], series: int, kind: str = "mark") -> None:
         """Draw all markers of a series as one path: hundreds of single elements would make the file large."""
         if path := "".join(f"M{x:.1f} {y:.1f}{MARKERS[series % len(MARKERS)]}" for x, y in points):
-            self.add("path", d=path, class_=f"dots {kind} fill{series % SERIES}")
+            self.add("path", d=path, class_=f"dots {kind} {'stroke' if kind == 'missed' else 'fill'}{series % SERIES}")
 
     def bars(self, boxes: Iterable[tuple[float, float, float, float]], series: int, kind: str = "bar") -> None:
         """Draw all bars of a series, each (x, y, width, height), as one path."""

@@ -8,15 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from loadtest.judge.answers import Answer, CandidateAnswer, Failure, Pair, RunAnswers
 from loadtest.judge.difference import Difference
-from loadtest.judge.gates import Gate, Problem
-from loadtest.judge.inference import FEWEST_BLOCKS, Comparison, Interval, blocks_for, smallest_difference
+from loadtest.judge.inference import FEWEST_BLOCKS, Comparison, Interval
 from loadtest.judge.plausibility import Note, NoteKind
-from loadtest.plan import minutes, places
+from loadtest.judge.validity import Gate, Problem
 from loadtest.records.model import Manifest
-
-# Spread of a paired log ratio that published set-ups and this kit's own runs show on shared machines; a run measures its own.
-USUAL_SPREAD = 0.06
-DIFFERENCES = (0.05, 0.1, 0.2, 0.3)
 
 COMPARISONS = {
     Comparison.HIGHER: "more",
@@ -25,6 +20,8 @@ COMPARISONS = {
     Comparison.UNDECIDED: "no difference shown",
     None: "cannot tell",
 }
+# More slices than this share left out, and a workload's figures are those of another machine than the reader thinks of.
+MOST_INVALID = 0.5
 _PROBLEMS = {
     Gate.GENERATOR_CPU: "the generator used {0:.0%} of a core (limit {1:.0%})",
     Gate.GENERATOR_LATE: "the generator sent {0:.1f} ms late (p99, limit {1:g} ms)",
@@ -32,6 +29,7 @@ _PROBLEMS = {
     Gate.GENERATOR_FAILED: "the generator failed: {2}",
     Gate.STEAL: "the host took {0:.1%} of the processors (limit {1:.0%})",
     Gate.OTHERS: "other programs used {0:.2f} cores (limit {1:g})",
+    Gate.IDLE_CANDIDATES: "candidates that had nothing to do used {0:.2f} cores (limit {1:g})",
     Gate.GATEWAY_CPU: "the gateway used {0:.0%} of a core (limit {1:.0%})",
     Gate.THROTTLED: "a quota stopped the server for {0:.1%} of the time (limit {1:.0%})",
     Gate.GATEWAY_ERRORS: "the gateway answered in the server's place ({2})",
@@ -43,6 +41,7 @@ _NOTES = {
     NoteKind.BLOCKING_DRIVER: "the database driver {} blocks, so one query stops all greenlets of its process",
     NoteKind.SMALL_POOL: "{} requests at once in a process share {} database connections; the others wait for one",
     NoteKind.NO_BUFFER: "nothing buffers in front of it, so each slow client holds a whole process",
+    NoteKind.TIRING: "in the second half of a block it carries {:.2f} times as much as in the first [{:.2f} to {:.2f}]",
     NoteKind.TIMEOUT: "the p99 of {:.1f} s is above its timeout of {:g} s: it kills what it works on",
 }
 
@@ -80,9 +79,14 @@ def interval(found: Interval) -> str:
     return f"{count(found.ratio)} [{count(found.low)} to {count(found.high)}]"
 
 
-def ratio(found: Interval) -> str:
+def ratio(found: Interval, text: str = "times") -> str:
     """Return "1.90 times [1.70 to 2.10]"."""
-    return f"{found.ratio:.2f} times [{found.low:.2f} to {found.high:.2f}]"
+    return f"{found.ratio:.2f} {text} [{found.low:.2f} to {found.high:.2f}]"
+
+
+def microseconds(found: Interval) -> str:
+    """Return "410 µs [405 to 416]"."""
+    return f"{count(found.ratio)} µs [{count(found.low)} to {count(found.high)}]"
 
 
 def reasons(problems: Iterable[Problem]) -> str:
@@ -103,7 +107,7 @@ def failure(found: Failure, slo_ms: float) -> str:
     """Say why a candidate has no throughput at the objective."""
     if found.mostly:
         return f"{percent(found.error_share)} errors at {found.rate_per_s:.0f}/s, mostly {found.mostly}"
-    return f"p99 {milliseconds(found.p99_ms)} at {found.rate_per_s:.0f}/s, above {slo_ms:g} ms"
+    return f"slower than {slo_ms:g} ms at {found.rate_per_s:.0f}/s ({milliseconds(found.p99_ms)})"
 
 
 def resolution(answer: Answer) -> str:
@@ -116,9 +120,13 @@ def sentence(manifest: Manifest, answer: Answer) -> str:
     best, margin = answer.recommended, bound(manifest.margin)
     if not manifest.gives_verdict:
         return f"No verdict: the profile {manifest.profile} only shows that everything works."
-    short = [seen.candidate.name for seen in answer.candidates if len(seen.knees_per_s) < FEWEST_BLOCKS]
+    all_, invalid = (sum(getattr(one, name) for one in answer.candidates) for name in ("slices", "invalid"))
+    if invalid > MOST_INVALID * (all_ + invalid):
+        return f"INVALID: {invalid} of {all_ + invalid} slices are not believed; why, is said under Validity."
+    lost = [seen.candidate.name for seen in answer.candidates if seen.lost]
+    short = [seen.candidate.name for seen in answer.candidates if len(seen.knees_per_s) < FEWEST_BLOCKS and not seen.lost]
     if best is None:
-        why = f"fewer than {FEWEST_BLOCKS} valid runs of {_list(short)}" if short else "no candidate held the objective"
+        why = f"fewer than {FEWEST_BLOCKS} blocks of {_list(short)}" if short else "no candidate held the objective to the end"
         return f"No verdict: {why}."
     found: dict[Comparison, list[Pair]] = defaultdict(list)
     for seen in answer.candidates:
@@ -128,7 +136,9 @@ def sentence(manifest: Manifest, answer: Answer) -> str:
     if failed := [seen.candidate.name for seen in answer.candidates if seen.failure]:
         parts.append(f"{_list(failed)} did not hold the objective at any rate")
     if few := [name for name in short if name not in failed]:
-        parts.append(f"too few valid runs of {_list(few)}")
+        parts.append(f"too few blocks of {_list(few)}")
+    if lost:
+        parts.append(f"{_list(lost)} died on the way")
     return f"{best}: {'; '.join(parts) or 'the only candidate'}."
 
 
@@ -144,7 +154,9 @@ def _found(found: Mapping[Comparison, list[Pair]], best: str, margin: str, answe
 
 
 def _times(pairs: Sequence[Pair]) -> str:
-    return _list([f"{p.interval.ratio:.2f} times as much as {p.base} [{p.interval.low:.2f} to {p.interval.high:.2f}]" for p in pairs])
+    return _list(
+        [ratio(p.interval, f"times as much as {p.base}") + (" by CPU time" if p.rests_on == "cpu" else "") for p in pairs if p.interval]
+    )
 
 
 def _list(names: Sequence[str]) -> str:
@@ -153,9 +165,16 @@ def _list(names: Sequence[str]) -> str:
 
 def throughput(answer: Answer, seen: CandidateAnswer) -> str:
     """Say what a candidate carries, or why that is not known."""
+    if seen.lost:
+        return f"died: {seen.lost.reason}"
     if seen.failure:
         return failure(seen.failure, answer.workload.slo_ms)
-    return interval(seen.throughput) if seen.throughput else "no interval from so few runs"
+    return interval(seen.throughput) if seen.throughput else "no interval from so few blocks"
+
+
+def needs(answer: Answer) -> str:
+    """Say what it would take to see less."""
+    return "; ".join(f"{bound(share)} would need about {count(float(minutes))} minutes" for share, minutes in answer.needs.items())
 
 
 def difference(found: Difference) -> Iterator[str]:
@@ -170,22 +189,14 @@ def difference(found: Difference) -> Iterator[str]:
 
 
 def plan(manifest: Manifest) -> Iterator[str]:
-    """Yield the plan of a run, line by line: what, how long, and what difference it can see."""
-    yield f"profile    {manifest.profile}, {manifest.blocks} blocks, seed {manifest.seed}, runtime {manifest.machine.runtime}"
+    """Yield the plan of a run, line by line: what, and how long."""
+    pace, verdict = manifest.pace, manifest.gives_verdict and manifest.pace.blocks >= FEWEST_BLOCKS
+    yield f"profile    {manifest.profile}, seed {manifest.seed}, runtime {manifest.machine.runtime}"
     yield f"candidates {', '.join(f'{c.name} ({c.slots or chr(8734)} slots)' for c in manifest.candidates)}"
     yield f"workloads  {', '.join(f'{w.name} (p99 <= {w.slo_ms:g} ms)' for w in manifest.workloads)}"
-    yield f"runs       {len(list(places(manifest)))}, about {math.ceil(minutes(manifest))} minutes"
-    if not manifest.gives_verdict or manifest.blocks < FEWEST_BLOCKS:
+    yield f"time       {pace.minutes:.3g} minutes at most: {pace.blocks} blocks of {pace.rounds} rounds; less when all is decided before"
+    if not verdict:
         yield "verdict    none: it only shows that everything works"
-        return
-    comparisons = max(math.comb(len(manifest.candidates), 2), 1)
-    sees = smallest_difference(USUAL_SPREAD, manifest.blocks, comparisons=comparisons, margin=manifest.margin)
-    usual = f"where runs spread by {bound(USUAL_SPREAD)} as they usually do"
-    yield f"sees       differences of {percent(sees)} or more, four times of five, {usual}"
-    for wanted in DIFFERENCES:
-        if manifest.margin < wanted < sees:
-            blocks = blocks_for(wanted, USUAL_SPREAD, comparisons=comparisons, margin=manifest.margin)
-            yield f"           {bound(wanted)} {f'would need {blocks} blocks' if blocks else 'is out of reach'}"
 
 
 def answers(judged: RunAnswers) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import psutil
 
-from loadtest.measure.kit import usage_of
+from loadtest.measure.usage import meter
 from tests.surgery import docker, unit_list
 from tools.stack import Stack, Unit
 
@@ -37,6 +37,6 @@ def open_files(processes: list[psutil.Process]) -> int:
 def memory_bytes(stack: Stack, service: str) -> int:
     """Memory of a service: of its container with all tmpfs in it, or of its processes, what they share counted once."""
     (unit,) = unit_list(stack, service)
-    memory = usage_of(stack, unit).memory_bytes
+    memory = meter(stack, unit).memory_bytes()
     assert memory is not None, f"the control group of {service} cannot be read"
     return memory

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from loadtest.measure.cgroups import container_usage
+from loadtest.measure.usage import ContainerMeter
 from tests.surgery import unit_list
 from tools.stack import Stack
 from tools.stack.compose import docker
@@ -36,11 +36,12 @@ def changed(option: str, value: str, before: str, *names: str) -> Iterator[None]
 
 def ratio(rivals: tuple[str, str]) -> float:
     """Let both want the processor, and return how much more of it the first one got."""
-    before = [container_usage(name).cpu_s or 0.0 for name in rivals]
+    meters = [ContainerMeter(name) for name in rivals]
+    before = [meter.cpu_ns() or 0 for meter in meters]
     with ExitStack() as both:
         for name in rivals:
             both.enter_context(subprocess.Popen(["docker", "exec", name, *BUSY]))
-    first, second = (container_usage(name).cpu_s or 0.0 for name in rivals)
+    first, second = (meter.cpu_ns() or 0 for meter in meters)
     return (first - before[0]) / (second - before[1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from loadtest.catalogue import load_candidates, load_workloads
+from loadtest.judge.knee import next_rate
+from loadtest.judge.slices import JudgedSlice
 from loadtest.plan import PROFILES
 from loadtest.records.histogram import Histogram
-from loadtest.records.model import Calibration, Candidate, Cell, Limits, Machine, Manifest, Step, Usage, Workload
+from loadtest.records.model import Calibration, Limits, Machine, Manifest, Workload
 from loadtest.records.recording import Recording, Series
+from loadtest.records.slices import Record, Slice, Start, Usage
 from loadtest.records.store import Store
 
 MACHINE = Machine(
@@ -29,8 +33,8 @@ MACHINE = Machine(
     runtime="local",
 )
 PROOF: dict[str, Any] = {"worker_class": "synthetic", "slots_per_process": 1, "database_pool_size": 8, "timeout_s": 30}
-STEP_S = 10.0
-KNEE_RATES = (0.5, 0.71, 1.0, 1.41)  # of the true capacity
+BLOCKS, ROUNDS = 8, 5
+SLICE_S = 1.0
 
 
 def manifest(candidates: tuple[str, ...], workloads: tuple[str, ...], **changes: Any) -> Manifest:
@@ -43,12 +47,10 @@ def manifest(candidates: tuple[str, ...], workloads: tuple[str, ...], **changes:
         gives_verdict=True,
         synthetic=True,
         seed=1,
-        blocks=8,
         baseline=candidates[0],
         margin=0.05,
         confidence=0.95,
-        rates=(0.5, 0.7, 0.9, 1.2),
-        pace=replace(PROFILES["full"].pace, step_s=STEP_S),
+        pace=replace(PROFILES["quick"].pace, blocks=changes.pop("blocks", BLOCKS), rounds=ROUNDS, slice_s=SLICE_S),
         candidates=tuple(known[name] for name in candidates),
         workloads=tuple(works[name] for name in workloads),
         limits=Limits(),
@@ -59,72 +61,88 @@ def manifest(candidates: tuple[str, ...], workloads: tuple[str, ...], **changes:
 
 
 def recording(workload: Workload, rate_per_s: float, capacity_per_s: float, chance: np.random.Generator, errors: int = 0) -> Recording:
-    """A queue in outline: latency grows as the rate nears the capacity, and with time above it."""
-    offered = max(round(rate_per_s * STEP_S), 1)
-    base_ms = max(workload.service_ms, 2.0)
-    load = rate_per_s / capacity_per_s
-    waiting_ms = 0.05 * base_ms / max(1 - load, 0.02) if load < 1 else workload.slo_ms * 4 * (load - 1) + base_ms * 8
-    let_in = min(offered, round(capacity_per_s * STEP_S))
-    latency_s = (base_ms * chance.lognormal(0, 0.1, let_in) + waiting_ms * chance.exponential(1, let_in)) / 1e3
+    """A queue in outline: latency grows with time where the rate is above the capacity, as it does in a real one."""
+    due_s = np.sort(chance.uniform(0, SLICE_S, max(chance.poisson(rate_per_s * SLICE_S), 1)))
+    base_s, gap_s, number = max(workload.service_ms, 2.0) / 1e3, 1 / capacity_per_s, np.arange(len(due_s))
+    waiting_s = np.maximum.accumulate(due_s - gap_s * number) + gap_s * number - due_s
+    latency_s = chance.permutation(base_s * chance.lognormal(0, 0.1, len(due_s)) + waiting_s)
     right_s, wrong_s = latency_s[errors:], latency_s[:errors]
     series = Series(Histogram.of_seconds(right_s), Histogram.of_seconds(right_s * 0.9), Histogram.of_seconds(wrong_s))
     return Recording(
-        duration_s=STEP_S,
-        offered=offered,
-        dropped=offered - let_in,
+        duration_s=SLICE_S,
+        offered=len(due_s),
+        dropped=0,
         unfinished=0,
-        slip=Histogram.of_seconds(chance.exponential(0.0008, let_in)),
+        slip=Histogram.of_seconds(chance.exponential(0.0008, len(due_s))),
         series={workload.judged: series},
-        errors={"status 502": errors} if errors else {},
+        errors={"status 502": len(wrong_s)} if errors else {},
+        received_bytes=1000 * len(due_s),
     )
 
 
-def step(
-    workload: Workload, rate_per_s: float, capacity_per_s: float, chance: np.random.Generator, load: float | None = None, **changes: Any
-) -> Step:
-    seen = recording(workload, rate_per_s, capacity_per_s, chance, int(changes.pop("errors", 0)))
+def load(work: Workload, candidate: str, rate_per_s: float, capacity_per_s: float, chance: np.random.Generator, **changes: Any) -> Slice:
+    """Return a slice. `cpu_us`: of the server for each request."""
+    errors, cpu_us = int(changes.pop("errors", 0)), float(changes.pop("cpu_us", 800.0))
+    seen = recording(work, rate_per_s, capacity_per_s, chance, errors)
     answered = seen.all.latency.count
-    made = Step(
-        load=load,
+
+    def used(each_us: float) -> Usage:
+        return Usage(cpu_ns=round(answered * each_us * 1e3), waited_ns=answered * 10_000, switches=2 * answered, throttled_ns=0)
+
+    made = Slice(
+        workload=work.name,
+        candidate=candidate,
+        block=0,
+        round=0,
+        at_s=0.0,
         rate_per_s=rate_per_s,
-        duration_s=STEP_S,
-        warm_up_s=2.0,
-        settled=True,
+        duration_s=SLICE_S,
         recording=seen,
-        generator_cpu_share=0.2,
-        in_flight_mean=answered / STEP_S * seen.all.service.mean_ms / 1e3,
-        server=Usage(cpu_s=answered * 0.8e-3, memory_bytes=120 * 2**20, throttled_s=0.0, processes=3),
-        gateway=Usage(cpu_s=answered * 0.1e-3),
+        in_flight_mean=answered / SLICE_S * seen.all.service.mean_ms / 1e3,
+        server=used(cpu_us),
+        gateway=used(100.0),
+        rest=used(50.0),
+        generator=Usage(cpu_ns=round(0.2e9 * SLICE_S)),
+        idle_cpu_ns=1_000_000,
         steal_share=0.0,
         others_cpu_share=0.01,
     )
     return replace(made, **changes)
 
 
-def cell(workload: Workload, candidate: Candidate, block: int, **parts: Any) -> Cell:
-    return Cell(workload=workload.name, candidate=candidate.name, block=block, started="2026-01-01T00:00:00+00:00", proof=PROOF, **parts)
+def run(
+    plan: Manifest, capacity_per_s: Mapping[tuple[str, str], float], *, noise: float = 0.02, seed: int = 1, late: float = 1.0
+) -> list[Record]:
+    """Return all records of a run; `capacity_per_s` by (workload, candidate), what is not there has 200/s.
+
+    `noise`: of a block's processes, and three times as much of a slice; the machine drifts for all alike. A request costs the time that the
+    capacity leaves for it. `late`: share of its capacity that a candidate has left in the second half of a block.
+    """
+    chance, records, at_s = np.random.default_rng(seed), list[Record](), 0.0
+    seen: dict[tuple[str, str], list[JudgedSlice]] = {}
+    for block in range(plan.pace.blocks):
+        for candidate in plan.candidates:
+            start = Start(candidate=candidate.name, block=block, at_s=at_s, start_s=1.0, proof=PROOF, memory_bytes=120 * 2**20)
+            records.append(start)
+        luck = {candidate.name: chance.normal(0, noise) for candidate in plan.candidates}
+        for number in range(block * plan.pace.rounds, (block + 1) * plan.pace.rounds):
+            machine = 0.08 * np.sin(number / 7)
+            tired = late if number % plan.pace.rounds >= plan.pace.rounds / 2 else 1.0
+            for workload in plan.workloads:
+                for name, own_luck in luck.items():
+                    truth = capacity_per_s.get((workload.name, name), 200.0) * tired
+                    now = truth * float(np.exp(machine + own_luck + 3 * noise * chance.standard_t(5)))
+                    own = seen.setdefault((workload.name, name), [])
+                    rate = next_rate(own, random.Random(number), truth, workload.max_rate_per_s)  # noqa: S311
+                    made = load(workload, name, rate, now, chance, block=block, round=number, at_s=at_s, cpu_us=5e5 / now)
+                    own.append(JudgedSlice(made, workload, plan.limits))
+                    records.append(made)
+                    at_s += SLICE_S
+    return records
 
 
-def run(plan: Manifest, capacity_per_s: Mapping[tuple[str, str], float], *, noise: float = 0.04, seed: int = 1) -> list[Cell]:
-    """Return all cells of a run; `capacity_per_s` by (workload, candidate), what is not there has 200/s."""
-    chance = np.random.default_rng(seed)
-    cells = []
-    for workload in plan.workloads:
-        truths = {candidate.name: capacity_per_s.get((workload.name, candidate.name), 200.0) for candidate in plan.candidates}
-        weakest = min(truths.values())
-        for block in range(plan.blocks):
-            machine = chance.normal(0, 0.08)
-            for candidate in plan.candidates:
-                capacity = truths[candidate.name] * np.exp(machine + chance.normal(0, noise))
-                search = tuple(step(workload, truths[candidate.name] * share, capacity, chance) for share in KNEE_RATES)
-                cells.append(cell(workload, candidate, block, kind="knee", steps=search))
-                rates = tuple(step(workload, weakest * load * 0.9, capacity, chance, load) for load in plan.rates)
-                cells.append(cell(workload, candidate, block, kind="rates", steps=rates))
-    return cells
-
-
-def stored(folder: Path, plan: Manifest, cells: list[Cell]) -> Store:
+def stored(folder: Path, plan: Manifest, records: list[Record]) -> Store:
     store = Store.create(folder, plan)
-    for one in cells:
-        store.save(one)
+    for one in records:
+        store.add(one)
     return store

@@ -1,7 +1,6 @@
 """The command line: every mistake is one clear line and an exit code, before anything is started."""
 
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 from loadtest.judge.answers import answer_run
 from loadtest.judge.difference import difference, obstacles
 from loadtest.options import OPTIONS, VARIABLES, command_of
+from loadtest.records.slices import Slice, Start
 from loadtest.records.store import Store
 from loadtest.report.words import difference as lines
 from tests.loadtest.synthetic import manifest, run, stored
@@ -48,7 +48,10 @@ def locustfile(tmp_path: Path) -> Path:
         (["run", "--workloads", "jsn"], "there is no workload 'jsn'\n          the nearest is 'json'", 2),
         (["run", "--slo", "fast"], "'fast' is not a valid float", 2),
         (["run", "--slo", "-5"], "-5", 2),
-        (["run", "--blocks", "0"], "0 is not in the range", 2),
+        (["run", "--minutes", "0"], "0", 2),
+        (["run", "--minutes", "1", "--runtime", "local"], "1 minutes are too short for a verdict: 4 workloads of 4 candidates need", 2),
+        (["run", "--sees", "much"], "'much' is no difference; right is a percentage such as 5%", 2),
+        (["run", "--sees", "0.1%", "--runtime", "local"], "0.1% is out of reach on this machine", 2),
         (
             ["run", "--app", "nothing_of_that_name:app", "--scenario", "VISITORS"],
             "nothing_of_that_name:app cannot be imported: ModuleNotFoundError",
@@ -61,9 +64,8 @@ def locustfile(tmp_path: Path) -> Path:
         (["run", "--from-access-log", "LOCUSTFILE"], "holds no GET request that can be repeated", 2),
         (["run", "--from-access-log", "/nowhere"], "/nowhere cannot be read", 2),
         (["run", "--scenario", "LOCUSTFILE"], "defines no user", 1),
-        (["run", "--resume", "EMPTY"], "is empty", 2),
-        (["run", "--resume", "CUT"], "is not complete", 1),
-        (["run", "--resume", "FOREIGN"], "was begun on another machine (Synthetic processor)", 2),
+        (["report", "CUT"], "is not complete", 1),
+        (["report", "OLD"], "manifest.json has format 2; this version reads 3", 2),
         (["report", "EMPTY"], "is empty", 2),
         (["report", "/nowhere"], "there is no run /nowhere", 2),
         (["report", "/"], "is not a run of this load test", 2),
@@ -71,11 +73,13 @@ def locustfile(tmp_path: Path) -> Path:
 )
 def test_a_mistake_is_one_clear_line(tmp_path: Path, locustfile: Path, arguments: list[str], message: str, code: int) -> None:
     (tmp_path / "empty").mkdir()
-    for name in ("foreign", "cut"):
-        plan = manifest(("sync",), ("json",), blocks=1)
-        stored(tmp_path / name, plan, run(plan, {}))
-    (tmp_path / "cut" / "cells" / "json.sync.knee.b00.a1.json").write_text('{"format": 1, "work')
-    named = {name.upper(): str(tmp_path / name) for name in ("empty", "foreign", "cut")}
+    plan = manifest(("sync",), ("json",), blocks=1)
+    stored(tmp_path / "cut", plan, run(plan, {}))
+    with (tmp_path / "cut" / "records.jsonl").open("a") as file:
+        file.write('{"kind": "slice", "work\n')
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "manifest.json").write_text('{"format": 2, "blocks": 5}')
+    named = {name.upper(): str(tmp_path / name) for name in ("empty", "old", "cut")}
     named |= {"LOCUSTFILE": str(locustfile), "VISITORS": str(ROOT / "tests" / "loadtest" / "visitors.py")}
     answer = loadtest(*[named.get(argument, argument) for argument in arguments], PYTHONPATH=f"{FOREIGN}:{ROOT}")
 
@@ -84,32 +88,24 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, locustfile: Path, arguments
     assert answer.returncode == code
 
 
-def test_a_taken_port_is_named_before_anything_is_measured(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        answer = loadtest("run", "--runtime", "local", "--out", tmp_path / "run", GATEWAY_PORT=str(port))
-
-    assert f"port {port} of 127.0.0.1 is taken" in answer.stderr
-    assert "Traceback" not in answer.stderr
-    assert answer.returncode == 1
-    assert not (tmp_path / "run").exists()
-
-
 def test_the_plan_starts_nothing(tmp_path: Path) -> None:
     answer = loadtest("run", "--plan", "--runtime", "local", "--seed", "7", "--out", tmp_path / "run")
 
     assert answer.returncode == 0
     assert "seed 7" in answer.stdout
     assert "runtime local" in answer.stdout
-    assert "minutes" in answer.stdout
+    assert "minutes at most" in answer.stdout
+    assert "four times of five, as quiet as it is now" in answer.stdout
     assert not (tmp_path / "run").exists()
 
 
 def test_the_command_in_a_report_asks_the_same_again() -> None:
     options: dict[str, Any] = dict.fromkeys((*VARIABLES, *OPTIONS)) | {"profile": "quick", "runtime": "local", "workloads": ()}
-    options |= {"seed": 1, "blocks": 1, "slo": 50.0, "candidates": ("sync", "gevent")}
+    options |= {"seed": 1, "minutes": 10.0, "slo": 50.0, "sees": 0.05, "candidates": ("sync", "gevent")}
 
-    assert command_of(options) == ("make loadtest PROFILE=quick RUNTIME=local ARGS='--seed 1 --candidates sync,gevent --slo 50 --blocks 1'")
+    assert command_of(options) == (
+        "make loadtest PROFILE=quick RUNTIME=local ARGS='--seed 1 --candidates sync,gevent --slo 50 --minutes 10 --sees 5%'"
+    )
 
 
 def test_a_report_is_drawn_from_a_saved_run(tmp_path: Path) -> None:
@@ -167,14 +163,13 @@ def test_runs_that_cannot_be_compared_say_why(changes: dict[str, Any], reason: s
 def test_an_application_that_is_not_ours_is_compared_with_its_own_visitors(tmp_path: Path, runtime: str) -> None:
     question = ["--profile", "smoke", "--candidates", "gthread", "--app", "shop:app", "--scenario", str(FOREIGN / "shoppers.py")]
     answer = loadtest("run", *question, "--runtime", runtime, "--out", tmp_path / "run", PYTHONPATH=f"{FOREIGN}:{ROOT}", HEALTH_PATH="/up")
-    cells = Store(tmp_path / "run").cells()
+    records = Store(tmp_path / "run").records()
+    recordings = [one.recording for one in records if isinstance(one, Slice)]
 
     assert answer.returncode == 0, answer.stderr
     assert "own: No verdict" in answer.stdout
-    assert {cell.kind for cell in cells} >= {"knee"}
-    assert all(cell.proof["worker_class"] == "gthread" for cell in cells)
-    # What the shop was asked for, and nothing else. Who has no answer at the end of a step counts under his own name.
-    names = {name for cell in cells for step in cell.steps for name in step.recording.series}
-    assert names - {"Shopper"} == {"/", "/tea", "enter"}
-    kinds = {kind for cell in cells for step in cell.steps for kind in step.recording.errors}
+    assert all(one.proof["worker_class"] == "gthread" for one in records if isinstance(one, Start))
+    # What the shop was asked for, and nothing else. Who has no answer at the end of a slice counts under his own name.
+    assert {name for one in recordings for name in one.series} - {"Shopper"} == {"/", "/tea", "enter"}
+    kinds = {kind for one in recordings for kind in one.errors}
     assert not {kind for kind in kinds if kind.startswith(("wrong answer", "status 4"))}

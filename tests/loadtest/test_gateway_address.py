@@ -23,7 +23,8 @@ def through_the_gateway(runtime: str) -> Callable[[], tuple[str, int, str]]:
     """Return a function that starts the servers and sends requests -> the gateway's address, wake-ups of docker-proxy, its log."""
 
     def ask() -> tuple[str, int, str]:
-        with closing(kit.KitServers(runtime)) as servers, servers.start(load_candidates()["sync"]) as server:
+        with closing(kit.KitServers(runtime)) as servers:
+            server = servers.start(load_candidates()["sync"])
             assert server.null_url
             with httpx.Client() as client:
                 url = httpx.URL(server.url)
@@ -32,7 +33,7 @@ def through_the_gateway(runtime: str) -> Callable[[], tuple[str, int, str]]:
                 assert {answer.status_code for answer in (*answers, client.get(server.null_url))} == {200}
                 woken = wake_ups(url.port) - before
                 assert client.get(server.url, headers={"Host": "elsewhere.example"}).status_code == 421
-            return url.host, woken, docker("logs", f"{kit.NAME}-gateway-1")
+            return url.host, woken, docker("logs", f"{kit.NAME}-sync-gateway-1")
 
     return ask
 

@@ -56,7 +56,8 @@ def test_the_open_model_keeps_up_with_locusts_own_loop(note: Callable[[str], Non
     slips_ms: list[float] = []
     cpu_shares: list[float] = []
     try:
-        with servers.start(candidate) as server, GeneratorProcess() as generators:
+        server = servers.start(candidate)
+        with GeneratorProcess() as generators:
             assert server.null_url
             generators.visit(Order(url=server.null_url, mix=(("", "Null", 1.0),), cpus=tuple(servers.cpus)))
             for _ in range(ROUNDS):

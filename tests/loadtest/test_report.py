@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from loadtest.records.store import RunError, Store
+from loadtest.records.slices import Loss, Slice, Usage
+from loadtest.records.store import Store
 from loadtest.report import make_report
 from tests.charts import unreadable
-from tests.loadtest.synthetic import cell, manifest, run, step, stored
+from tests.loadtest.synthetic import load, manifest, run, stored
 
 ALL = ("sync", "gthread", "gevent", "tornado")
 WORKLOADS = ("json", "page", "wait", "mixed", "cpu", "write", "upload", "stream", "slow-clients", "journey", "hello")
@@ -30,20 +31,19 @@ VOID = {"meta", "link", "br", "img"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A full run with everything that can go wrong in it."""
+    """A run with everything that can go wrong in it."""
     plan = manifest(ALL, WORKLOADS, blocks=3)
-    cells = run(plan, TRUTH)
+    records = run(plan, TRUTH)
     chance = np.random.default_rng(1)
-    work, candidate = plan.workloads[0], plan.candidates[3]
-    cells = [c for c in cells if (c.workload, c.candidate) != (work.name, candidate.name)]
-    failing = tuple(step(work, rate, 10_000, chance, errors=int(rate * 5)) for rate in (50.0, 500.0))
-    for block in range(plan.blocks):
-        cells.append(cell(work, candidate, block, kind="knee", steps=failing))
-        cells.append(cell(work, candidate, block, kind="rates", steps=(step(work, 500, 10_000, chance, 0.5, errors=700),)))
-    lying = step(work, 50, 10_000, chance, 0.5, generator_cpu_share=0.91)
-    lying = replace(lying, recording=replace(lying.recording, errors={"generator: <script>": 1}))
-    cells.append(cell(work, candidate, 0, kind="rates", attempt=2, steps=(lying,)))
-    store = stored(tmp_path_factory.mktemp("runs") / "run", plan, cells)
+    work = plan.workloads[0]
+    records = [one for one in records if not (isinstance(one, Slice) and (one.workload, one.candidate) == (work.name, "tornado"))]
+    for number in range(15):
+        rate = float(chance.choice((50.0, 500.0)))
+        records.append(load(work, "tornado", rate, 10_000, chance, errors=int(rate * 0.7), block=number // 5, round=number))
+    lying = load(work, "tornado", 50, 10_000, chance, generator=Usage(cpu_ns=910_000_000))
+    records.append(replace(lying, recording=replace(lying.recording, errors={"generator: <script>": 1})))
+    records.append(Loss(candidate="gevent", block=2, at_s=300.0, reason="gevent: its processes have <ended>"))
+    store = stored(tmp_path_factory.mktemp("runs") / "run", plan, records)
     make_report(store)
     return store.folder
 
@@ -108,7 +108,23 @@ def test_computed_figures_are_never_shown_as_results(html: str, folder: Path) ->
 def test_what_went_wrong_is_shown_and_escaped(html: str) -> None:
     assert "the generator used 91% of a core (limit 70%); the generator failed: generator: &lt;script&gt;" in html
     assert "errors at 50/s, mostly status 502" in html
+    assert "gevent died after 5.00 minutes" in html
+    assert "died: gevent: its processes have &lt;ended&gt;" in html
     assert "<script" not in html
+
+
+def test_no_percentile_stands_without_its_number_of_requests(folder: Path) -> None:
+    """From fewer than ten beyond it there is none: "-" and the longest."""
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    rows = [row for row in markdown.splitlines() if re.match(r"\| \w+ \| [\d.]+ % \| ", row)]
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows if "/s | " in row]
+
+    assert len(cells) > 50
+    for _, _, _, requests, p50, p99, longest, _ in cells:
+        number = int(requests.replace(",", ""))
+        assert (p50 == "-") == (number < 20)
+        assert (p99 == "-") == (number < 1000)
+        assert number == 0 or longest != "-"
 
 
 def test_the_three_files_say_the_same(html: str, folder: Path) -> None:
@@ -120,7 +136,7 @@ def test_the_three_files_say_the_same(html: str, folder: Path) -> None:
         assert work["sentence"] in html
     wait = summary["workloads"]["wait"]
     (gthread,) = (one for one in wait["candidates"] if one["candidate"]["name"] == "gthread")
-    low, ratio, high = (gthread["against_baseline"]["interval"][end] for end in ("low", "ratio", "high"))
+    low, ratio, high = (gthread["against_baseline"]["knee"]["interval"][end] for end in ("low", "ratio", "high"))
     assert low < 6 < high
     assert f"{ratio:.2f} times [{low:.2f} to {high:.2f}]" in markdown
     assert f"{ratio:.2f} times [{low:.2f} to {high:.2f}]" in html
@@ -181,17 +197,10 @@ def test_text_over_text_is_found(page: Page) -> None:
     assert len(unreadable(page)) == 1
 
 
-@pytest.mark.parametrize("run_", sorted(path.parent.name for path in RESULTS.glob("*/cells")))
-def test_the_committed_runs_say_what_their_cells_do(tmp_path: Path, run_: str) -> None:
+@pytest.mark.parametrize("run_", sorted(path.parent.name for path in RESULTS.glob("*/records.jsonl")))
+def test_the_committed_runs_say_what_their_records_do(tmp_path: Path, run_: str) -> None:
     shutil.copytree(RESULTS / run_, tmp_path / run_)
     make_report(Store(tmp_path / run_))
 
     for name in ("report.md", "summary.json", "overview.svg"):
         assert (tmp_path / run_ / name).read_text() == (RESULTS / run_ / name).read_text()
-
-
-def test_a_run_without_cells_says_what_is_left(tmp_path: Path) -> None:
-    shutil.copytree(RESULTS / "quick-seed-22", tmp_path / "run")
-
-    with pytest.raises(RunError, match="has no cells any more"):
-        make_report(Store(tmp_path / "run"))

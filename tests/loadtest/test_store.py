@@ -1,13 +1,14 @@
 """Runs on disk: what was written is read back the same, and what is not a run is refused in one line."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from loadtest.records.histogram import HIGHEST_US, Histogram
-from loadtest.records.store import RunError, Store
+from loadtest.records.store import MANIFEST, RECORDS, RunError, Store
 from tests.loadtest.synthetic import manifest, run, stored
 
 
@@ -22,34 +23,49 @@ def test_a_run_is_read_back_as_it_was_written(folder: Path) -> None:
     plan = manifest(("sync", "gthread"), ("json",), blocks=1)
 
     assert Store(folder).manifest() == plan
-    assert Store(folder).cells() == sorted(run(plan, {}), key=lambda c: (c.workload, c.candidate, c.kind))
+    assert Store(folder).records() == run(plan, {})
 
 
-def _cut(folder: Path) -> None:
-    path = folder / "cells" / "json.sync.knee.b00.a1.json"
-    path.write_text(path.read_text()[:200])
+def test_a_line_that_was_being_written_when_the_run_was_killed_is_no_record(folder: Path) -> None:
+    before = Store(folder).records()
+    with (folder / RECORDS).open("a") as file:
+        file.write('{"kind": "slice", "workl')
+
+    assert Store(folder).records() == before
 
 
 def _edit(name: str, **changes: object) -> Callable[[Path], None]:
+    """Change the file of one object, or the fourth line of the other: a slice."""
+
     def edit(folder: Path) -> None:
-        path = folder / name
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        lines = [(folder / name).read_text()] if name == MANIFEST else (folder / name).read_text().splitlines()
+        lines[-1] = json.dumps(json.loads(lines[-1]) | changes)
+        (folder / name).write_text("\n".join(lines) + "\n")
 
     return edit
+
+
+def _nonsense(folder: Path) -> None:
+    path = folder / RECORDS
+    path.write_text(re.sub(r'"slip":"[^"]*"', '"slip":"nonsense"', path.read_text()))
+
+
+def _cut(folder: Path) -> None:
+    path = folder / RECORDS
+    path.write_text(path.read_text().replace('"kind":"slice"', '"kind":"sli', 1))
 
 
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (_cut, "json.sync.knee.b00.a1.json is not complete"),
-        (lambda folder: (folder / "cells" / ".x.partial").touch(), "was never finished"),
-        (
-            lambda folder: (folder / "cells" / "json.sync.knee.b00.a1.json").rename(folder / "cells" / "other.json"),
-            "other.json holds json.sync",
-        ),
-        (_edit("cells/json.sync.knee.b00.a1.json", format=3), "has format 3; this version reads 2"),
-        (_edit("cells/json.sync.knee.b00.a1.json", bloc=2), "bloc: Unexpected"),
-        (_edit("manifest.json", seed="many"), "seed: Input should be a valid integer"),
+        (_cut, r"records.jsonl, line 3 is not complete"),
+        (_edit(RECORDS, bloc=2), r"records.jsonl, line \d+: slice.bloc: Unexpected"),
+        (_edit(RECORDS, kind="cell"), r"records.jsonl, line \d+: : Input tag 'cell'"),
+        (_nonsense, r"slice.recording.slip: Value error, not an HdrHistogram"),
+        (_edit(MANIFEST, seed="many"), "seed: Input should be a valid integer"),
+        (_edit(MANIFEST, format=2), "manifest.json has format 2; this version reads 3"),
+        (lambda folder: (folder / MANIFEST).write_text('{"format": 3, "run'), "manifest.json is not complete"),
+        (lambda folder: (folder / RECORDS).unlink(), "has no records any more"),
     ],
 )
 def test_a_harmed_run_is_refused_and_named(folder: Path, harm: Callable[[Path], object], message: str) -> None:
@@ -57,17 +73,7 @@ def test_a_harmed_run_is_refused_and_named(folder: Path, harm: Callable[[Path], 
     store = Store(folder)
 
     with pytest.raises(RunError, match=message):
-        print(store.manifest(), store.cells())
-
-
-def test_a_recording_that_is_none_is_refused(folder: Path) -> None:
-    path = folder / "cells" / "json.sync.knee.b00.a1.json"
-    data = json.loads(path.read_text())
-    data["steps"][0]["recording"]["slip"] = "nonsense"
-    path.write_text(json.dumps(data))
-
-    with pytest.raises(RunError, match=r"steps\.0\.recording\.slip: Value error, not an HdrHistogram"):
-        Store(folder).cells()
+        print(store.manifest(), store.records())
 
 
 def test_folders_that_are_no_runs_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtest.measure.cgroups import held_memory
+from loadtest.measure.usage import held_memory
 from tools.reliability.records import Sample
 from tools.stack import StackError
 from tools.stack.compose import ORDER, docker

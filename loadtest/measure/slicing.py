@@ -1,0 +1,155 @@
+"""Measure one slice: a second or so of load on one of the candidates, with what every part of the system used meanwhile."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import psutil
+
+from loadtest.measure.generation import GeneratorProcess
+from loadtest.measure.machine import share_of_all, steal_s
+from loadtest.measure.order import Order, StepOrder
+from loadtest.measure.servers import Reading, Server
+from loadtest.measure.usage import ProcessMeter
+from loadtest.records.model import Manifest, Workload
+from loadtest.records.slices import Slice, Usage
+
+# So many visitors without a pause find about what a server can do.
+PROBE_USERS, PROBE_S = 32, 0.5
+WINDOW_S = 0.25
+# Slices last at least so many times the objective: a queue that grows needs time until somebody waits for longer than that.
+OBJECTIVES = 5
+# A server may still work on what nobody waits for any more: the next slice waits until all use less of a core than this, or so long.
+QUIET_CORES, QUIET_LOOK_S, QUIET_AT_MOST_S = 0.1, 0.02, 3.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a slice stands in its run. `seed`: of the arrivals, the same for all candidates of a round."""
+
+    workload: Workload
+    candidate: str
+    block: int
+    round: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Counters of the machine and of what is under test."""
+
+    reading: Reading
+    generator: Usage
+    steal_s: float
+    busy_s: float
+    idle_ns: int | None
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all slices of a run share. `servers`: all candidates that still run, by name. `began_s`: of the monotonic clock."""
+
+    manifest: Manifest
+    servers: dict[str, Server]
+    generator: GeneratorProcess
+    cpus: tuple[int, ...] = ()
+    began_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def at_s(self) -> float:
+        """How old the run is."""
+        return time.monotonic() - self.began_s
+
+    def introduce(self, workload: Workload, candidate: str) -> None:
+        """Tell the generator where a candidate is, and who visits it: new visitors, with new connections."""
+        order = Order(self.servers[candidate].url, workload.users, workload.background, self.cpus, _name(workload, candidate))
+        self.generator.visit(order)
+
+    def probe(self, workload: Workload, candidate: str, *, short: bool) -> float:
+        """Warm a candidate up, and return about how much it can do (per second); `short`: that is known."""
+        pace, measure_s = self.manifest.pace, PROBE_S / 5 if short else PROBE_S
+        step = StepOrder(
+            name=_name(workload, candidate),
+            users=PROBE_USERS,
+            warm_up_s=pace.warm_up_s,
+            warm_up_at_most_s=pace.warm_up_s if short else 2 * pace.warm_up_s,
+            window_s=min(WINDOW_S, pace.warm_up_s),
+            measure_s=measure_s,
+            patience_s=_patience_s(workload),
+        )
+        return max(self.generator.step(step).recording.all.latency.count / measure_s, 1.0)
+
+    def slice(self, place: Place, rate_per_s: float) -> Slice:
+        """Measure one. Raises ServerError when the candidate has died, and GeneratorError."""
+        self._calm_down()
+        pace, server, objective_s = self.manifest.pace, self.servers[place.candidate], place.workload.slo_ms / 1e3
+        step = StepOrder(
+            name=_name(place.workload, place.candidate),
+            rate_per_s=rate_per_s,
+            seed=place.seed,
+            warm_up_s=pace.settle_s,
+            warm_up_at_most_s=pace.settle_s,
+            window_s=pace.settle_s,
+            measure_s=max(min(max(pace.slice_s, pace.fewest_requests / rate_per_s), pace.longest_slice_s), objective_s * OBJECTIVES),
+            patience_s=_patience_s(place.workload),
+        )
+        server.look()
+        at_s, moments = self.at_s, []
+        seen = self.generator.step(step, lambda _: moments.append(self._moment(place.candidate)))
+        first, last = moments
+        wall_s = last.at_s - first.at_s
+        used = {name: getattr(last.reading, name).since(getattr(first.reading, name)) for name in ("server", "gateway", "rest")}
+        used["generator"] = last.generator.since(first.generator)
+        return Slice(
+            workload=place.workload.name,
+            candidate=place.candidate,
+            block=place.block,
+            round=place.round,
+            at_s=round(at_s, 3),
+            rate_per_s=rate_per_s,
+            duration_s=step.measure_s,
+            recording=seen.recording,
+            in_flight_mean=seen.in_flight_mean,
+            **used,
+            idle_cpu_ns=None if first.idle_ns is None or last.idle_ns is None else last.idle_ns - first.idle_ns,
+            steal_share=share_of_all(last.steal_s - first.steal_s, wall_s),
+            others_cpu_share=_others(last.busy_s - first.busy_s, list(used.values()), wall_s),
+        )
+
+    def _calm_down(self) -> None:
+        until_s = time.monotonic() + QUIET_AT_MOST_S
+        used_ns = self._cpu_ns()
+        while time.monotonic() < until_s:
+            time.sleep(QUIET_LOOK_S)
+            before_ns, used_ns = used_ns, self._cpu_ns()
+            if before_ns is None or used_ns is None or used_ns - before_ns < QUIET_CORES * QUIET_LOOK_S * 1e9:
+                return
+
+    def _cpu_ns(self, but: str = "") -> int | None:
+        """Read what all candidates have used, `but` one."""
+        used = [server.cpu_ns() for name, server in self.servers.items() if name != but]
+        return None if None in used else sum(filter(None, used))
+
+    def _moment(self, candidate: str) -> _Moment:
+        reading, at_s = self.servers[candidate].read(), time.monotonic()
+        generator = ProcessMeter(self.generator.pid).read()
+        times = psutil.cpu_times()
+        busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "steal", 0.0)
+        busy_s -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # already in user and nice
+        return _Moment(reading, generator, steal_s(), busy_s, self._cpu_ns(but=candidate), at_s)
+
+
+def _name(workload: Workload, candidate: str) -> str:
+    return f"{workload.name}.{candidate}"
+
+
+def _patience_s(workload: Workload) -> float:
+    return max(2 * workload.slo_ms / 1e3, 1.0)
+
+
+def _others(busy_s: float, parts: list[Usage], wall_s: float) -> float | None:
+    """Return the cores that neither generator nor server nor its helpers used; None where a part cannot be read."""
+    known_ns = Usage.total(parts).cpu_ns
+    return None if known_ns is None else max((busy_s - known_ns / 1e9) / wall_s, 0.0)
