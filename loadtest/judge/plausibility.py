@@ -18,6 +18,7 @@ from loadtest.records.model import Candidate, Manifest, Workload
 LITTLE_TOLERANCE = 0.2
 FEWEST_IN_FLIGHT = 1.0  # below, sampling says little
 BOUND_TOLERANCE = 1.05
+FEWEST_IN_A_HALF = 2  # slices of half a block: one alone is the first guess, or what came after a failure
 # A database in the server's own process never waits, so no driver could wait better.
 IN_PROCESS = {"pysqlite"}
 
@@ -95,7 +96,7 @@ def _tiring(candidate: Candidate, slices: Sequence[JudgedSlice], manifest: Manif
     for _, block in groupby(zip(seen, surprises(seen) if seen else [], strict=True), key=lambda pair: pair[0].block):
         inside = list(block)
         middle = len(inside) // 2
-        if middle:
+        if middle >= FEWEST_IN_A_HALF:
             parts = inside[:middle], inside[middle:]
             logs.append(fmean(worse for _, worse in parts[1]) - fmean(worse for _, worse in parts[0]))
             for half, part in zip(halves, parts, strict=True):
