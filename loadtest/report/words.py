@@ -41,7 +41,7 @@ _NOTES = {
     NoteKind.BLOCKING_DRIVER: "the database driver {} blocks, so one query stops all greenlets of its process",
     NoteKind.SMALL_POOL: "{} requests at once in a process share {} database connections; the others wait for one",
     NoteKind.NO_BUFFER: "nothing buffers in front of it, so each slow client holds a whole process",
-    NoteKind.TIRING: "the longer its processes live the less it carries: {:.2f} times as much in the second half of a block as in the first",
+    NoteKind.TIRING: "the longer its processes live the less it carries: {:.2f} times as much in the second half of a block",
     NoteKind.TIMEOUT: "the p99 of {:.1f} s is above its timeout of {:g} s: it kills what it works on",
 }
 
