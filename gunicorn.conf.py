@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # where gunicorn_hooks is
-import gunicorn_hooks.abandoned
 import gunicorn_hooks.application
 import gunicorn_hooks.drain
-import gunicorn_hooks.early_answers
 import gunicorn_hooks.logs
 import gunicorn_hooks.preload
+import gunicorn_hooks.requests
 import gunicorn_hooks.sizing
 import gunicorn_hooks.trust
 
@@ -86,8 +85,8 @@ control_socket_disable = True
 
 # What requests in flight get after SIGTERM. Above the container's stop_grace_period (40s) Docker cuts first.
 graceful_timeout = 30
-pre_request = gunicorn_hooks.abandoned.drop  # clients that gave up while they waited
-post_request = gunicorn_hooks.early_answers.drain  # bodies left unread
+pre_request = gunicorn_hooks.requests.drop_abandoned  # clients that gave up while they waited
+post_request = gunicorn_hooks.requests.drain_body  # bodies left unread
 
 
 def nworkers_changed(server, count, _before):

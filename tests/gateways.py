@@ -78,12 +78,22 @@ class Gateways:
         self._started: list[Gateway] = []
 
     def __call__(
-        self, upstreams: str | Sequence[str], env: Mapping[str, str] | None = None, edits: Sequence[Edit] = (), *, tls: Path | None = None
+        self,
+        upstreams: str | Sequence[str],
+        env: Mapping[str, str] | None = None,
+        edits: Sequence[Edit] = (),
+        *,
+        tls: Path | None = None,
+        project: Path = ROOT,
     ) -> Gateway:
-        """Start one in front of these addresses, with LIMITS=off unless `env` says otherwise; `tls`: the folder of its certificate."""
+        """Start one in front of these addresses, with LIMITS=off unless `env` says otherwise; `tls`: the folder of its certificate.
+
+        `project`: the folder with the kit's files.
+        """
         servers = [upstreams] if isinstance(upstreams, str) else upstreams
         folder = self._folders.mktemp("gateway")
-        gateway = Gateway(folder, self._box, upstreams=servers, env={"LIMITS": "off", **(env or {})}, edits=edits, tls=tls)
+        settings = {"LIMITS": "off", **(env or {})}
+        gateway = Gateway(folder, self._box, upstreams=servers, env=settings, edits=edits, tls=tls, project=project)
         self._exits.callback(gateway.stop)
         gateway.start()
         self._started.append(gateway)

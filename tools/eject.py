@@ -16,31 +16,28 @@ from hashlib import sha256
 from pathlib import Path
 
 KIT = Path(__file__).resolve().parents[1]
-COPIED = [
-    "docker-compose.yml",
-    "gunicorn.conf.py",
-    "gunicorn_hooks",
-    "nginx",
-    "waf",
-    "app/Dockerfile",
-    "app/Dockerfile.dockerignore",
-    "app/probe.py",
-]
-COPIED += ["app/collect_static.py", "app/make_secrets.py", "requirements/server.txt", "secrets/README.md", ".env.example"]
-# What is copied when it is asked for: --with NAME, for compose/NAME.yaml and what that needs.
-TLS = ["nginx/certificate", "nginx/docker-entrypoint.d/30-certificate.sh", "nginx/templates/tls"]
+COPIED = ["docker-compose.yml", "compose/no-waf.yaml", "gunicorn.conf.py", "gunicorn_hooks", "nginx", ".env.example", "secrets/README.md"]
+COPIED += ["app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py", "app/collect_static.py", "app/make_secrets.py"]
+COPIED += ["requirements/server.txt"]
+# What is copied when it is asked for, --with NAME: the overlay compose/NAME.yaml, where there is one, and these files.
 WITH = {
+    "basic-auth": ["compose/basic-auth.conf.template"],
     "database": [],
-    "files": [],
+    "files": ["nginx/snippets/site-files.conf"],
+    "forwarded": ["nginx/conf.d/17-forwarded-rfc7239.conf"],
     "health-checks": ["compose/health-checks"],
     "instance": [],
+    "maintenance": ["nginx/**/*maintenance*"],
+    "microcache": ["compose/microcache.conf.template"],
     "no-outbound": [],
     "sqlite": [],
     "sticky": ["compose/sticky.conf"],
+    "tls": ["compose/http3.yaml", "compose/acme", "nginx/**/*certificate*", "nginx/**/*tls*"],
     "uploads-on-disk": [],
+    "url-prefix": ["nginx/**/*url-prefix*"],
+    "waf": ["waf", "nginx/**/*waf*"],
+    "websockets": ["nginx/**/*websockets*", "waf/**/*websockets*"],
 }
-WITH |= {name: [f"compose/{name}.conf.template"] for name in ("basic-auth", "microcache")}
-WITH |= {"tls": ["compose/http3.yaml", "compose/acme", *TLS]}
 WSGI = 2  # arguments of an application: environ and start_response
 # The kit's checksums, as sha256sum writes them: `sha256sum --check --quiet .kit-files` names the files that were edited.
 RECORD = ".kit-files"
@@ -131,13 +128,15 @@ def settings(dest: Path, text: str, overlays: list[str]) -> str:
     zipped = "find /srv/static -type f ! -name '*.gz' -exec gzip -9 --force --keep {} +"
     static = f"{{ python /srv/collect_static.py {shlex.quote(module)} || {own}; }} && {zipped}"
     name = re.sub(r"[^a-z0-9_-]+", "-", dest.name.lower()).strip("-_") or "site"
-    compose = ":".join(["docker-compose.yml", *(f"compose/{overlay}.yaml" for overlay in overlays)])
+    names = [*overlays, *([] if "waf" in overlays else ["no-waf"])]
+    compose = ":".join(["docker-compose.yml", *(name for name in map("compose/{}.yaml".format, names) if (KIT / name).is_file())])
     return SETTINGS.format(compose=compose, name=name, packages=requirements(dest), module=module, source=source, static=static)
 
 
-def files_of(tops: list[str]) -> dict[str, Path]:
-    """Return the kit's files with these names, and those in the folders with these names."""
-    paths = (path for top in map(KIT.joinpath, tops) for path in (sorted(top.rglob("*")) if top.is_dir() else [top]))
+def files_of(patterns: list[str]) -> dict[str, Path]:
+    """Return the kit's files that match, and those in the folders that match."""
+    tops = (top for pattern in patterns for top in sorted(KIT.glob(pattern)))
+    paths = (path for top in tops for path in (sorted(top.rglob("*")) if top.is_dir() else [top]))
     return {str(path.relative_to(KIT)): path for path in paths if path.is_file() and path.suffix != ".pyc"}
 
 
@@ -155,13 +154,15 @@ def show(what: str, mine: Path, kits: Path) -> None:
 
 def set_up(file: Path, mine: str, env: str, overlays: list[str]) -> None:
     """Write a new .env; of one that is there already, say what to add."""
-    unused = [f"compose/{name}.yaml" for name in overlays if f"compose/{name}.yaml" not in mine]
+    unused = [name for name in map("compose/{}.yaml".format, overlays) if name not in mine and (KIT / name).is_file()]
     if env and not mine:
         file.write_text(env)
     elif env:
         print(f"{file} was there already and is left alone; write this into it:\n\n{env}")
     elif unused:
-        print(f"Add to COMPOSE_FILE in {file}: {' '.join(unused)}")
+        print(f"Add to COMPOSE_FILE in {file}, compose/no-waf.yaml staying the last: {' '.join(unused)}")
+    if "waf" in overlays and "compose/no-waf.yaml" in mine:
+        print(f"Take compose/no-waf.yaml out of COMPOSE_FILE in {file}")
 
 
 def main() -> None:
@@ -180,10 +181,12 @@ def main() -> None:
     record = (dest / RECORD).read_text().splitlines() if (dest / RECORD).is_file() else []
     before = {line[66:]: line[:64] for line in record}
     files = {"LICENSE.flask-kit": KIT / "LICENSE", **files_of(COPIED)}
-    left_out = WITH.keys() - set(given.overlays) - {name for name in WITH if f"compose/{name}.yaml" in before}
-    for name, needs in WITH.items():
-        optional = files_of([f"compose/{name}.yaml", *needs])
-        files = {file: path for file, path in (files | optional).items() if name not in left_out or file not in optional}
+    parts = {name: files_of([f"compose/{name}.yaml", *needs]) for name, needs in WITH.items()}
+    left_out = [name for name, part in parts.items() if name not in given.overlays and not part.keys() & before.keys()]
+    for part in parts.values():
+        files |= part
+    for name in left_out:  # a file of two parts needs both
+        files = {file: path for file, path in files.items() if file not in parts[name]}
 
     differs = {name: source for name, source in files.items() if checksum(dest / name) != checksum(source)}
     take = {name for name in differs if name in given.overwrite or checksum(dest / name) == before.get(name, "")}
@@ -204,7 +207,9 @@ def main() -> None:
     print(f"{len(take)} files were copied to {dest}; your settings are in its .env. docs/eject.md says what your application must do.")
     set_up(dest / ".env", mine, env, given.overlays)
     if left_out:
-        print(f"Left out, until you run this again with --with NAME: {', '.join(sorted(left_out))}")
+        print(f"Left out, until you run this again with --with NAME: {', '.join(left_out)}")
+    if "waf" in left_out:
+        print("This copy has no web application firewall: what looks like an attack reaches your application. --with waf adds one.")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tools.doctor.nginx import Nginx, Scope, scopes
 from tools.doctor.rules import BODY_SIZE, Directive
 from tools.doctor.values import need, seconds, size_bytes
 
-COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/templates/22-temp-files.conf.template", "waf/conf.d/20-from-gateway.conf"
+COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/templates/20-slow-clients.conf.template", "waf/conf.d/20-from-gateway.conf"
 UPSTREAM, RETRIES = "nginx/templates/upstream/app.conf.template", "nginx/conf.d/45-retries.conf"
 
 
@@ -64,7 +64,7 @@ def open_files_suffice(facts: Facts) -> bool:
 
 
 def temp_files_fit(facts: Facts) -> bool:
-    """The numbers in the table of 22-temp-files.conf.template: a few slow readers would fill the tmpfs."""
+    """The numbers in the table of 20-slow-clients.conf.template: a few slow readers would fill the tmpfs."""
     spill, body = Directive("proxy_max_temp_file_size", "1024m", size_bytes), BODY_SIZE
     at_once = {name: int(count) for name, count in re.findall(r"^#   (proxy|body) .*?  (\d+)  ", (ROOT / SLOW).read_text(), re.MULTILINE)}
     mounts = facts.service("gateway").tmpfs

@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,9 @@ ON_DISK = ("compose/uploads-on-disk.yaml", "compose/files.yaml")
 LINES = (ROOT / ".env.example").read_text().splitlines()
 DOCUMENTED = {match[1]: match[2] for line in LINES if (match := re.fullmatch(r"#?([A-Z0-9_]+)=(.*)", line))}
 
-OF_GATEWAY = re.findall(r"(?m)^export ([A-Z0-9_]+)=", (ROOT / "nginx/docker-entrypoint.d/10-defaults.envsh").read_text())
-
-OF_GATEWAY += ["GUNICORN_TIMEOUT", "WEBSOCKET_PATHS", "WEBSOCKET_TIMEOUT"]  # 13-long-answers.envsh
+SETTING = ("10-defaults", "13-websockets", "15-timeouts-and-workers")
+SETTINGS = "".join((ROOT / f"nginx/docker-entrypoint.d/{name}.envsh").read_text() for name in SETTING)
+OF_GATEWAY = re.findall(r"(?m)^export ([A-Z0-9_]+)=\"\$\{", SETTINGS)
 
 
 def test_everything_is_commented_out() -> None:
@@ -79,9 +80,10 @@ def test_the_defaults_are_those_of_the_compose_file(read: Read, variants: tuple[
     assert read(env=given, variants=variants) == read(variants=variants)
 
 
-def test_the_defaults_of_the_gateway_are_those_of_its_image() -> None:
-    command = 'unset "$@"; . nginx/docker-entrypoint.d/10-defaults.envsh; . nginx/docker-entrypoint.d/13-long-answers.envsh; env'
-    printed = subprocess.run(["sh", "-c", command, "sh", *OF_GATEWAY], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def test_the_defaults_of_the_gateway_are_those_of_its_image(tmp_path: Path) -> None:
+    source = "".join(f". nginx/docker-entrypoint.d/{name}.envsh; " for name in SETTING)
+    argv = ["sh", "-c", f'unset "$@"; NGINX_ENVSUBST_OUTPUT_DIR={tmp_path}; {source} env', "sh", *OF_GATEWAY]
+    printed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     defaults = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
     documented = {name: value for name, value in DOCUMENTED.items() if name in OF_GATEWAY}
 

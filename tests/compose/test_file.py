@@ -220,6 +220,16 @@ def test_replicas(read: Read) -> None:
     assert read(env={"WAF_REPLICAS": "0"})["services"]["waf"]["deploy"]["replicas"] == 0
 
 
+def test_an_overlay_keeps_the_waf_and_one_takes_it_away(read: Read) -> None:
+    """Its build context may be missing then: a copy without WAF."""
+    tls, none = (read(variants=("compose/tls.yaml", *more))["services"] for more in ((), ("compose/no-waf.yaml",)))
+
+    assert "waf" in tls
+    assert none.keys() == tls.keys() - {"waf"}
+    assert none["gateway"]["environment"]["WAF_MODE"] == "Off"
+    assert none["gateway"]["depends_on"].keys() == tls["gateway"]["depends_on"].keys() - {"waf"}
+
+
 def test_the_gateway_starts_without_a_waf_where_there_is_none(services: Services) -> None:
     assert services["gateway"]["depends_on"]["waf"]["required"] is False
 

@@ -15,14 +15,14 @@ SVG = "{http://www.w3.org/2000/svg}"
 PICTURES = sorted((ROOT / "docs").glob("*.svg"))
 # The picture of the request writes paths without the folder that its box names.
 FOLDERS = ("", "nginx/", "waf/")
-LONG_ANSWERS = "nginx/docker-entrypoint.d/13-long-answers.envsh"
+LONG_ANSWERS = "nginx/docker-entrypoint.d/15-timeouts-and-workers.envsh"
 TIMEOUTS = {
-    "client_header_timeout 10s": ("nginx/conf.d/20-slow-clients.conf", "\nclient_header_timeout 10s;"),
-    "client_body_timeout 15s": ("nginx/conf.d/20-slow-clients.conf", "\nclient_body_timeout 15s;"),
-    "keepalive_timeout 30s, to clients": ("nginx/conf.d/20-slow-clients.conf", "\nkeepalive_timeout 30s;"),
+    "client_header_timeout 10s": ("nginx/templates/20-slow-clients.conf.template", "\nclient_header_timeout 10s;"),
+    "client_body_timeout 15s": ("nginx/templates/20-slow-clients.conf.template", "\nclient_body_timeout 15s;"),
+    "keepalive_timeout 30s, to clients": ("nginx/templates/20-slow-clients.conf.template", "\nkeepalive_timeout 30s;"),
     "proxy_connect_timeout 2s": ("nginx/templates/upstream/app.conf.template", "\nproxy_connect_timeout 2s;"),
-    "proxy_read_timeout 35s": (LONG_ANSWERS, "\nAPP_READ_TIMEOUT=$((GUNICORN_TIMEOUT + 5))\n"),
-    "proxy_read_timeout 90s, of the gateway for the WAF": (LONG_ANSWERS, "\nWAF_READ_TIMEOUT=$((2 * APP_READ_TIMEOUT + 20))\n"),
+    "proxy_read_timeout 35s": (LONG_ANSWERS, "\nexport APP_READ_TIMEOUT=$((GUNICORN_TIMEOUT + 5))\n"),
+    "proxy_read_timeout 90s, of the gateway for the WAF": (LONG_ANSWERS, "\nexport WAF_READ_TIMEOUT=$((2 * APP_READ_TIMEOUT + 20))\n"),
     "keepalive_timeout 1s, to gunicorn": ("nginx/templates/upstream/app.conf.template", " keepalive_timeout 1s;"),
     "worker_shutdown_timeout 30s": ("nginx/nginx.conf", "\nworker_shutdown_timeout 30s;"),
     "timeout = 30": ("gunicorn.conf.py", '\ntimeout = os.environ.get("GUNICORN_TIMEOUT") or 30\n'),

@@ -83,7 +83,7 @@ def test_an_nginx_file_with_a_missing_brace(make_kit: MakeKit) -> None:
 
 def test_an_nginx_include_that_names_no_file(make_kit: MakeKit) -> None:
     kit = make_kit()
-    kit.edit(SITE, r"include snippets/files.conf;", "include snippets/gone.conf;")
+    kit.edit(SITE, r"include snippets/errors.conf;", "include snippets/gone.conf;")
 
     assert "include snippets/gone.conf names no file" in said(kit.doctor())
 

@@ -96,7 +96,7 @@ def test_what_was_left_out_comes_when_it_is_named_and_is_not_lost_again(copied: 
     assert not overlay.exists()
     assert not server.exists()
     second = eject(copied, "shop:app", "--with", "tls", kit=kit)
-    assert f"Add to COMPOSE_FILE in {copied / '.env'}: compose/tls.yaml\n" in second.stdout
+    assert f"Add to COMPOSE_FILE in {copied / '.env'}, compose/no-waf.yaml staying the last: compose/tls.yaml\n" in second.stdout
     change(kit / "compose/tls.yaml")
     again = eject(copied, "shop:app", kit=kit)
 
@@ -105,7 +105,17 @@ def test_what_was_left_out_comes_when_it_is_named_and_is_not_lost_again(copied: 
     assert server.is_file()
 
 
+def test_a_waf_that_comes_later_is_used_when_the_overlay_is_gone(copied: Path, kit: Path) -> None:
+    later = eject(copied, "shop:app", "--with", "waf", kit=kit)
+
+    assert (copied / "waf/Dockerfile").is_file()
+    assert f"Take compose/no-waf.yaml out of COMPOSE_FILE in {copied / '.env'}\n" in later.stdout
+    assert not (copied / "waf/templates/site/websockets.conf.template").exists()  # it needs both parts
+    eject(copied, "shop:app", "--with", "websockets", kit=kit)
+    assert (copied / "waf/templates/site/websockets.conf.template").is_file()
+
+
 def test_the_new_env_uses_what_was_asked_for(shop: Path, kit: Path) -> None:
     assert eject(shop, "shop:app", "--with", "tls", "--with", "sqlite", kit=kit).returncode == 0
 
-    assert "COMPOSE_FILE=docker-compose.yml:compose/tls.yaml:compose/sqlite.yaml\n" in (shop / ".env").read_text()
+    assert "COMPOSE_FILE=docker-compose.yml:compose/tls.yaml:compose/sqlite.yaml:compose/no-waf.yaml\n" in (shop / ".env").read_text()

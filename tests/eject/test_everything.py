@@ -116,13 +116,17 @@ def test_the_doctor_is_run_from_the_kit(tutorial: Path, site: str) -> None:
     assert "proxy_read_timeout" in wrong.stdout
 
 
-def test_with_postgres_the_stack_is_complete(shop: Path) -> None:
-    assert eject(shop, "shop:app").returncode == 0
+@pytest.mark.parametrize("parts", [(), ("--with", "waf")])
+def test_with_postgres_the_stack_is_complete(shop: Path, parts: tuple[str, ...]) -> None:
+    copied = eject(shop, "shop:app", *parts)
+    assert copied.returncode == 0
     config = compose(shop, "config", "--format", "json")
 
     assert config.returncode == 0, config.stderr
     model = json.loads(config.stdout)
     assert model["name"] == "my-shop"
     assert {"app", "database", "gateway", "migrate", "preflight"} <= model["services"].keys()
+    assert ("waf" in model["services"]) == (shop / "waf").exists() == bool(parts)
+    assert copied.stdout.splitlines()[-1].startswith("This copy has no web application firewall: ") != bool(parts)
     assert model["services"]["app"]["build"]["args"]["APP_REQUIREMENTS"] == "requirements.txt"
     assert "LAB_ENABLED" not in model["services"]["app"]["environment"]

@@ -143,5 +143,6 @@ def test_a_file_that_the_kit_does_not_have(shop: Path) -> None:
 
 def test_the_kit_has_all_that_is_on_the_list() -> None:
     """A name that is not there would be left out without a word."""
-    listed = [*COPIED, *(f"compose/{name}.yaml" for name in WITH), *(name for names in WITH.values() for name in names)]
-    assert [name for name in listed if not (ROOT / name).exists()] == []
+    listed = [*COPIED, *(pattern for patterns in WITH.values() for pattern in patterns)]
+    assert [pattern for pattern in listed if not list(ROOT.glob(pattern))] == []
+    assert [name for name, patterns in WITH.items() if not patterns and not (ROOT / f"compose/{name}.yaml").exists()] == []

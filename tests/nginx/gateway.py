@@ -29,14 +29,20 @@ LOOK_OFTEN = {"TLS_CHECK_SECONDS": "1", "TLS_RELOAD_SECONDS": "1"}
 
 
 def check(
-    folder: Path, env: Mapping[str, str], *, edits: Sequence[Edit] = (), tls: Path | None = None, before: str = ""
+    folder: Path,
+    env: Mapping[str, str],
+    *,
+    edits: Sequence[Edit] = (),
+    tls: Path | None = None,
+    before: str = "",
+    project: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """Run the container's entrypoint with these settings and nothing else from the environment, and `nginx -t`, on this machine.
 
     One server of the app, WAF_MODE=Off. `before` is a shell command that precedes it.
     """
     edits = [*nginx.servers("app", [f"{HOST}:8000"]), *edits]
-    write(folder, ask(), edits, tls=tls)
+    write(folder, ask(), edits, tls=tls, project=project)
     command = ["/bin/sh", "-c", f'{before}{" && " if before else ""}exec "$@"', "sh", *nginx.command(folder / "conf", "-t", "-q")]
     settings = {"PATH": PATH, "WAF_MODE": "Off", **LOOK_OFTEN, **env}
     # Files: what looks at the certificate holds a pipe open for as long as its nginx is not reaped.
@@ -52,7 +58,7 @@ def ask(*command: str) -> Nginx:
     return Nginx.ask(*command, "nginx") if command else Nginx.ask(find_command("nginx", os.environ) or "nginx")
 
 
-def write(folder: Path, program: Nginx, edits: Sequence[Edit], *, tls: Path | None = None) -> list[str]:
+def write(folder: Path, program: Nginx, edits: Sequence[Edit], *, tls: Path | None = None, project: Path = ROOT) -> list[str]:
     """Write the configuration to folder/conf, for temp files and static files beside it."""
     for name in ("run", "static", "files", "acme", "maintenance"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -64,7 +70,7 @@ def write(folder: Path, program: Nginx, edits: Sequence[Edit], *, tls: Path | No
         "/var/lib/maintenance": folder / "maintenance",
         "/run/tls": tls or folder / "tls",
     }
-    return nginx.write("nginx", folder / "conf", nginx=program, places=places, edits=edits, as_root=os.geteuid() == 0)
+    return nginx.write("nginx", folder / "conf", nginx=program, places=places, edits=edits, as_root=os.geteuid() == 0, project=project)
 
 
 class Answer(NamedTuple):
@@ -94,6 +100,7 @@ class Gateway:
         env: Mapping[str, str],
         edits: Sequence[Edit] = (),
         tls: Path | None = None,
+        project: Path = ROOT,
     ) -> None:
         self.folder, self._box = folder, box
         self.runtime = "compose" if box else "local"
@@ -103,9 +110,11 @@ class Gateway:
         self._env = {"WAF_MODE": "Off", "GATEWAY_TLS_PORT": str(self.tls_port), **LOOK_OFTEN, **env}
         self._env.setdefault("APP_MAX_CONNS", str(nginx.share(int(env.get("MAX_IN_FLIGHT", "128")), len(upstreams))))
         self._process: subprocess.Popen[bytes] | None = None
-        listeners = nginx.listen({8080: self.port, 8081: self.status_port, 8443: self.tls_port})
+        ports = {8080: self.port, 8081: self.status_port}
+        if (project / "nginx/templates/tls").exists():
+            ports[8443] = self.tls_port
         program = ask("docker", "exec", box) if box else ask()
-        write(folder, program, [*listeners, *nginx.servers("app", upstreams), *edits], tls=tls)
+        write(folder, program, [*nginx.listen(ports), *nginx.servers("app", upstreams), *edits], tls=tls, project=project)
 
     # --- its life
 

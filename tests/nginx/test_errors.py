@@ -216,7 +216,7 @@ def test_error_of_the_app_passes_untouched(gateway: Gateway, status: int) -> Non
 
 def test_they_would_not_with_intercepted_errors(start_gateway: Gateways, echo_backend: str) -> None:
     """The twin: what proxy_intercept_errors would do."""
-    edit = Edit("snippets/proxy.conf", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_intercept_errors on;")
+    edit = Edit("templates/snippets/proxy.conf.template", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_intercept_errors on;")
     gateway = start_gateway(echo_backend, edits=[edit])
 
     assert is_page(gateway.get("/status/404", HTML), 404)
@@ -253,7 +253,7 @@ def test_a_page_may_have_styles_and_no_script(gateway: Gateway) -> None:
 
 def test_every_status_with_a_page_has_its_words() -> None:
     """Whatever error_page names stands in both maps."""
-    text = "".join((ROOT / f"nginx/conf.d/{name}.conf").read_text() for name in ("20-slow-clients", "40-error-pages"))
+    text = "".join((ROOT / "nginx" / name).read_text() for name in ("nginx.conf", "conf.d/40-error-pages.conf"))
     named = set(re.findall(r"\d{3}", " ".join(re.findall(r"(?m)^error_page ([^;]*);", text)))) - {"494"}
     blocks = re.findall(r"map \S+ \$kit_error_(?:title|detail) \{([^}]*)\}", text)
     title, detail = (set(re.findall(r"(?m)^ +(\d{3}) ", block)) for block in blocks)

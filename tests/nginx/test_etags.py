@@ -36,7 +36,7 @@ def test_the_app_gets_its_own_tag_back(start_gateway: Gateways, backend: RawBack
 
 def test_without_that_it_would_get_a_weak_one(start_gateway: Gateways, backend: RawBackend) -> None:
     """The twin: If-Match never matches a weak tag (RFC 9110, 13.1.1), so the client would get 412."""
-    gateway = start_gateway(backend.address, edits=[Edit("snippets/proxy.conf", r"^proxy_set_header If-Match .*", "")])
+    gateway = start_gateway(backend.address, edits=[Edit("templates/snippets/proxy.conf.template", r"^proxy_set_header If-Match .*", "")])
     (tag,) = gateway.get("/doc", "Accept-Encoding: gzip").values("ETag")
     gateway.request("PUT", "/doc", f"If-Match: {tag}")
 

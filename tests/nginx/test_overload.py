@@ -124,7 +124,7 @@ def test_who_has_gone_gives_the_place_back(start: Gateways | Sites, backend: Raw
 
 def test_who_has_gone_would_keep_it_if_nginx_did_not_look(start_gateway: Gateways, backend: RawBackend) -> None:
     """The twin."""
-    ignored = Edit("snippets/proxy.conf", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_ignore_client_abort on;")
+    ignored = Edit("templates/snippets/proxy.conf.template", r"^proxy_redirect off;", "proxy_redirect off;\nproxy_ignore_client_abort on;")
     gateway = bounded(start_gateway, [backend], ignored)
     held_by_who_has_gone(gateway, backend)
 

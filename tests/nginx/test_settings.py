@@ -172,7 +172,7 @@ def workers(folder: Path, files: dict[str, str]) -> str:
     for name, text in files.items():
         (folder / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "cgroup" / name).write_text(text)
-    edit = nginx.Edit("docker-entrypoint.d/15-resolvers-and-workers.envsh", "/sys/fs/cgroup", str(folder / "cgroup"))
+    edit = nginx.Edit("docker-entrypoint.d/15-timeouts-and-workers.envsh", "/sys/fs/cgroup", str(folder / "cgroup"))
     done = check(folder, {}, edits=[edit])
     assert done.returncode == 0, done.stderr
     return (folder / "run/conf/main/workers.conf").read_text()
@@ -228,7 +228,7 @@ def test_too_few_open_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kib", "code", "said"), [(1024, 2, "write 1048576 at most"), (40960, 0, "for 4 bodies"), (122880, 0, "")])
 def test_the_start_says_when_bodies_have_no_room(tmp_path: Path, kib: int, code: int, said: str) -> None:
     """None: refused; fewer than the 12 of the table: a warning."""
-    folder = nginx.Edit("docker-entrypoint.d/18-temp-files.sh", r'df -Pk "\$folder"', f"echo tmpfs {kib}")
+    folder = nginx.Edit("docker-entrypoint.d/17-derived.envsh", r'df -Pk "\$folder"', f"echo tmpfs {kib}")
     done = check(tmp_path, {}, edits=[folder])
 
     assert done.returncode == code
@@ -237,8 +237,8 @@ def test_the_start_says_when_bodies_have_no_room(tmp_path: Path, kib: int, code:
 
 
 def test_temp_files_fit_their_tmpfs() -> None:
-    """The table in 22-temp-files.conf.template, what its directives say, and the Compose file."""
-    text = (ROOT / "nginx/templates/22-temp-files.conf.template").read_text()
+    """The table in 20-slow-clients.conf.template, what its directives say, and the Compose file."""
+    text = (ROOT / "nginx/templates/20-slow-clients.conf.template").read_text()
     (largest,) = re.findall(r"ANSWER_FILE_SIZE:-(\d+)m", DEFAULTS)
     table = {folder: (int(count), int(size)) for folder, count, size in re.findall(r"(?m)^#   (proxy|body) .*? (\d+) +(\d+) MiB", text)}
     mounts = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["gateway"]["tmpfs"]
@@ -282,11 +282,12 @@ def test_no_if_and_no_second_place_for_proxy_headers() -> None:
     allowed = r"if \([^{]*\) \{ (return \d+[^;]*|set \$\w+ [^;]+); \}"
     assert [condition for condition in conditions if not re.fullmatch(allowed, " ".join(condition.split()))] == []
     assert [name for name, text in files.items() if re.search(r"location[^{]*\{[^}]*\bif \(", text)] == []
-    assert [name for name, text in files.items() if "proxy_set_header" in text] == ["snippets/proxy.conf"]
+    setting = [name for name, text in files.items() if "proxy_set_header" in text]
+    assert setting == ["snippets/proxy-websockets.conf", "templates/snippets/proxy.conf.template"]
     passing = [name for name, text in files.items() if "proxy_pass " in text]
     assert sorted(passing) == [f"templates/{name}.conf.template" for name in ("50-unknown-host", "60-site", "site/websockets")]
     sites = "".join(files[name] for name in passing)
-    assert sites.count("proxy_pass ") == len(re.findall(r"proxy_pass [^;]*;\s*include snippets/proxy.conf;", sites)) == 5
+    assert sites.count("proxy_pass ") == len(re.findall(r"proxy_pass [^;]*;\s*include /run/nginx/conf/snippets/proxy.conf;", sites)) == 5
 
 
 @pytest.mark.parametrize("listeners", ["http", "tls", "http3"])

@@ -16,7 +16,7 @@ STALLED = {
 
 
 def shortened(*names: str) -> list[Edit]:
-    return [Edit("conf.d/20-slow-clients.conf", rf"^{name} .*", f"{name} 300ms;") for name in names]
+    return [Edit("templates/20-slow-clients.conf.template", rf"^{name} .*", f"{name} 300ms;") for name in names]
 
 
 def ends(gateway: Gateway, request: bytes, *, within_s: float) -> bool:

@@ -8,7 +8,9 @@ from tests.sites import Sites
 from tests.smuggling.wire import Line, Recorder
 from tools.local.nginx import Edit
 
-TELL_URI = Edit("snippets/proxy.conf", r"^proxy_redirect off;", 'proxy_redirect off; proxy_set_header X-Matched-Path "[$uri]";')
+TELL_URI = Edit(
+    "templates/snippets/proxy.conf.template", r"^proxy_redirect off;", 'proxy_redirect off; proxy_set_header X-Matched-Path "[$uri]";'
+)
 # The gateway as nginx is by default: slashes merged, dot segments resolved for its own decisions and passed on as they came.
 CARELESS = (
     Edit("templates/15-request.conf.template", r"^merge_slashes off;", ""),

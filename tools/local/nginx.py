@@ -24,7 +24,7 @@ def _copied(project: Path, image: str) -> Iterator[tuple[Path, str]]:
     for shared, words in re.findall(r"^COPY (--from=gateway )?((?!--).*) \S+$", text, re.MULTILINE):
         folder = project / ("nginx" if shared else image)
         for word in words.split():
-            yield from ((folder, path.name) for path in folder.glob(word)) if "*" in word else [(folder, word)]
+            yield from ((folder, str(path.relative_to(folder))) for path in folder.glob(word)) if "*" in word else [(folder, word)]
 
 
 class Edit(NamedTuple):
@@ -144,19 +144,19 @@ IMAGE = Nginx((1, 30, 6), (3, 5), frozenset(BROTLI), "/usr/lib/nginx/modules")
 SINCE = (
     ((1, 25, 0), "templates/tls/*", r"^ *(listen .* quic|http3_).*\n", "", ""),
     ((1, 25, 1), "templates/tls/*", r"^( *listen .* ssl)( .*)?;$", r"\1 http2\2;", ""),
-    ((1, 25, 1), "docker-entrypoint.d/17-derived.envsh", r'(SITE_LISTEN="\S+ ssl)', r"\1 http2", ""),
+    ((1, 25, 1), "docker-entrypoint.d/18-tls.envsh", r'(SITE_LISTEN="\S+ ssl)', r"\1 http2", ""),
     ((1, 25, 1), "templates/tls/*", r"^ *http2 on;\n", "", ""),
     ((1, 27, 3), "templates/upstream/*", r"^ *resolver(_timeout)? .*\n", "", ""),
     ((1, 27, 3), "templates/upstream/*", r"^( *server .*?) resolve\b", r"\1", "resolve: a name is looked up once, at start"),
     (
         (1, 27, 4),
-        "**/*.conf",
+        "**/*.*",
         r"^ *keepalive_min_timeout .*",
         "",
         "keepalive_min_timeout: an idle connection may close as the client sends",
     ),
     ((1, 29, 7), "templates/upstream/*", r"^( *)(keepalive_timeout .*)", r"\1keepalive 32;\n\1\2", ""),
-    ((1, 29, 7), "snippets/*", r"^(proxy_set_header Host .*)", r"proxy_http_version 1.1;\n\1", ""),
+    ((1, 29, 7), "**/proxy*", r"^(proxy_set_header Host .*)", r"proxy_http_version 1.1;\n\1", ""),
     ((1, 29, 8), "**/*.*", r"^ *max_headers .*", "", "max_headers: only gunicorn refuses too many header lines (limit_request_fields)"),
 )
 

@@ -180,9 +180,12 @@ def rotate_secret(stack: Stack, *, finish: bool) -> None:
 def maintenance(stack: Stack, switch: str) -> None:
     """Give everybody but MAINTENANCE_ALLOW 503 with Retry-After, until it is switched off."""
     folder = 'folder=${LOCAL_FOLDER:+$LOCAL_FOLDER/data}; folder=${folder:-/var/lib}/maintenance; mkdir -p "$folder"; '
+    folder += 'ls "${LOCAL_FOLDER:+$LOCAL_FOLDER/conf/gateway}/docker-entrypoint.d/check-maintenance" > /dev/null; '
     answer = stack.exec("gateway", ["sh", "-ec", folder + ('touch "$folder/on"' if switch == "on" else 'rm -f "$folder/on"')])
     if answer.returncode:
-        raise StackError(f"maintenance is not {switch}", hint="run make up", details=answer.stderr)
+        raise StackError(
+            f"maintenance is not {switch}", hint="run make up; in a copy: make eject, --with maintenance", details=answer.stderr
+        )
     click.echo(f"maintenance is {switch}")
 
 

@@ -1,0 +1,37 @@
+"""Before and after each request: one that nobody waits for is dropped, and what the view left unread of a body is read."""
+
+import contextlib
+import errno
+import socket
+from typing import Any
+
+CLOSED = (7, 8)  # TCP_CLOSE: reset; TCP_CLOSE_WAIT: the other side has closed (include/net/tcp_states.h)
+STEP = 65536  # bytes in memory at once
+
+
+def drop_abandoned(worker: Any, request: Any) -> None:
+    """Drop it before the view begins, when its client closed the connection while it waited in the listen backlog.
+
+    Visitors who wait give up and try again. nginx closes its connection to gunicorn, but the request is complete in the backlog,
+    and gunicorn would work through all of them for nobody: an overload that outlives its cause. Unknown on a unix socket, and to
+    tornado, which has no such hook. A client that closes only its sending side looks the same; nginx and the health check never do.
+    """
+    state = 0
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or not TCP
+        state = request.unreader.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    if state in CLOSED:
+        worker.log.debug("%s: the client has closed its connection", request.path)
+        raise ConnectionResetError(errno.ECONNRESET, "the client has closed its connection")  # gunicorn logs nothing
+
+
+def drain_body(_worker: Any, request: Any, _environ: Any, _response: Any) -> None:
+    """Read to the end, after the answer and before gunicorn closes or takes the next request. tornado reads before the view.
+
+    A view that answers 401, 413, a redirect or 200 without reading the body leaves nginx in the middle of sending it. gunicorn
+    closes the connection, nginx's next write fails, and it drops the answer: 502 for 28 to 88 % at 10 MB, none at 200 KB
+    (docs/bodies.md); it also counts a failure of this container, and cuts off a large answer. No wait for a slow client: nginx has
+    the whole body before it connects. Content-Length is the bound.
+    """
+    with contextlib.suppress(OSError):  # nginx has its answer and closed
+        while request.body.read(STEP):
+            pass
