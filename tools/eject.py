@@ -41,7 +41,7 @@ WITH = {
 WSGI = 2  # arguments of an application: environ and start_response
 # The kit's checksums, as sha256sum writes them: `sha256sum --check --quiet .kit-files` names the files that were edited.
 RECORD = ".kit-files"
-SETTINGS = """# For docker compose; .env.example documents these and every other setting.
+SETTINGS = """# For docker compose; .env.example documents these and the others.
 COMPOSE_PROJECT_NAME={name}
 COMPOSE_FILE={compose}
 APP_MODULE={module}
