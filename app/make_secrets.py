@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path("/run/secrets")  # given/ is ./secrets of the project; the others are volumes
 # Each secret's volume, and what a change of it asks for.
 SECRETS = {
-    "secret_key": ("app", "the old one is accepted until `make_secrets.py forget`"),
+    "secret_key": ("app", "the old one is accepted until `make rotate-secret ARGS=--finish`"),
     "database_password": ("database", "PostgreSQL keeps the old one until you tell it: secrets/README.md"),
 }
 FALLBACKS = "secret_key_fallbacks"  # accepted, and not used to sign
@@ -73,33 +73,9 @@ def accept(path: Path, *keys: str) -> None:
     store(path.with_name(FALLBACKS), "\n".join(keys))
 
 
-def rotate(step: str, root: Path) -> str:
-    """Take one step to another secret_key, and return what was done. After each, every worker must have read the files again.
-
-    accept: a new key is accepted everywhere before one worker signs with it. sign: it signs, the old one is accepted.
-    forget: the old one is not accepted any more.
-    """
-    path = root / "app" / "secret_key"
-    beside, present = path.with_name(FALLBACKS), path.read_text(encoding="utf-8")
-    if step == "accept":
-        wanted = given(root / "given" / "secret_key")
-        if wanted == present:
-            raise RefusedError("secrets/secret_key is the present one; right is a new one there, or no file")
-        accept(path, wanted or secrets.token_urlsafe(48))
-    elif step == "sign":
-        store(path, beside.read_text(encoding="utf-8"))
-        accept(path, present)
-    else:
-        accept(path)
-    return f"secret_key: {step}"
-
-
-def main(root: Path = ROOT, step: str = "") -> int:
-    """Provide every secret; one line each. Or take a step of `rotate`."""
+def main(root: Path = ROOT) -> int:
+    """Provide every secret; one line each."""
     try:
-        if step:
-            print(rotate(step, root))
-            return 0
         for name in SECRETS:
             print(f"{name}: {provide(name, root)}", flush=True)
     except RefusedError as refused:
@@ -112,4 +88,4 @@ def main(root: Path = ROOT, step: str = "") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(step="".join(sys.argv[1:])))
+    sys.exit(main())

@@ -9,10 +9,21 @@ from types import ModuleType
 
 import pytest
 
+from tests.compose.conftest import ROOT
+
+Take = Callable[[str, Path], str]
+
 
 @pytest.fixture
 def secrets(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("app/make_secrets.py")
+
+
+@pytest.fixture
+def take(load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Take:
+    """What the container runs from its stdin, beside make_secrets."""
+    monkeypatch.syspath_prepend(ROOT / "app")
+    return load("tools/stack/key_step.py").take  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -87,31 +98,31 @@ def test_a_folder_that_is_missing_is_named(secrets: ModuleType, root: Path, caps
     assert "No such file or directory" in capsys.readouterr().err
 
 
-def test_a_rotation_accepts_a_key_before_it_signs_and_after(secrets: ModuleType, root: Path) -> None:
+def test_a_rotation_accepts_a_key_before_it_signs_and_after(secrets: ModuleType, take: Take, root: Path) -> None:
     secrets.main(root)
     key, beside = root / "app" / "secret_key", root / "app" / "secret_key_fallbacks"
     first = key.read_text()
     assert beside.read_text() == ""
 
-    assert secrets.main(root, "accept") == 0
+    take("accept", root)
     second = beside.read_text()
     assert key.read_text() == first != second
 
-    assert secrets.main(root, "sign") == 0
+    take("sign", root)
     assert (key.read_text(), beside.read_text()) == (second, first)
     assert secrets.main(root) == 0
     assert (key.read_text(), beside.read_text()) == (second, first)
 
-    assert secrets.main(root, "forget") == 0
+    take("forget", root)
     assert (key.read_text(), beside.read_text()) == (second, "")
 
 
-def test_a_rotation_to_the_present_key_is_refused(secrets: ModuleType, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rotation_to_the_present_key_is_refused(secrets: ModuleType, take: Take, root: Path) -> None:
     (root / "given" / "secret_key").write_text("a key of sufficient length")
     secrets.main(root)
 
-    assert secrets.main(root, "accept") == 1
-    assert "right is a new one there" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="right is a new one there"):
+        take("accept", root)
 
 
 def test_another_key_in_the_folder_leaves_the_old_one_accepted(secrets: ModuleType, root: Path) -> None:

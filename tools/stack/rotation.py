@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -12,6 +13,7 @@ from tools.stack.waiting import wait_until
 
 # gunicorn's graceful_timeout (30 s) for what is in flight, and what a worker takes to start on a busy machine.
 RELOAD_S = 90
+STEP = Path(__file__).with_name("key_step.py")
 
 
 def rotate(stack: ComposeStack, *, finish: bool, say: Callable[[str], None] = click.echo) -> None:
@@ -19,10 +21,11 @@ def rotate(stack: ComposeStack, *, finish: bool, say: Callable[[str], None] = cl
     if other_server(stack.settings, stack.root):
         raise StackError("only gunicorn reads a key again while it serves", hint="unset SERVER, or see docs/operating.md", exit_code=2)
     for step in ["forget"] if finish else ["accept", "sign"]:
-        done = stack.compose("run", "--rm", "--no-deps", "--no-TTY", "preflight", "python", "make_secrets.py", step)
+        with STEP.open("rb") as script:
+            done = stack.pipe("run", "--rm", "--no-deps", "--no-TTY", "preflight", "python", "-", step, stdin=script)
         if done.returncode:
-            raise StackError(f"the key is as it was ({step})", details=last_lines(done.stderr or done.stdout))
-        say(f"{done.stdout.strip()}; reloading the workers ...")
+            raise StackError(f"the key is as it was ({step})", details=last_lines(done.stderr.decode(errors="replace")))
+        say(f"secret_key: {step}; reloading the workers ...")
         _reload(stack)
     if not finish:
         say("The old key is accepted until `make rotate-secret ARGS=--finish`; whoever comes until then is signed in with the new one.")
