@@ -31,10 +31,6 @@ for setting in REQUESTS WRITES UPLOADS BURST WRITES_BURST UPLOADS_BURST CONNECTI
     must "LIMIT_$setting" '[1-9][0-9]{0,4}' "a number from 1 to 99999; LIMITS=off lifts all of them"
 done
 must MAX_IN_FLIGHT '0|[6-9]|[1-9][0-9]{1,4}|100000' "0 (no bound), or requests from 6 to 100000"
-must TRUSTED_PROXIES "($net([, ]+$net)*)?" "addresses or networks, /8 (IPv6 /7) at most, such as 10.0.0.0/24"
-# IPv4 in IPv6: its /96 is all of IPv4.
-! printf '%s' "${TRUSTED_PROXIES-}" | grep -qi ':0*:ffff:' \
-    || must TRUSTED_PROXIES '' "IPv4 addresses as IPv4, such as 10.0.0.0/24"
 [ -n "${TRUSTED_PROXIES-}" ] || must PROXY_PROTOCOL off "off, or name the load balancers in TRUSTED_PROXIES"
 must PROXY_PROTOCOL 'on|off' "on, or off for load balancers that speak HTTP"
 must GATEWAY_TLS_PORT '[1-9][0-9]{0,4}' "a port, such as 8443"
@@ -52,6 +48,7 @@ part() {
     # shellcheck source=/dev/null
     if [ -e "$rows" ]; then . "$rows"; else must "$2" "$3" "${3:-nothing}, or make eject, --with $1"; fi
 }
+part load-balancers TRUSTED_PROXIES ''
 part maintenance MAINTENANCE_ALLOW ''
 part tls LISTENERS http
 part url-prefix URL_PREFIX ''

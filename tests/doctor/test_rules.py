@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("compose_plugin")
 CONF, COMPOSE, MAIN = "gunicorn.conf.py", "docker-compose.yml", "nginx/nginx.conf"
 SIZE, TIMEOUTS = "nginx/templates/30-limits.conf.template", "nginx/templates/upstream/app.conf.template"
 SITE, UPSTREAM = "nginx/templates/60-site.conf.template", "nginx/templates/upstream/app.conf.template"
-CLIENT, HSTS = "nginx/templates/15-request.conf.template", "nginx/templates/25-headers.conf.template"
+CLIENT, HSTS = "nginx/templates/55-load-balancers.conf.template", "nginx/templates/25-headers.conf.template"
 TLS, HTTP3 = "compose/tls.yaml", "compose/http3.yaml"
 
 
