@@ -19,6 +19,7 @@ host="((\\*?\\.)?$name(\\.$name)*|\\[[0-9a-fA-F:.]+])"
 # /8 and fc00::/7 at most: with all of the Internet every client could choose its address.
 v4='[0-9.]+(/([89]|[12][0-9]|3[0-2]))?'
 v6='[0-9a-fA-F]*:[0-9a-fA-F:]*(/([7-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?'
+# shellcheck disable=SC2034 # for check-*
 net="($v4|$v6)"
 server='([0-9.]+|\[[0-9a-fA-F:]+])(:[0-9]{1,5})?'
 must SERVER_NAMES "$host( +$host)*" "names with spaces between them, such as: www.example.org [::1]"
