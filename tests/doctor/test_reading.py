@@ -110,9 +110,9 @@ def test_a_value_given_in_dotenv_is_edited_there(tmp_path: Path) -> None:
 def test_overlays_that_dotenv_names_count(make_kit: MakeKit) -> None:
     """As `docker compose` takes them."""
     kit = make_kit()
-    (kit.root / ".env").write_text("COMPOSE_FILE=docker-compose.yml:compose/tls.yaml\n")
+    (kit.root / ".env").write_text("COMPOSE_FILE=docker-compose.yml:compose/lab.yaml\n")
 
-    assert kit.doctor("--json").rules()["certificate"]["verdict"] == "not checked"  # in a volume: TLS is on
+    assert kit.doctor("--json").rules()["lab-private"]["files"]["says"] == "the lab is on"
 
 
 @pytest.mark.parametrize(

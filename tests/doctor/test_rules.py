@@ -1,15 +1,10 @@
 """Each rule on the kit's own files: they pass as they are, and one changed value breaks just that rule."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 
 import pytest
 
 from tests.doctor.conftest import MakeKit
-from tests.doctor.kits import Report
-from tests.tls.pairs import make_pair
 from tools.doctor.rules import RULES
 
 pytestmark = pytest.mark.usefixtures("compose_plugin")
@@ -17,8 +12,7 @@ pytestmark = pytest.mark.usefixtures("compose_plugin")
 CONF, COMPOSE, MAIN = "gunicorn.conf.py", "docker-compose.yml", "nginx/nginx.conf"
 SIZE, TIMEOUTS = "nginx/templates/30-limits.conf.template", "nginx/templates/upstream/app.conf.template"
 SITE, UPSTREAM = "nginx/templates/60-site.conf.template", "nginx/templates/upstream/app.conf.template"
-CLIENT, HSTS = "nginx/templates/55-load-balancers.conf.template", "nginx/templates/25-headers.conf.template"
-TLS, HTTP3 = "compose/tls.yaml", "compose/http3.yaml"
+CLIENT = "nginx/templates/55-load-balancers.conf.template"
 
 
 @dataclass(frozen=True)
@@ -138,19 +132,9 @@ CASES = (
         "tmpfs-memory", "MAX_CONTENT_LENGTH=104857600",
         {"client_max_body_size": "100 MiB", "tmpfs /run/nginx/body": "120 MiB"}, {SIZE, COMPOSE},
     ),
-    Case(
-        "port-reuse", COMPOSE, r"tcp_tw_reuse: \"1\"", 'tcp_tw_reuse: "2"', {"net.ipv4.tcp_tw_reuse": "2"}, {COMPOSE},
-    ),
     given("backlog", "GUNICORN_CMD_ARGS=--backlog 8192", {"backlog": "8192"}, {".env"}, verdict="warn"),
     given("in-flight", "WAF_MODE=Off\nMAX_IN_FLIGHT=40", {"max_conns": "7", "workers": "2", "threads": "8"}, {UPSTREAM, CONF}),
     given("in-flight", "MAX_IN_FLIGHT=0", {"max_conns": "0"}, set(), verdict="warn"),
-    given("certificate", "TLS_DIR=./tls", {"certificate": "tls/fullchain.pem"}, {TLS}, overlays=(TLS,)),
-    given("hsts", "TLS_HSTS=max-age=300", {"Strict-Transport-Security": "max-age=300", "TRUSTED_PROXIES": "not set"}, {HSTS}),
-    Case(
-        "hsts", HSTS, r"(?<=\{ )https (?=\$kit_hsts_value)", 'default "max-age=300"; https ',
-        {"Strict-Transport-Security": "max-age=300"}, {HSTS}, overlays=(TLS,),
-    ),
-    Case("http3-port", HTTP3, "/udp", "", {"Alt-Svc": 'h3=":8443"; ma=86400'}, {HSTS}, overlays=(TLS, HTTP3)),
     given("limits-on", "LIMITS=off", {"LIMITS": "off", "APP_ENV": "production"}, {".env", COMPOSE}, verdict="warn"),
     given(
         "lab-private", "LAB_ENABLED=1\nGATEWAY_BIND=0.0.0.0", {"LAB_ENABLED": "1", "ports": "0.0.0.0:8080->8080"}, {".env"},
@@ -182,16 +166,13 @@ def test_one_changed_value_breaks_the_rule(make_kit: MakeKit, case: Case) -> Non
 
 
 def test_every_rule_has_a_case() -> None:
-    """But the one that only a running WAF can answer (tests/waf/test_service.py)."""
-    assert {case.rule for case in CASES} == RULES.keys() - {"waf-refuses"}
+    assert {case.rule for case in CASES} == RULES.keys()
 
 
 def test_the_kit_passes_as_it_is(make_kit: MakeKit) -> None:
     report = make_kit(app=True).doctor("--json")
 
-    not_asked = {"certificate", "hsts", "http3-port", "waf-refuses"}  # without TLS, and while nothing runs
-    assert report.with_verdict("n/a") == not_asked
-    assert report.with_verdict("ok") == set(report.rules()) - not_asked
+    assert report.with_verdict("ok") == set(report.rules())
     assert report.code == 0
 
 
@@ -215,62 +196,3 @@ def test_a_copy_without_the_hooks_passes(make_kit: MakeKit) -> None:
     (kit.root / ".env").write_text("WEB_CONCURRENCY=2\n")
 
     assert kit.doctor().code == 0
-
-
-# --- The certificate
-
-
-def with_tls(make_kit: MakeKit, pair: Callable[[Path], object], *settings: str) -> Report:
-    """What the doctor says of the TLS overlay with the pair that `pair` puts into the folder TLS_DIR."""
-    kit = make_kit()
-    folder = kit.root / "tls"
-    pair(folder)
-    for file in folder.iterdir():
-        file.chmod(0o644)
-    (kit.root / ".env").write_text("\n".join(["TLS_DIR=./tls", "SERVER_NAMES=localhost www.example.org", *settings, ""]))
-    return kit.doctor("--json", overlays=(TLS, HTTP3))
-
-
-def mismatched(folder: Path) -> None:
-    pair, other = make_pair(folder), make_pair(folder.parent / "other")
-    other.key.replace(pair.key)
-
-
-def without_key(folder: Path) -> None:
-    make_pair(folder).key.write_text("not a key\n")
-
-
-def test_a_right_certificate_passes(make_kit: MakeKit) -> None:
-    report = with_tls(make_kit, make_pair, "TLS_HSTS=max-age=300")
-
-    assert {report.rules()[rule]["verdict"] for rule in ("certificate", "hsts", "http3-port")} == {"ok"}
-    assert report.code == 0
-
-
-@pytest.mark.parametrize(
-    ("pair", "says"),
-    [(partial(make_pair, days=-1), "has expired on"), (mismatched, "is not the key of"), (without_key, "is no private key in PEM")],
-)
-def test_a_wrong_certificate_breaks_the_rule(make_kit: MakeKit, pair: Callable[[Path], object], says: str) -> None:
-    report = with_tls(make_kit, pair)
-
-    assert report.with_verdict("BROKEN") == {"certificate"}
-    assert says in report.rules()["certificate"]["files"]["says"]
-
-
-def test_a_certificate_for_another_name_is_worth_a_warning(make_kit: MakeKit) -> None:
-    report = with_tls(make_kit, partial(make_pair, names=("localhost",)))
-
-    assert report.with_verdict("BROKEN") == set()
-    assert report.rules()["certificate"]["verdict"] == "warn"
-    assert "does not hold for www.example.org" in report.rules()["certificate"]["files"]["says"]
-
-
-def test_a_key_that_the_gateway_cannot_read_breaks_the_rule(make_kit: MakeKit) -> None:
-    """Whoever asks the doctor: root could read it."""
-    kit = make_kit()
-    make_pair(kit.root / "tls").key.chmod(0o600)
-    (kit.root / ".env").write_text("TLS_DIR=./tls\n")
-    report = kit.doctor("--json", overlays=(TLS,))
-
-    assert "tls/privkey.pem cannot be read by user 10101" in report.rules()["certificate"]["files"]["says"]

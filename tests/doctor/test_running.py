@@ -60,7 +60,7 @@ def test_it_looks_at_the_rest_while_parts_do_not_run(stack_factory: StackFactory
         docker("start", parts["app"], parts["gateway"])
         stack.up(build=False)
 
-    assert without_gateway["hsts"]["running"]["says"] == "gateway does not run"
+    assert without_gateway["limits-on"]["running"]["says"] == "gateway does not run"
     assert without_gateway["database-connections"]["running"]["verdict"] == "ok"
     assert without_app["database-connections"]["running"]["verdict"] == "not checked"
 

@@ -13,7 +13,6 @@ from tools.doctor.values import CannotRead, Missing, NotKnown, Origin, Setting, 
 from tools.stack import env_file
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-PORT_REUSE = "net.ipv4.tcp_tw_reuse"
 LABEL = "com.docker.compose"
 ANSWER_TIMEOUT_S = 60
 
@@ -74,11 +73,6 @@ class Service:
             size = re.search(r"size=(\w+)", options)
             found[path] = _size(f"tmpfs {path}", size and size[1], self.at("tmpfs"))
         return found
-
-    @property
-    def port_reuse(self) -> Setting:
-        value = str((self.model.get("sysctls") or {}).get(PORT_REUSE, ""))
-        return Setting(PORT_REUSE, value, value or "the kernel's default", self.at(PORT_REUSE))
 
     def ports(self, protocol: str) -> list[tuple[str, str, Setting]]:
         """Return (address, port) of the host, with the port in the container and where that is written."""
@@ -237,6 +231,5 @@ def _as_config(boxes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "environment": dict(word.split("=", 1) for word in config["Env"] or () if "=" in word),
         "ports": ports,
         "stop_grace_period": f"{config.get('StopTimeout') or 10}s",
-        "sysctls": host.get("Sysctls"),
         "tmpfs": [f"{path}:{options}" for path, options in (host.get("Tmpfs") or {}).items()],
     }

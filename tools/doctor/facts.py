@@ -2,16 +2,14 @@
 
 import math
 import os
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tools.doctor import application, certificate, compose, nginx
+from tools.doctor import application, compose, nginx
 from tools.doctor.application import CONF, Application, assigned_lines
-from tools.doctor.certificate import Certificate
 from tools.doctor.compose import Service, Services, docker
 from tools.doctor.nginx import Nginx
 from tools.doctor.values import CannotRead, Environment, Missing, NotKnown, Origin, Setting, need, show_version, variable, version
@@ -25,18 +23,13 @@ DOCKER_DNS = "127.0.0.11"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`waf` is Missing where the gateway passes to the app; `database`: most connections, and those for administrators.
-
-    `refused`: what the running WAF says of itself, that is nothing while each family of its rules refuses (waf/self-test).
-    """
+    """`waf` is Missing where the gateway passes to the app; `database`: most connections, and those for administrators."""
 
     services: Services | Missing
     gateway: Nginx | Missing
     waf: Nginx | Missing
     application: Application | Missing
     database: tuple[Setting, Setting] | Missing
-    certificate: Certificate | Missing
-    refused: Setting | Missing
 
     def chain(self) -> Iterator[tuple[str, Nginx]]:
         """Yield the nginx servers that a request passes, by the name of their service."""
@@ -57,9 +50,7 @@ def from_files(project: Path, services: Services | Missing) -> Facts:
         if gateway.passes_to("waf"):
             waf = Nginx(*_nginx_of("waf", "waf", project, services, folder))
         asked = _application(project, services, folder)
-    return Facts(
-        services, gateway, waf, asked, _database(services), _certificate(project, services), Missing("only a running WAF can be asked")
-    )
+    return Facts(services, gateway, waf, asked, _database(services))
 
 
 def _environment(project: Path, services: Services | Missing, name: str) -> Environment:
@@ -124,13 +115,6 @@ def _database(services: Services | Missing) -> tuple[Setting, Setting] | Missing
     return service.command_option("max_connections", POSTGRES_CONNECTIONS), reserved
 
 
-def _certificate(project: Path, services: Services | Missing) -> Certificate | Missing:
-    try:
-        return certificate.from_files(project, need(services).get("gateway"))
-    except NotKnown as reason:
-        return Missing(str(reason))
-
-
 # --- What runs
 
 
@@ -145,19 +129,7 @@ def from_containers(services: Services) -> Facts:
         asked, database = asked if "app" in services.all else Missing(str(reason)), Missing(str(reason))
     except CannotRead as error:
         asked = database = Missing(str(error))
-    return Facts(services, gateway, waf, asked, database, _running_certificate(services), _self_test(services))
-
-
-def _self_test(services: Services) -> Setting | Missing:
-    if "waf" not in services.all:
-        return Missing("waf does not run")
-    origin = services.get("waf").at()
-    asked = docker("exec", origin.place, "/etc/nginx/self-test")
-    faults = re.findall(r'"waf":"([^"]*)","rule":"([^"]*)","place":"([^"]*)"', asked.stdout)
-    if asked.returncode and not faults:
-        return Missing(f"{origin.place} cannot be asked: {asked.stderr.strip()}")
-    said = ", ".join(f"{what}: {rule} ({place})" for what, rule, place in faults)
-    return Setting("self-test", said, said or "each family of rules refuses", origin, editable=False)
+    return Facts(services, gateway, waf, asked, database)
 
 
 def _running_nginx(services: Services, name: str) -> Nginx | Missing:
@@ -181,12 +153,3 @@ def _running_application(service: Service) -> Application | Missing:
         return Missing(f"{container} does not run gunicorn")
     order = {"argv": command[command.index("gunicorn") + 1 :], "folder": "", "ask": True, "cpus": None}
     return application.ask(["docker", "exec", "-i", container, "python"], order, container, environment=service.environment)
-
-
-def _running_certificate(services: Services) -> Certificate | Missing:
-    if "gateway" not in services.all:
-        return Missing("gateway does not run")
-    gateway = services.get("gateway")
-    origin = gateway.at()
-    script = ["docker", "exec", origin.place, "/usr/local/bin/certificate"]
-    return certificate.ask(script, Path(certificate.FOLDER), gateway, certificate.FOLDER, origin)

@@ -14,7 +14,6 @@ from typing import Any
 from tools.doctor.facts import Facts
 from tools.doctor.nginx import Nginx, Scope, scopes
 from tools.doctor.values import (
-    Missing,
     NotKnown,
     Origin,
     Setting,
@@ -255,14 +254,6 @@ def limits_on(facts: Facts) -> Judgement:
 
 
 @rule
-def waf_refuses(facts: Facts) -> Judgement:
-    """The running WAF refuses a known attack for each family of its rules. Else what a family is for reaches the application."""
-    if isinstance(facts.waf, Missing) or isinstance(facts.refused, Missing):
-        return not_applicable("the WAF does not run")
-    return judged(not facts.refused.value, facts.refused.shown, facts.refused)
-
-
-@rule
 def nginx_version(facts: Facts) -> Judgement:
     """nginx knows the directives that are used, and has no known hole. Else it does not start, or its memory overflows."""
     versions = []
@@ -296,69 +287,6 @@ def database_driver(facts: Facts) -> Judgement:
         return not_applicable("no PostgreSQL", url)
     scheme = url.value.partition(":")[0]
     return judged("+" in scheme, f"{scheme}://", replace(url, shown=f"{scheme}://..."), otherwise=Verdict.WARN)
-
-
-# --- TLS
-
-
-def listeners(nginx: Nginx, word: str) -> list[Setting]:
-    """Return those that a client can reach."""
-    listening = (node for node in nginx.tree.walk() if node.name == "listen" and not node.args[0].startswith("127."))
-    nodes = (node for node in listening if word in node.args[1:])
-    return [Setting("listen", node.args[0].rpartition(":")[2], " ".join(node.args), node.origin) for node in nodes]
-
-
-def promised(nginx: Nginx, header: str) -> dict[str, Setting]:
-    """Return what a response may carry in this header, by scheme ("": any): what add_header has, or the maps behind it."""
-    maps = {node.args[-1]: node for node in nginx.tree.walk() if node.name == "map"}
-    found = {}
-    for node in (node for node in nginx.tree.walk() if node.name == "add_header" and node.args[0].lower() == header):
-        source = maps.get(node.args[1])
-        constant = source.args[0].partition("$")[0] if source else ""
-        for entry in source.children if source else [node]:
-            value = entry.args[-1] if entry.args else ""
-            if value in maps:  # of a constant: the setting that was filled in
-                given = {one.name: one.args[0] for one in maps[value].children}
-                value = given.get(maps[value].args[0], given.get("default", ""))
-            if value and (entry is node or entry.name.startswith((constant, "default"))):
-                found["https" if "https" in entry.name else ""] = Setting(node.args[0], value, value, entry.origin)
-    return found
-
-
-@rule
-def certificate(facts: Facts) -> Judgement:
-    """The certificate is readable, not expired, fits its key and SERVER_NAMES. Else nginx does not start, or browsers refuse it."""
-    if not listeners(need(facts.gateway), "ssl"):
-        return not_applicable("this gateway speaks no TLS")
-    found = need(facts.certificate)
-    if found.problem:
-        return judged(False, found.problem, found.file)
-    return judged(not found.remarks, "; ".join(found.remarks) or "right", found.file, otherwise=Verdict.WARN)
-
-
-@rule
-def hsts(facts: Facts) -> Judgement:
-    """Strict-Transport-Security is sent over TLS alone, and where there is TLS. Else browsers that saw it cannot come back."""
-    nginx = need(facts.gateway)
-    values = promised(nginx, "strict-transport-security")
-    if not values:
-        return not_applicable("HSTS is off")
-    if "" in values:
-        return judged(False, "it is sent over plain HTTP too, where anybody on the way can write it", values[""])
-    proxies = setting_of(nginx.environment, "TRUSTED_PROXIES", "")
-    return judged(listeners(nginx, "ssl") or proxies.value, "TLS here, or at a load balancer in TRUSTED_PROXIES", *values.values(), proxies)
-
-
-@rule
-def http3_port(facts: Facts) -> Judgement:
-    """The UDP port in Alt-Svc is listened on and published. Else browsers try HTTP/3 in vain at each visit."""
-    values, listening = list(promised(need(facts.gateway), "alt-svc").values()), listeners(need(facts.gateway), "quic")
-    if not values and not listening:
-        return not_applicable("HTTP/3 is off")
-    named = {match[1] for value in values if (match := re.search(r'h3="[^":]*:(\d+)"', value.value))}
-    inside = {one.value for one in listening}
-    ports = {port: where for _, port, where in facts.service("gateway").ports("udp") if where.value in inside}
-    return judged(named and named <= ports.keys(), "Alt-Svc, listen and ports", *values, *listening, *ports.values())
 
 
 # --- Capacity
@@ -410,13 +338,6 @@ def tmpfs_memory(facts: Facts) -> Judgement:
         if Path(path).name == folder.value.name and at_once * body.value > mount.value:
             return judged(False, f"{at_once} uploads of {body.shown} in {mount.shown}", body, mount)
     return judged(True, "all of them")
-
-
-@rule
-def port_reuse(facts: Facts) -> Judgement:
-    """What passes requests on uses ports again. Else with sync workers none is left after 28,000 requests in a minute."""
-    settings = [facts.service(name).port_reuse for name, _ in facts.chain()]
-    return judged(all(setting.value == "1" for setting in settings), ", ".join(setting.shown for setting in settings), *settings)
 
 
 @rule
