@@ -254,7 +254,7 @@ def test_a_page_may_have_styles_and_no_script(gateway: Gateway) -> None:
 def test_every_status_with_a_page_has_its_words() -> None:
     """Whatever error_page names stands in both maps."""
     text = "".join((ROOT / "nginx" / name).read_text() for name in ("nginx.conf", "conf.d/40-error-pages.conf"))
-    named = set(re.findall(r"\d{3}", " ".join(re.findall(r"(?m)^error_page ([^;]*);", text)))) - {"494"}
+    named = set(re.findall(r"\d{3}", " ".join(re.findall(r"(?m)^ *error_page ([^;]*);", text)))) - {"494"}
     blocks = re.findall(r"map \S+ \$kit_error_(?:title|detail) \{([^}]*)\}", text)
     title, detail = (set(re.findall(r"(?m)^ +(\d{3}) ", block)) for block in blocks)
 

@@ -126,7 +126,9 @@ def answered_now(gateway: Gateway, backend: RawBackend, total: int, refused: int
 
 
 def test_client_has_50_requests_in_flight_at_most(start_gateway: Gateways, patient_backend: RawBackend) -> None:
-    all_at_once = Edit("templates/limits/*", r"burst=\S+", "burst=9999")  # nginx takes them all in within one millisecond
+    all_at_once = Edit(
+        "templates/snippets/proxy.conf.template", r"burst=\S+", "burst=9999"
+    )  # nginx takes them all in within one millisecond
     gateway = start_gateway(patient_backend.address, {"LIMITS": "on"}, [all_at_once])
 
     assert answered_now(gateway, patient_backend, CONNECTIONS + 5, refused=5) == 5
