@@ -51,7 +51,7 @@ class Failure:
     """Why a candidate has no throughput at the objective: the lowest rate that was tried, and what happened there."""
 
     rate_per_s: float
-    p99_ms: float
+    longest_ms: float
     error_share: float
     mostly: str  # kind of error; "": too slow
 
@@ -273,8 +273,8 @@ def _failure(own: Sequence[JudgedSlice]) -> Failure | None:
     kinds = lowest.recording.errors
     wrong = lowest.error_share > lowest.limits.error_share
     mostly = max(kinds, key=lambda kind: kinds[kind], default="dropped arrivals") if wrong else ""
-    p99_ms = lowest.judged.latency.quantile_ms(0.99) if lowest.judged.latency.count else math.inf
-    return Failure(lowest.slice.rate_per_s, p99_ms, lowest.error_share, mostly)
+    longest_ms = lowest.judged.latency.quantile_ms(1.0) if lowest.judged.latency.count else math.inf
+    return Failure(lowest.slice.rate_per_s, longest_ms, lowest.error_share, mostly)
 
 
 def _pairs(manifest: Manifest, workload: Workload, own: Mapping[str, list[JudgedSlice]]) -> tuple[Pair, ...]:

@@ -121,6 +121,6 @@ def _of_proof(candidate: Candidate, proof: Mapping[str, object]) -> Iterator[Not
 
 def _timeout(candidate: Candidate, slices: Sequence[JudgedSlice], proof: Mapping[str, object]) -> Iterator[Note]:
     timeout_s = proof.get("timeout_s")
-    worst_ms = max((one.judged.latency.quantile_ms(0.99) for one in slices), default=0.0)
+    worst_ms = max((one.judged.latency.quantile_ms(1.0) for one in slices), default=0.0)
     if isinstance(timeout_s, int | float) and timeout_s and worst_ms > timeout_s * 1e3:
         yield Note(NoteKind.TIMEOUT, candidate.name, (worst_ms / 1e3, timeout_s))

@@ -29,11 +29,6 @@ from loadtest.measure.order import Generated, Order, StepOrder
 from loadtest.measure.recorder import Recorder
 from loadtest.scenarios import load_users
 
-# A warm-up has settled when the medians of so many windows in a row differ by no more than this share …
-SETTLED_WINDOWS = 3
-SETTLED_SHARE = 0.05
-# … or by less than this: a busy timer moves medians below a millisecond by more than 5 %.
-SETTLED_MS = 0.3
 SAMPLE_S = 0.02
 LEAD_S = 0.1  # from the end of the warm-up until it is measured: what was late by then is over
 
@@ -67,7 +62,8 @@ class Generator:
         background = [_stay(self._order.url, part) for part in self._order.background]
         source, recorder = self._source(step), self._recorder
         load = gevent.spawn(source.arrive)
-        settled, warm_up_s = _warm_up(step, recorder)
+        recorder.start(time.perf_counter())
+        gevent.sleep(step.warm_up_s)
         start_s = time.perf_counter() + LEAD_S
         # Before the moment comes: an arrival that is due at it must find the recorder ready.
         recorder.start(start_s)
@@ -87,8 +83,6 @@ class Generator:
             pool.finish(0)
         seen = Generated(
             recording=recorder.recording(step.measure_s),
-            settled=settled,
-            warm_up_s=warm_up_s,
             from_s=start_s,
             until_s=source.until_s,
             cpu_share=cpu_ns / 1e9 / step.measure_s,
@@ -113,28 +107,6 @@ def _stay(url: str, part: tuple[str, str, float]) -> ClosedModel:
     pool = ClosedModel(Environment(host=url), Recorder(), load_users([(locustfile, name, 1.0)]), round(number))
     gevent.spawn(pool.arrive)
     return pool
-
-
-def _warm_up(order: StepOrder, recorder: Recorder) -> tuple[bool, float]:
-    """Let the load run until its medians no longer move, or as long as the order allows; return whether they did, and how long."""
-    start_s = time.perf_counter()
-    medians_ms: list[float] = []
-    while True:
-        recorder.start(time.perf_counter())
-        gevent.sleep(order.window_s)
-        medians_ms.append(recorder.recording(order.window_s).all.latency.quantile_ms(0.5))
-        passed_s = time.perf_counter() - start_s
-        settled = has_settled(medians_ms)
-        if (settled and passed_s >= order.warm_up_s) or passed_s >= order.warm_up_at_most_s:
-            return settled, passed_s
-
-
-def has_settled(medians_ms: list[float]) -> bool:
-    """Say whether the last windows agree; windows without an answer (0) never do."""
-    last = medians_ms[-SETTLED_WINDOWS:]
-    if len(last) < SETTLED_WINDOWS or min(last) <= 0:
-        return False
-    return max(last) - min(last) <= max(SETTLED_SHARE * min(last), SETTLED_MS)
 
 
 def _watch(source: OpenModelUser | ClosedModel) -> Iterator[int]:

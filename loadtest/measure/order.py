@@ -29,8 +29,7 @@ class StepOrder:
     """One stretch of load. `name`: of the order that says whom to visit.
 
     `rate_per_s`: arrivals of the open model; 0: the closed model, `users` visitors who never pause.
-    `warm_up_s`: at least; `warm_up_at_most_s`: when the load has not settled by then, it is measured all the same, and
-    said. `patience_s`: how long to wait for the last answers.
+    `warm_up_s`: before it is measured. `patience_s`: how long to wait for the last answers.
     """
 
     name: str = ""
@@ -39,8 +38,6 @@ class StepOrder:
     seed: int = 1
     max_in_flight: int | None = None
     warm_up_s: float = 2.0
-    warm_up_at_most_s: float = 10.0
-    window_s: float = 1.0
     measure_s: float = 10.0
     patience_s: float = 5.0
 
@@ -53,8 +50,6 @@ class Generated:
     """
 
     recording: Recording
-    settled: bool
-    warm_up_s: float
     from_s: float
     until_s: float
     cpu_share: float

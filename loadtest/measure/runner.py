@@ -17,14 +17,14 @@ from loadtest.judge.validity import fewest_due
 from loadtest.measure.generation import GeneratorError, GeneratorProcess
 from loadtest.measure.order import Order, StepOrder
 from loadtest.measure.servers import Server, ServerError
-from loadtest.measure.slicing import WINDOW_S, Bench, Place
+from loadtest.measure.slicing import Bench, Place
 from loadtest.records.model import Calibration, Candidate, Pace
 from loadtest.records.slices import Loss, Start
 from loadtest.records.store import Store
 
 # The last is what one process must be able to make: a figure for this machine, in every report.
-CALIBRATION_RATES = (100.0, 500.0, 2000.0, 5000.0)
-CALIBRATION_S = 1.0
+CALIBRATION_RATES = (500.0, 2000.0, 5000.0)
+CALIBRATION_S = 2.5  # a p99 needs a thousand requests
 
 Say = Callable[[str], None]
 Pair = tuple[str, str]  # candidate, workload
@@ -169,8 +169,6 @@ def _calibration(generator: GeneratorProcess, rate_per_s: float, pace: Pace) -> 
         name="null",
         rate_per_s=rate_per_s,
         warm_up_s=pace.warm_up_s,
-        warm_up_at_most_s=2 * pace.warm_up_s,
-        window_s=min(WINDOW_S, pace.warm_up_s),
         measure_s=CALIBRATION_S,
     )
     seen = generator.step(order)
@@ -183,6 +181,7 @@ def _calibration(generator: GeneratorProcess, rate_per_s: float, pace: Pace) -> 
     due = fewest_due(order.rate_per_s * order.measure_s)
     return Calibration(
         rate_per_s=rate_per_s,
+        requests=latency.count,
         p50_ms=p50_ms,
         p99_ms=p99_ms,
         slip_p99_ms=seen.recording.slip.quantile_ms(0.99),

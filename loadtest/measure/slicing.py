@@ -17,7 +17,6 @@ from loadtest.records.slices import Slice, Usage
 
 # So many visitors without a pause find about what a server can do.
 PROBE_USERS, PROBE_S = 32, 0.5
-WINDOW_S = 0.25
 # Slices last at least so many times the objective: a queue that grows needs time until somebody waits for longer than that.
 OBJECTIVES = 5
 # A server may still work on what nobody waits for any more: the next slice waits until all use less of a core than this, or so long.
@@ -74,8 +73,6 @@ class Bench:
             name=_name(workload, candidate),
             users=PROBE_USERS,
             warm_up_s=pace.warm_up_s,
-            warm_up_at_most_s=pace.warm_up_s if short else 2 * pace.warm_up_s,
-            window_s=min(WINDOW_S, pace.warm_up_s),
             measure_s=measure_s,
             patience_s=_patience_s(workload),
         )
@@ -90,8 +87,6 @@ class Bench:
             rate_per_s=rate_per_s,
             seed=place.seed,
             warm_up_s=pace.settle_s,
-            warm_up_at_most_s=pace.settle_s,
-            window_s=pace.settle_s,
             measure_s=max(min(max(pace.slice_s, pace.fewest_requests / rate_per_s), pace.longest_slice_s), objective_s * OBJECTIVES),
             patience_s=_patience_s(place.workload),
         )

@@ -89,6 +89,7 @@ class Calibration:
     """What the generator itself costs, against a gateway that answers by itself, on the same path. One entry for each rate."""
 
     rate_per_s: float
+    requests: int
     p50_ms: float
     p99_ms: float
     slip_p99_ms: float

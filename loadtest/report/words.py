@@ -24,7 +24,7 @@ COMPARISONS = {
 MOST_INVALID = 0.5
 _PROBLEMS = {
     Gate.GENERATOR_CPU: "the generator used {0:.0%} of a core (limit {1:.0%})",
-    Gate.GENERATOR_LATE: "the generator sent {0:.1f} ms late (p99, limit {1:g} ms)",
+    Gate.GENERATOR_LATE: "the generator sent {0:.1%} of the requests more than {2} late (limit {1:.0%})",
     Gate.GENERATOR_BEHIND: "the generator got round to {0} of about {1:.0f} visitors",
     Gate.GENERATOR_FAILED: "the generator failed: {2}",
     Gate.STEAL: "the host took {0:.1%} of the processors (limit {1:.0%})",
@@ -42,7 +42,7 @@ _NOTES = {
     NoteKind.SMALL_POOL: "{} requests at once in a process share {} database connections; the others wait for one",
     NoteKind.NO_BUFFER: "nothing buffers in front of it, so each slow client holds a whole process",
     NoteKind.TIRING: "the longer its processes live the less it carries: {:.2f} times as much in the second half of a block",
-    NoteKind.TIMEOUT: "the p99 of {:.1f} s is above its timeout of {:g} s: it kills what it works on",
+    NoteKind.TIMEOUT: "answers of {:.1f} s are above its timeout of {:g} s: it kills what it works on",
 }
 
 
@@ -107,7 +107,7 @@ def failure(found: Failure, slo_ms: float) -> str:
     """Say why a candidate has no throughput at the objective."""
     if found.mostly:
         return f"{percent(found.error_share)} errors at {found.rate_per_s:.0f}/s, mostly {found.mostly}"
-    return f"slower than {slo_ms:g} ms at {found.rate_per_s:.0f}/s ({milliseconds(found.p99_ms)})"
+    return f"too many slower than {slo_ms:g} ms at {found.rate_per_s:.0f}/s (the longest {milliseconds(found.longest_ms)})"
 
 
 def resolution(answer: Answer) -> str:
@@ -147,7 +147,7 @@ def _found(found: Mapping[Comparison, list[Pair]], best: str, margin: str, answe
         yield f"carries {_times(more)}, with p99 ≤ {answer.workload.slo_ms:g} ms"
     if less := found[Comparison.LOWER]:
         yield f"carries {_times(less)}, not shown to be more than {margin} less, and {best} is simpler"
-    if ties := [pair.base for pair in found[Comparison.TIE]]:
+    if ties := [pair.base + (" (by CPU time)" if pair.rests_on == "cpu" else "") for pair in found[Comparison.TIE]]:
         yield f"{_list(ties)} {'is' if len(ties) == 1 else 'are'} a tie (within ±{margin}), {best} is the simplest"
     if hidden := [pair.base for pair in found[Comparison.UNDECIDED]]:
         yield f"no difference shown to {_list(hidden)}; {resolution(answer)}, {best} is the simplest"
@@ -172,9 +172,16 @@ def throughput(answer: Answer, seen: CandidateAnswer) -> str:
     return interval(seen.throughput) if seen.throughput else "no interval from so few blocks"
 
 
+def verdict(pair: Pair | None) -> str:
+    """Say what a pair's verdict is, and what it rests on."""
+    if not pair or not pair.interval:
+        return COMPARISONS[None]
+    return COMPARISONS[pair.comparison] + (", by CPU time" if pair.rests_on == "cpu" else "")
+
+
 def needs(answer: Answer) -> str:
     """Say what it would take to see less."""
-    return "; ".join(f"{bound(share)} would need about {count(float(minutes))} minutes" for share, minutes in answer.needs.items())
+    return "; ".join(f"{bound(share)} would need about {minutes:.0f} minutes" for share, minutes in answer.needs.items())
 
 
 def difference(found: Difference) -> Iterator[str]:

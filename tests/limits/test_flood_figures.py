@@ -63,9 +63,7 @@ class Visitors:
     def come(self, seconds: float) -> Histogram:
         """Let them come for so long, and return their latencies; each must get what it asked for."""
         self._steps += 1
-        seen = self._generators.step(
-            StepOrder(rate_per_s=VISITS_PER_S, seed=self._steps, warm_up_s=WARM_UP_S, warm_up_at_most_s=WARM_UP_S, measure_s=seconds)
-        ).recording
+        seen = self._generators.step(StepOrder(rate_per_s=VISITS_PER_S, seed=self._steps, warm_up_s=WARM_UP_S, measure_s=seconds)).recording
         assert (seen.errors, seen.dropped, seen.unfinished) == ({}, 0, 0)
         return seen.all.latency
 

@@ -55,7 +55,11 @@ def manifest(candidates: tuple[str, ...], workloads: tuple[str, ...], **changes:
         workloads=tuple(works[name] for name in workloads),
         limits=Limits(),
         machine=MACHINE,
-        calibration=(Calibration(rate_per_s=1000.0, p50_ms=0.8, p99_ms=2.1, slip_p99_ms=1.4, generator_cpu_share=0.2, achieved_share=1.0),),
+        calibration=(
+            Calibration(
+                rate_per_s=1000.0, requests=2500, p50_ms=0.8, p99_ms=2.1, slip_p99_ms=1.4, generator_cpu_share=0.2, achieved_share=1.0
+            ),
+        ),
     )
     return replace(plan, **changes)
 

@@ -64,7 +64,7 @@ def test_the_open_model_keeps_up_with_locusts_own_loop(note: Callable[[str], Non
                 loop_per_s = closed_loop_per_s(server.null_url, servers.cpus)
                 note(f"Locust's loop, {LOOP_USERS} users: {loop_per_s:.0f} requests/s")
                 for share in SHARES:
-                    seen = generators.step(StepOrder(rate_per_s=share * loop_per_s, warm_up_s=1, warm_up_at_most_s=2, measure_s=5))
+                    seen = generators.step(StepOrder(rate_per_s=share * loop_per_s, warm_up_s=1, measure_s=5))
                     recording, latency = seen.recording, seen.recording.all.latency
                     assert (recording.errors, recording.unfinished) == ({}, 0)
                     if share == WANTED_SHARE:

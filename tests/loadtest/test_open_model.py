@@ -38,8 +38,6 @@ def load(generators: GeneratorProcess, url: str, user: str = "Visitor", **change
     settings: dict[str, object] = {
         "rate_per_s": float(RATE_PER_S),
         "warm_up_s": WARM_UP_S,
-        "warm_up_at_most_s": WARM_UP_S,
-        "window_s": 0.25,
         "measure_s": MEASURE_S,
         "patience_s": 10.0,
     }
@@ -199,7 +197,7 @@ def test_a_server_that_is_away_gives_errors_by_kind(free_port: int, generators: 
 @pytest.mark.parametrize("user", ["Visitor", "PlainBrowser"])
 def test_a_request_that_is_lost_is_a_failure(generators: GeneratorProcess, user: str) -> None:
     with cutting() as (url, received):
-        recording = load(generators, url, user, measure_s=1.0, warm_up_s=0.0, warm_up_at_most_s=0.0).recording
+        recording = load(generators, url, user, measure_s=1.0, warm_up_s=0.0).recording
     lost = recording.errors.pop("connection lost")
 
     assert recording.errors == {}
@@ -254,10 +252,7 @@ def test_the_closed_model_goes_as_fast_as_the_server(quick_server: str, generato
 
 def test_a_generator_makes_several_steps(quick_server: str, generators: GeneratorProcess) -> None:
     generators.visit(Order(url=quick_server, mix=((VISITORS, "Visitor", 1.0),)))
-    slow, fast = (
-        generators.step(StepOrder(rate_per_s=rate, warm_up_s=0.2, warm_up_at_most_s=0.2, window_s=0.1, measure_s=2.0)).recording
-        for rate in (50.0, 200.0)
-    )
+    slow, fast = (generators.step(StepOrder(rate_per_s=rate, warm_up_s=0.2, measure_s=2.0)).recording for rate in (50.0, 200.0))
 
     assert slow.errors == fast.errors == {}
     assert slow.offered == pytest.approx(100, abs=40)
@@ -266,7 +261,7 @@ def test_a_generator_makes_several_steps(quick_server: str, generators: Generato
 
 def test_background_visitors_are_there_and_not_counted(quick_server: str, generators: GeneratorProcess) -> None:
     order = Order(url=quick_server, mix=((VISITORS, "Visitor", 1.0),), background=((VISITORS, "ThoughtfulVisitor", 2.0),))
-    step = StepOrder(rate_per_s=20.0, warm_up_s=0.2, warm_up_at_most_s=0.2, window_s=0.1, measure_s=1.0)
+    step = StepOrder(rate_per_s=20.0, warm_up_s=0.2, measure_s=1.0)
     recording = generators.visit(order).step(step).recording
 
     assert recording.series.keys() == {"hello"}

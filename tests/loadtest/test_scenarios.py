@@ -28,7 +28,7 @@ LAB = pytest.mark.stack_env(LAB_ENABLED="1", LIMITS="off", WAF_MODE="Off")
 
 def visit(generators: GeneratorProcess, url: str, scenario: str, seconds: float = 1.0) -> Generated:
     """Let about ten visitors a second arrive, and do what they came for to the end."""
-    step = StepOrder(rate_per_s=10.0, warm_up_s=0, warm_up_at_most_s=0, window_s=0.1, measure_s=seconds, patience_s=60)
+    step = StepOrder(rate_per_s=10.0, warm_up_s=0, measure_s=seconds, patience_s=60)
     return generators.visit(Order(url=url, mix=(("", scenario, 1.0),))).step(step)
 
 

@@ -36,7 +36,7 @@ def test_a_quiet_machine_gives_valid_slices() -> None:
     ("bad", "reason"),
     [
         (quiet(generator=Usage(cpu_ns=710_000_000)), "the generator used 71% of a core"),
-        (recorded(quiet(), slip=LATE), "the generator sent 11.0 ms late"),
+        (recorded(quiet(), slip=LATE), "the generator sent 100.0% of the requests more than 10 ms late"),
         (recorded(quiet(), offered=50), "the generator got round to 50 of about 100 visitors"),
         (recorded(quiet(), offered=0), "the generator got round to 0 of about 100 visitors"),
         (recorded(quiet(), errors={"generator: no ports left": 3}), "the generator failed: generator: no ports left"),
