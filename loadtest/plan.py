@@ -20,9 +20,10 @@ FIRST_START_S: Mapping[str, float] = {"local": 20.0, "compose": 60.0}
 # Of each slice beside its measured time and what settles before it: a server that was overloaded has to come to rest, the last answers.
 SLICE_OVERHEAD_S = 0.4
 # One processor, in turns of this length for so long, shows how much of it a program gets: nothing else of the run is needed for that.
-PROBE_S, PROBE_SLICE_S = 10.0, 0.2
-# So many times the spread of the processor's work is the spread of a slice's knee; and the arrivals of a slice scatter by themselves.
-KNEE_FACTOR, KNEE_LEAST = 1.6, 0.12
+PROBE_S, PROBE_SLICE_S = 14.0, 0.7
+# So many times the spread of the processor's work is what a slice adds to that of the knee, since it says only "held" or "not held"; and
+# the arrivals of a slice scatter by themselves. From the simulations of tests/loadtest/test_knee.py.
+KNEE_FACTOR, KNEE_LEAST = 2.3, 0.12
 MOST_BLOCKS = 60
 
 
@@ -89,7 +90,7 @@ def block_spread(work_spread: float, manifest: Manifest) -> float:
 def probe(cpus: Sequence[int], lasts_s: float = PROBE_S) -> float:
     """Return how much neighbouring slices differ in what a processor gets done: standard deviation of one slice's logarithm.
 
-    `cpus`: where the servers will run; empty: anywhere. Differences of neighbours, so that a slow drift does not count.
+    `cpus`: to run on; empty: any. Differences of neighbours, so that a slow drift does not count.
     """
     before = os.sched_getaffinity(0) if cpus else None
     try:
