@@ -8,6 +8,7 @@ Python's own library only: it reads a log wherever that was saved.
 """
 
 import json
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -79,11 +80,13 @@ def count(refusals: Iterable[dict[str, Any]]) -> tuple[dict[int, Rule], Counter[
 
 def exclusion(rule: int, path: str, variable: str, number: int) -> str:
     """The line for user-before.conf that takes one argument at one address out of one rule."""
-    # "…" stands for a name that was not kept, because it may be a piece of a body.
-    narrow = variable and "…" not in variable
-    action = f"ctl:ruleRemoveTargetById={rule};{variable}" if narrow else f"ctl:ruleRemoveById={rule}"
+    # A name that was not kept (…, it may be a piece of a body), or that cannot be written here: all of its kind. A variable of the
+    # rules' own (TX) is none of the request.
+    target = variable if re.fullmatch(r"[\w.:/-]+", variable) else variable.partition(":")[0]
+    narrow = target and not target.startswith(("TX", "MATCHED"))
+    action = f"ctl:ruleRemoveTargetById={rule};{target}" if narrow else f"ctl:ruleRemoveById={rule}"
     plain = "".join(letter for letter in path if letter.isalnum() or letter in "/._~-") == path
-    where = f'SecRule REQUEST_URI "@beginsWith {path}"' if plain and path else 'SecRule REQUEST_URI "@beginsWith /"'
+    where = f'SecRule REQUEST_FILENAME "@streq {path}"' if plain and path else 'SecRule REQUEST_FILENAME "@beginsWith /"'
     return f'{where} "id:{number},phase:1,pass,nolog,{action}"'
 
 

@@ -13,8 +13,8 @@ A rule that is not understood here is asked always. A gate that fails (its expre
 import re
 import shutil
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import count, groupby, pairwise, takewhile
 from pathlib import Path
@@ -36,8 +36,9 @@ OTHERWISE = re.compile(r"\[([:.=])[^\]]*\1\]|(?<!\\)(?:\\\\)*\\v|\{,|\(\?[a-zA-Z
 SHORT = 8
 # Signs of ordinary values: of arguments and cookies, of addresses and single headers, and of any header.
 COMMON = {"value": b"_.-@, ", "address": b"_.-@, /:;()", "header": b"_.-@, '/:;()=+*"}
-SHARES = {"!": 0.03, "?": 0.03, "'": 0.02, ":": 0.02, ";": 0.02, '"': 0.02, "/": 0.05, "\n": 0.01, "=": 0.005, "&": 0.003}
-LESS = {ord(sign): share for sign, share in SHARES.items()}
+SHARES = {"!": 0.03, "?": 0.03, "'": 0.02, ":": 0.02, ";": 0.02, '"': 0.02, "/": 0.05, "=": 0.005, "&": 0.002}
+LESS = {ord(sign): share for sign, share in SHARES.items()} | dict.fromkeys([*range(0x20), *range(0x80, 0x100)], 0.0000001)
+LESS[ord("\n")] = 0.01
 LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 
 
@@ -189,6 +190,11 @@ HARMLESS = r"\xc3[\x80-\xbf]|\xe2\x80[\x90-\x9f]"
 CONTROLS = bytes(range(0x10, 0x20))
 
 
+def weight(sign: int, place: str) -> float:
+    """Of a sign beside another one: in values even common ones are rarely together."""
+    return min(rarity(bytes([sign]), place) / 100, 0.1 if place == "value" else 1)
+
+
 class Need:
     """What a value must hold for any of some rules to match it."""
 
@@ -196,6 +202,13 @@ class Need:
         self.texts: set[bytes] = set()
         self.pairs: set[tuple[bytes, bytes]] = set()
         self.harmless = True
+
+    @classmethod
+    def of(cls, units: "Iterable[Unit]", place: str) -> "Need":
+        found = cls()
+        for unit in units:
+            found.add((proofs(unit) or {})[place], transformations(unit) or [], map_file=unit.map_file)
+        return found
 
     def add(self, texts: Texts, transformations: list[str], *, map_file: bool) -> None:
         """One rule more."""
@@ -207,6 +220,11 @@ class Need:
             moved = {"cmdLine", "removeWhitespace"} & set(transformations)
             self.harmless &= decoded and not moved and not map_file
         self.harmless &= not any(set(text) & set(HIGH + CONTROLS) for text in texts)
+
+    def met(self, place: str) -> float:
+        """About how often, in per cent, an ordinary value holds it."""
+        beside = (100 * weight(one, place) * weight(other, place) for ones, others in self.pairs for one in ones for other in others)
+        return cost(frozenset(self.texts), place) + sum(beside)
 
     def expression(self) -> str:
         """Matches a value that holds nothing of it: a gate asks with "!", so what fails, such as an expression too large, opens it."""
@@ -280,12 +298,12 @@ class Unit:
     """One directive, or a rule with what is chained to it."""
 
     def __init__(self, file: Path, text: str) -> None:
-        self.file, self.text, self.before, self.after = file, "", "", ""
+        self.file, self.text, self.before = file, "", ""
         self.links: list[Link] = []
         self.effects: list[tuple[str, str]] = []
         # Whether it matches every request, or none; None: that depends on the request.
         self.decided: bool | None = None
-        self.user, self.gone, self.changed = file.name.startswith("user-"), False, False
+        self.user, self.gone, self.changed, self.map_file = file.name.startswith("user-"), False, False, False
         self.add(text)
 
     def add(self, text: str) -> None:
@@ -358,9 +376,10 @@ def ids(words: list[str]) -> set[int]:
 
 
 def note_changes(units: list[Unit]) -> None:
-    """Rules that a directive elsewhere gives more targets or other actions are asked as they are."""
+    """Rules that a directive elsewhere gives more targets or other actions are asked as they are; a map of characters changes decoding."""
+    map_file = any(unit.words[0] == "SecUnicodeMapFile" for unit in units)
     for unit in units:
-        name, what = unit.words[0], unit.words[1:]
+        name, what, unit.map_file = unit.words[0], unit.words[1:], map_file
         plain = [re.sub(r"'[^']*'|/(?:\\.|[^/\\])*/", "", word) for word in what[1:]]
         more = any(not target.startswith("!") for word in plain for target in re.split(r"[|,]", word))
         if name == "SecRuleUpdateActionById" or (name.startswith("SecRuleUpdateTargetBy") and more):
@@ -535,20 +554,20 @@ def drop_unread(units: list[Unit]) -> bool:
 
 # What the client sends: it does not change between a gate and its rules.
 PLACES = {
-    "value": re.compile(r"(?:ARGS(?:_GET|_POST)?(?:_NAMES)?|REQUEST_COOKIES(?:_NAMES)?|FILES(?:_NAMES)?|XML|REQUEST_BODY)(?::|$)"),
-    "address": re.compile(r"REQUEST_HEADERS:|(?:REQUEST_(?:URI|URI_RAW|FILENAME|BASENAME|LINE)|QUERY_STRING)$"),
-    "header": re.compile(r"REQUEST_HEADERS(?:_NAMES)?$"),
+    "value": r"(?:ARGS(?:_GET|_POST)?(?:_NAMES)?|REQUEST_COOKIES(?:_NAMES)?|FILES(?:_NAMES)?|XML)(?::|$)",
+    "address": r"REQUEST_HEADERS:|(?:REQUEST_(?:URI|URI_RAW|FILENAME|BASENAME|LINE)|QUERY_STRING)$",
+    "header": r"REQUEST_HEADERS(?:_NAMES)?$",
 }
-MOST = frozenset(["ARGS", "ARGS_NAMES", "REQUEST_COOKIES", "REQUEST_COOKIES_NAMES", "XML:/*"])
 QUIET = "nolog,noauditlog,pass,t:none"
-# A proof that ordinary values meet more often than this is none; fewer rules than this are asked as fast as a gate.
-OFTEN, SELDOM, FEW = 7.9, 0.5, 3
 # Rules before a chain that reads what matched before it: these, and the chain, are asked as they are written.
 NEAR = 3
+BODY = 2  # the phase after the body was read, in which nearly all rules are
+# In per cent of ordinary values: a proof that they meet more often is none; rules that they meet more seldom.
+OFTEN, SELDOM = 7.9, 0.55
 
 
 def place_of(target: str) -> str:
-    return next((name for name, pattern in PLACES.items() if pattern.match(target)), "")
+    return next((name for name, pattern in PLACES.items() if re.match(pattern, target)), "")
 
 
 def operands(unit: Unit, place: str) -> Texts | None:
@@ -593,117 +612,56 @@ def proofs(unit: Unit) -> dict[str, Texts] | None:
             found[place] = shortest(frozenset(window(text, place) for text in texts)) if texts else frozenset([b""])
         if not place or b"" in found[place]:
             return None
-    return found if all(met(unit, place, texts) < OFTEN for place, texts in found.items()) else None
+    return found
 
 
-def met(unit: Unit, place: str, texts: Texts) -> float:
-    """About how often ordinary values make a rule be asked."""
-    changes = [CHANGES[name] for name in transformations(unit) or []]
-    signs = sum(rarity(bytes([sign]), place) for changed, _ in changes for sign in changed if sign in COMMON[place] or sign in LESS)
-    pairs = {pair for _, changed in changes for pair in changed}
-    beside = (100 * weight(one, place) * weight(other, place) for ones, others in pairs for one in ones for other in others)
-    return cost(texts, place) + signs + sum(beside)
-
-
-def weight(sign: int, place: str) -> float:
-    """Of a sign beside another one: in values even common ones are rarely together."""
-    return min(rarity(bytes([sign]), place) / 100, 0.1 if place == "value" else 1)
-
-
-def group(unit: Unit) -> str:
-    """Rules that are asked about equally often: few values have the signs; prose has words; addresses and quotes are marks."""
-    found = proofs(unit) or {}
-    if max((met(unit, place, texts) for place, texts in found.items()), default=0) < SELDOM:
+def kind(unit: Unit) -> str:
+    """Rules that are asked about equally often: headers have other signs than values; few values have signs; prose has words."""
+    found = {place: Need.of([unit], place).met(place) for place in proofs(unit) or {}}
+    if set(found) <= {"address"} or max(found.values()) >= OFTEN:  # an address is asked about as fast
+        return ""
+    if "header" in found:
+        return "headers"
+    if max(found.values()) < SELDOM:
         return "signs"
-    return "words" if any(is_word(text) for texts in found.values() for text in texts) else "marks"
+    return "words" if any(is_word(text) for texts in (proofs(unit) or {}).values() for text in texts) else "marks"
 
 
-class Gate:
-    """What opens it for a group of rules."""
-
-    def __init__(self, units: list[Unit], *, map_file: bool) -> None:
-        behind: dict[str, list[Unit]] = defaultdict(list)
-        for unit in units:
-            for target in unit.links[0].targets:
-                behind[target].append(unit)
-        # One question for targets that the same rules look at, and one for the five that most do.
-        self.questions: dict[tuple[str, tuple[Unit, ...]], list[str]] = defaultdict(list)
-        most = tuple(unit for unit in units if not MOST.isdisjoint(unit.links[0].targets))
-        for target, rules in behind.items():
-            if not target.startswith("!"):
-                self.questions[place_of(target), most if target in MOST else tuple(rules)].append(target)
-        self.map_file = map_file
-
-    def text(self, phase: int, closed: list[str], numbers: Iterator[int]) -> str:
-        """Rules that unset these variables when a value may match one of the rules behind the gate."""
-        text, unset = "", ",".join(f"setvar:!tx.{name}" for name in closed)
-        for (place, units), targets in self.questions.items():
-            need = Need()
-            for unit in units:
-                need.add((proofs(unit) or {})[place], transformations(unit) or [], map_file=self.map_file)
-            names = "|".join(targets)
-            text += f'SecRule {names} "!@rx {need.expression()}" "id:{next(numbers)},phase:{phase},{QUIET},{unset}"\n'
-        return text
+def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]) -> str:
+    """Questions; where none of them matches, rules are taken out of the request. What fails, such as an expression too large, matches."""
+    text, questions = "", defaultdict(list)
+    for target in dict.fromkeys(target for unit in units for target in unit.links[0].targets if not target.startswith("!")):
+        place = place_of(target)
+        # An address and a single header are looked at by some of the rules, values and headers by nearly all.
+        rules = tuple(unit for unit in units if (target in unit.links[0].targets if place == "address" else place in (proofs(unit) or {})))
+        questions[place, rules].append(target)
+    for (place, rules), targets in questions.items():
+        expression = Need.of(rules, place).expression()
+        text += f'SecRule {"|".join(targets)} "!@rx {expression}" "id:{next(numbers)},phase:2,{QUIET},setvar:!tx.kit_closed_{name}"\n'
+    here = {unit.id for unit in units}
+    runs = [list(run) for mine, run in groupby(loaded, here.__contains__) if mine]
+    removed = ",".join(f"ctl:ruleRemoveById={run[0]}-{run[-1]}" for run in runs)
+    return text + f'SecRule TX:kit_closed_{name} "@eq 1" "id:{next(numbers)},phase:2,{QUIET},{removed}"\n'
 
 
-def worth(units: list[Unit]) -> list[Unit]:
-    """Without rules that are as cheap as a question: those with a target that few others look at."""
-    while True:
-        looked = Counter(target for unit in units for target in unit.links[0].targets)
-        kept = [unit for unit in units if all(looked[target] >= FEW for target in unit.links[0].targets if not target.startswith("!"))]
-        if kept == units:
-            return kept
-        units = kept
-
-
-def gates(units: list[Unit], phase: int, numbers: Iterator[int], *, map_file: bool) -> None:
-    """Put gates before the rules of a phase that have a proof."""
-    rules = [unit for unit in units if unit.phase == phase and not unit.gone]
-    names = {unit: group(unit) for unit in worth([unit for unit in rules if proofs(unit)])}
-    for number in (number for number, unit in enumerate(rules) if unit.reads_matches()):
-        names = {unit: name for unit, name in names.items() if unit not in rules[max(0, number - NEAR) : number + 1]}
+def gates(units: list[Unit]) -> None:
+    """Put gates before the rules of phase 2 that have a proof."""
+    numbers = count(10900)
+    rules = [unit for unit in units if unit.phase == BODY and not unit.gone]
+    near = {one for number, unit in enumerate(rules) if unit.reads_matches() for one in rules[max(0, number - NEAR) : number + 1]}
     # What never matches is gone, and would have cleared what a chain reads (Unit.reads_matches).
-    for before, unit in pairwise(unit for unit in units if unit.phase == phase and (not unit.gone or unit.decided is False)):
-        unit.before += clear(phase, numbers) if before.gone and not unit.gone and unit.reads_matches() else ""
-    regions = [(gated, list(region)) for gated, region in groupby(rules, names.__contains__)]
-    if not any(pays(region) for gated, region in regions if gated):
+    for before, unit in pairwise(unit for unit in units if unit.phase == BODY and (not unit.gone or unit.decided is False)):
+        if before.gone and not unit.gone and unit.reads_matches():
+            unit.before += f'SecRule REQUEST_METHOD "@streq -" "id:{next(numbers)},phase:2,{QUIET}"\n'
+    gated = {unit: kind(unit) for unit in rules if unit not in near and kind(unit)}
+    loaded = sorted(unit.id for unit in units if unit.links and not unit.gone)
+    names = sorted(set(gated.values()))
+    if not gated:
         return
-    every = f"kit_closed_{phase}"
-    closed = {name: f"{every}_{name}" for name in sorted(set(names.values()))}
-    first = next(region[0] for gated, region in regions if gated)
-    sets = ",".join(f"setvar:tx.{name}=1" for name in [every, *closed.values()])
-    first.before += f'SecAction "id:{next(numbers)},phase:{phase},{QUIET},{sets}"\n'
-    for name, variable in closed.items():
-        first.before += Gate([unit for unit in names if names[unit] == name], map_file=map_file).text(phase, [every, variable], numbers)
-    for (gated, region), (_, after) in zip(regions, [*regions[1:], (False, [])], strict=True):
-        if gated and pays(region):
-            read = any(unit.reads_matches() for unit in after)
-            runs = [list(run) for _, run in groupby(region, names.get)]
-            if len(runs) > 1:
-                jump(region, every, phase, numbers, read=False)
-            for run in runs:
-                jump(run, closed[names[run[0]]], phase, numbers, read=read)
-
-
-def pays(region: list[Unit]) -> bool:
-    """A jump costs as much as two rules that look at one value."""
-    return len(region) >= FEW or any(not MOST.isdisjoint(unit.links[0].targets) for unit in region)
-
-
-def jump(run: list[Unit], variable: str, phase: int, numbers: Iterator[int], *, read: bool) -> None:
-    """Over some rules, where a variable is there: where the questions were not asked it is not."""
-    number = next(numbers)
-    clears = clear(phase, numbers) if read else ""
-    run[0].before += (
-        f'SecRule &TX:{variable} "@eq 0" "id:{number},phase:{phase},{QUIET},skipAfter:KIT-ASK-{number}"\n'
-        f'SecAction "id:{next(numbers)},phase:{phase},{QUIET},skipAfter:KIT-END-{number}"\nSecMarker KIT-ASK-{number}\n{clears}'
-    )
-    run[-1].after = f"SecMarker KIT-END-{number}\n{run[-1].after}"
-
-
-def clear(phase: int, numbers: Iterator[int]) -> str:
-    """A rule that does not match, and so clears MATCHED_VARS."""
-    return f'SecRule REQUEST_METHOD "@streq -" "id:{next(numbers)},phase:{phase},{QUIET}"\n'
+    first = next(iter(gated))
+    first.before += f'SecAction "id:{next(numbers)},phase:2,{QUIET},{",".join(f"setvar:tx.kit_closed_{name}=1" for name in names)}"\n'
+    for name in names:
+        first.before += gate(name, [unit for unit in gated if gated[unit] == name], numbers, loaded)
 
 
 # --- Files -------------------------------------------------------------------------------------------------------------
@@ -717,7 +675,7 @@ def write(units: list[Unit], folder: Path) -> None:
     for data in {data for file in files for data in file.parent.glob("*.data")}:
         (folder / data.name).symlink_to(data)  # lists of words: @pmFromFile looks for them beside the rule
     for file in (file for file in files if not file.name.startswith("user-")):
-        text = "".join(unit.before + ("" if unit.gone else unit.text) + unit.after for unit in units if unit.file == file)
+        text = "".join(unit.before + ("" if unit.gone else unit.text) for unit in units if unit.file == file)
         (folder / file.name).write_text(text, encoding="latin-1")
     includes = (file if file.name.startswith("user-") else folder / file.name for file in files)
     (folder / "main.conf").write_text("".join(f'Include "{file}"\n' for file in includes))
@@ -730,9 +688,7 @@ def main(source: Path, folder: Path) -> None:
     remove(units)
     Constants(units).decide()
     simplify(units)
-    numbers = count(10900)
-    for phase in (1, 2):
-        gates(units, phase, numbers, map_file=any(unit.words[0] == "SecUnicodeMapFile" for unit in units))
+    gates(units)
     write(units, folder)
     kept = [unit for unit in units if unit.links and not unit.gone]
     print(
