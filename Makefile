@@ -66,8 +66,8 @@ on off: maintenance
 	@:
 
 .PHONY: waf-report
-waf-report: venv #: List by rule what the WAF refused, with the line that lets it pass (LOG=file: of a saved log)
-	@$(if $(LOG),tools/waf_report.py $(LOG),log=$$($(STACK) logs waf) && printf '%s\n' "$$log" | tools/waf_report.py)
+waf-report: venv #: List by rule what the WAF refused, with lines that let it pass (LOG=file), or prove them for one request (REQUEST=file)
+	@$(if $(REQUEST),$(PYTHON) -m tools.waf_prove $(REQUEST),$(if $(LOG),tools/waf_report.py $(LOG),log=$$($(STACK) logs waf) && printf '%s\n' "$$log" | tools/waf_report.py))
 
 .PHONY: dev-certificate
 dev-certificate: #: Make a self-signed certificate for development in tls/ (NAMES="localhost 127.0.0.1"), for TLS_DIR=./tls

@@ -27,7 +27,7 @@ Texts = frozenset[bytes]
 BYTES = frozenset(range(256))
 SPACES, HIGH = b" \t\n\r\f\v", bytes(range(0x80, 0x100))
 # How many texts an expression may be multiplied out to, and how much of a text is looked for: every part of it is as good.
-MANY, LENGTH = 256, 9
+MANY, LENGTH = 2048, 9
 # What Python's parser reads otherwise than PCRE does, without an error: classes by name, \v, {,n}, options that change the reading.
 OTHERWISE = re.compile(r"\[([:.=])[^\]]*\1\]|(?<!\\)(?:\\\\)*\\v|\{,|\(\?[a-zA-Z]*[xaLu]|%\{")
 
@@ -35,7 +35,7 @@ OTHERWISE = re.compile(r"\[([:.=])[^\]]*\1\]|(?<!\\)(?:\\\\)*\\v|\{,|\(\?[a-zA-Z
 # A word this short is found in prose.
 SHORT = 8
 # Signs of ordinary values: of arguments and cookies, of addresses and single headers, and of any header.
-COMMON = {"value": b"_.-@, ", "address": b"_.-@, /:;()", "header": b"_.-@, '/:;()=+*"}
+COMMON = {"value": b"_.-@, ", "address": b"_.-@, /:;()", "header": b"_.-@, /:;()=+*"}
 SHARES = {"!": 0.03, "?": 0.03, "'": 0.02, ":": 0.02, ";": 0.02, '"': 0.02, "/": 0.05, "=": 0.005, "&": 0.002}
 LESS = {ord(sign): share for sign, share in SHARES.items()} | dict.fromkeys([*range(0x20), *range(0x80, 0x100)], 0.0000001)
 LESS[ord("\n")] = 0.01
@@ -121,7 +121,7 @@ class Proof:
             return self.branches([self.sequence(branch) for branch in value[1]])
         if op in (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT):
             low, high, items = value
-            whole, part = self.sequence(items)
+            whole, part = self.sequence(list(items) * min(max(low, 1), 2))  # what comes twice comes side by side
             once = whole if high == 1 else None
             return (once, self.rarer(part, whole)) if low else (once | {b""} if once is not None else None, None)
         return None, None  # any character, references and whatever else there is: no proof
@@ -214,7 +214,11 @@ class Need:
         """One rule more."""
         self.texts |= texts
         self.texts |= {bytes([sign]) for name in transformations for sign in CHANGES[name][0]}
-        self.pairs |= {pair for name in transformations for pair in CHANGES[name][1]}
+        inside = set(b"".join(text[1:] for text in texts))
+        for pair in (pair for name in transformations for pair in CHANGES[name][1]):
+            # What goes before a slash or a bracket makes only a text that has one after another character.
+            relevant = "replaceComments" in transformations if pair == COMMENT else pair in PATH or inside & set(b"/(")
+            self.pairs |= {pair} if relevant else set()
         if "utf8toUnicode" in transformations:
             decoded = "urlDecodeUni" in transformations[transformations.index("utf8toUnicode") :]
             moved = {"cmdLine", "removeWhitespace"} & set(transformations)
@@ -628,7 +632,10 @@ def kind(unit: Unit) -> str:
 
 
 def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]) -> str:
-    """Questions; where none of them matches, rules are taken out of the request. What fails, such as an expression too large, matches."""
+    """Questions; where none of them matches, rules are taken out of the request.
+
+    What fails, such as an expression too large, matches; who jumps over the questions jumps over what takes the rules out.
+    """
     text, questions = "", defaultdict(list)
     for target in dict.fromkeys(target for unit in units for target in unit.links[0].targets if not target.startswith("!")):
         place = place_of(target)
@@ -637,11 +644,11 @@ def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]
         questions[place, rules].append(target)
     for (place, rules), targets in questions.items():
         expression = Need.of(rules, place).expression()
-        text += f'SecRule {"|".join(targets)} "!@rx {expression}" "id:{next(numbers)},phase:2,{QUIET},setvar:!tx.kit_closed_{name}"\n'
+        text += f'SecRule {"|".join(targets)} "!@rx {expression}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-ASK-{name}"\n'
     here = {unit.id for unit in units}
     runs = [list(run) for mine, run in groupby(loaded, here.__contains__) if mine]
     removed = ",".join(f"ctl:ruleRemoveById={run[0]}-{run[-1]}" for run in runs)
-    return text + f'SecRule TX:kit_closed_{name} "@eq 1" "id:{next(numbers)},phase:2,{QUIET},{removed}"\n'
+    return text + f'SecAction "id:{next(numbers)},phase:2,{QUIET},{removed}"\nSecMarker KIT-ASK-{name}\n'
 
 
 def gates(units: list[Unit]) -> None:
@@ -655,13 +662,10 @@ def gates(units: list[Unit]) -> None:
             unit.before += f'SecRule REQUEST_METHOD "@streq -" "id:{next(numbers)},phase:2,{QUIET}"\n'
     gated = {unit: kind(unit) for unit in rules if unit not in near and kind(unit)}
     loaded = sorted(unit.id for unit in units if unit.links and not unit.gone)
-    names = sorted(set(gated.values()))
     if not gated:
         return
-    first = next(iter(gated))
-    first.before += f'SecAction "id:{next(numbers)},phase:2,{QUIET},{",".join(f"setvar:tx.kit_closed_{name}=1" for name in names)}"\n'
-    for name in names:
-        first.before += gate(name, [unit for unit in gated if gated[unit] == name], numbers, loaded)
+    for name in sorted(set(gated.values())):
+        next(iter(gated)).before += gate(name, [unit for unit in gated if gated[unit] == name], numbers, loaded)
 
 
 # --- Files -------------------------------------------------------------------------------------------------------------

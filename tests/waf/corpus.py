@@ -107,7 +107,7 @@ def _post(kind: str, text: str, content_type: str, body: bytes, method: str = "P
 
 
 def _api_line(kind: str, place: str, line: str) -> Iterator[Request]:
-    line = line.replace("\\n", "\n") if kind == "markdown" else line
+    line = line.replace("\\n", "\n") if kind in {"markdown", "forum posts"} else line
     if place == "raw":
         yield Request(kind, place, line, path="/api/v1/entries?" + quote(line, safe="=&%+[]{}()!:,;'*/@$.~-_|?"))
     elif place == "body":
@@ -131,7 +131,7 @@ def _api_line(kind: str, place: str, line: str) -> Iterator[Request]:
 def _imports(notes: list[str]) -> Iterator[Request]:
     """Tables and many rows at once, from a few to tens of thousands of values."""
     rows = [{"id": n, "name": f"item {n}", "price": n / 4, "tags": ["a", "b"], "note": notes[n % len(notes)]} for n in range(5000)]
-    for count in (10, 100, 500, 700):
+    for count in (10, 100, 500, 700, 1000):
         yield _post("bulk", f"{count} rows", JSON, json.dumps(rows[:count]).encode())
         yield _post("bulk", f"{count} rows", JSON, json.dumps({"items": rows[:count]}).encode(), "PUT")
     yield _post("bulk", "200 KB of text", JSON, json.dumps({"text": "It is a lovely evening in the garden. " * 5500}).encode())

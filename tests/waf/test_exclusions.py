@@ -14,7 +14,7 @@ from tests.waf.site import Site
 from tests.waf.test_detection import explain, send
 from tools.local.nginx import Edit
 
-PASSING = 0.98
+PASSING = 0.96
 
 
 def test_ordinary_api_traffic_passes(site: Site, runtime: str, note: Callable[[str], None]) -> None:
@@ -52,7 +52,10 @@ VALUES = [
     ('<p><img src="/media/photo.jpg" alt="A photo" width="300"></p>', '<p><img src="x" onerror="alert(1)"></p>'),
     ('<p><a href="https://www.example.org/?a=b">this</a></p>', '<p><a href="javascript:alert(1)">this</a></p>'),
     ('10.0.0.1 - - [21/Nov/2026:15:20:00 +0000] "GET /a HTTP/1.1" 200 512', "a\r\nGET /admin HTTP/1.1"),
+    ('POST /login HTTP/1.1 302 - "Mozilla/5.0 (X11)"', "POST /login HTTP/1.1 302%0d%0aGET /admin HTTP/1.1"),
     ("at Object.<anonymous> (/srv/app/index.js:284:15)", "<(cat /etc/shadow)"),
+    ("20 $ (net), 24 $ (gross)", "20 $ (net), $(cat flag)"),
+    ("20 $ (net), 24 $ (gross)", "20 $ (net), %24(cat flag)"),
 ]  # fmt: skip
 
 

@@ -469,3 +469,46 @@ def test_report_names_a_file_that_is_not_there(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(REPORT), str(tmp_path / "none")], capture_output=True, text=True, check=False)
 
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "action"),
+    [
+        ("ARGS:message", "ctl:ruleRemoveTargetById=942230;ARGS:message"),
+        ("ARGS_NAMES:…", "ctl:ruleRemoveTargetById=942230;ARGS_NAMES"),
+        ("TX:extension", "ctl:ruleRemoveById=942230"),
+        ("", "ctl:ruleRemoveById=942230"),
+    ],
+)
+def test_report_proposes_the_narrowest_line(variable: str, action: str, tmp_path: Path) -> None:
+    hit = {"id": 942230, "message": "SQL", "variable": variable}
+    line = {"waf": "refused", "method": "POST", "uri": "/notes", "rules": [hit]}
+
+    assert f'"@streq /notes" "id:1000,phase:1,pass,nolog,{action}"' in report(
+        json.dumps(line, separators=(",", ":"), ensure_ascii=False), tmp_path
+    )
+
+
+def prove(request: bytes, image: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "request").write_bytes(request)
+    command = [sys.executable, "-m", "tools.waf_prove", str(tmp_path / "request"), image]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.runtimes("compose")
+def test_lines_are_proved_with_the_request_and_with_attacks(waf_image: str, tmp_path: Path) -> None:
+    """What passes with them besides is said: here the one attack that the same rule of the same argument would find."""
+    head = b"POST /notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n"
+    done = prove(head + b"title=code&" + HONEST, waf_image, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "ctl:ruleRemoveTargetById=942230;ARGS:message" in done.stdout
+    found = re.search(r"Of (\d+) attacks in its arguments that were refused, (\d+) pass", done.stdout)
+    assert found
+    assert (int(found[1]) > 20, int(found[2])) == (True, 1)
+
+
+def test_a_file_that_is_no_request_is_refused(tmp_path: Path) -> None:
+    done = prove(b"message=hello\n", "none", tmp_path)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
