@@ -114,6 +114,7 @@ class KitServer:
 
     def __init__(self, name: str, stack: Stack, settings: Mapping[str, str], cpus: list[int]) -> None:
         self._name, self._stack, self._settings, self._cpus = name, stack, settings, cpus
+        self.url = stack.url  # once: Compose is asked for it by a command
         self._find()
 
     def _find(self) -> None:
@@ -125,10 +126,6 @@ class KitServer:
                 master = psutil.Process(int(unit.id))
                 for process in (master, *master.children(recursive=True)):
                     process.cpu_affinity(self._cpus)
-
-    @property
-    def url(self) -> str:
-        return self._stack.url
 
     @property
     def null_url(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -10,7 +11,7 @@ import psutil
 from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.machine import share_of_all, steal_s
 from loadtest.measure.order import Order, StepOrder
-from loadtest.measure.servers import Reading, Server
+from loadtest.measure.servers import Reading, Server, ServerError
 from loadtest.measure.usage import ProcessMeter
 from loadtest.records.model import Manifest, Workload
 from loadtest.records.slices import Slice, Usage
@@ -108,7 +109,7 @@ class Bench:
             recording=seen.recording,
             in_flight_mean=seen.in_flight_mean,
             **used,
-            idle_cpu_ns=None if first.idle_ns is None or last.idle_ns is None else last.idle_ns - first.idle_ns,
+            idle_cpu_ns=None if first.idle_ns is None or last.idle_ns is None else max(last.idle_ns - first.idle_ns, 0),
             steal_share=share_of_all(last.steal_s - first.steal_s, wall_s),
             others_cpu_share=_others(last.busy_s - first.busy_s, list(used.values()), wall_s),
         )
@@ -123,9 +124,12 @@ class Bench:
                 return
 
     def _cpu_ns(self, but: str = "") -> int | None:
-        """Read what all candidates have used, `but` one."""
-        used = [server.cpu_ns() for name, server in self.servers.items() if name != but]
-        return None if None in used else sum(filter(None, used))
+        """Read what all candidates have used, `but` one. That one of them has died is found out when it is its turn."""
+        used_ns: list[int | None] = []
+        for name, server in self.servers.items():
+            with suppress(ServerError):
+                used_ns += [server.cpu_ns()] if name != but else []
+        return None if None in used_ns else sum(filter(None, used_ns))
 
     def _moment(self, candidate: str) -> _Moment:
         reading, at_s = self.servers[candidate].read(), time.monotonic()

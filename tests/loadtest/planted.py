@@ -69,6 +69,7 @@ class PlantedServer:
         return Reading(server=self._meter.read(), gateway=Usage(cpu_ns=0), rest=Usage(cpu_ns=0))
 
     def cpu_ns(self) -> int | None:
+        self.look()
         return self._meter.cpu_ns()
 
     def memory_bytes(self) -> int | None:

@@ -11,7 +11,7 @@ from loadtest.judge.validity import Gate
 from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.runner import calibrate
 from loadtest.measure.servers import ServerError
-from loadtest.measure.slicing import Bench
+from loadtest.measure.slicing import Bench, Place
 from loadtest.records.model import Limits
 from loadtest.records.slices import Loss, Slice, Start
 from loadtest.records.store import Store
@@ -136,3 +136,20 @@ def test_the_generator_is_calibrated_before_anything_else(generators: GeneratorP
 
     assert [entry.rate_per_s for entry in entries] == [100, 500]
     assert 0 < entries[0].p50_ms <= entries[0].p99_ms
+
+
+def test_a_candidate_that_died_is_no_fault_of_the_one_that_is_measured(generators: GeneratorProcess) -> None:
+    servers, made = PlantedServers(), plan(TWO)
+    try:
+        bench = Bench(made, {one.name: servers.start(one) for one in TWO}, generators)
+        dead = servers.running[1].process
+        assert dead
+        dead.kill()
+        dead.wait()
+        bench.introduce(made.workloads[0], "quick")
+
+        assert bench.slice(Place(made.workloads[0], "quick", 0, 0, 1), 20.0).candidate == "quick"
+        with pytest.raises(ServerError, match="slow: its processes have ended"):
+            bench.slice(Place(made.workloads[0], "slow", 0, 0, 1), 20.0)
+    finally:
+        servers.close()
