@@ -186,9 +186,11 @@ def undecided(manifest: Manifest, slices: Sequence[JudgedSlice]) -> set[tuple[st
         return everything
     left: set[tuple[str, str]] = set()
     for work in manifest.workloads:
-        own = _by_candidate(manifest, [one for one in slices if one.workload == work])
-        failed = {name for name, seen in own.items() if _failure(seen) and len({one.slice.block for one in seen}) >= FEWEST_BLOCKS}
-        pairs = _pairs(manifest, work, {name: seen for name, seen in own.items() if name not in failed})
+        here = [one for one in slices if one.workload == work]
+        own, now = _by_candidate(manifest, here), max((one.slice.block for one in here), default=0)
+        present = {one.slice.candidate for one in here if one.slice.block == now}  # who was lost, or is known, tells no more of the others
+        failed = {name for name in present if _failure(own[name]) and len({one.slice.block for one in own[name]}) >= FEWEST_BLOCKS}
+        pairs = _pairs(manifest, work, {name: seen for name, seen in own.items() if name in present - failed})
         left |= {(name, work.name) for pair in pairs if not _known(pair, manifest.sees) for name in (pair.base, pair.other)}
     return left
 

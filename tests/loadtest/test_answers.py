@@ -222,6 +222,13 @@ def test_slices_go_to_the_pairs_that_are_undecided() -> None:
     assert undecided(replace(plan, sees=0.5), judged(plan, fast(), 8)) == set()  # no difference of 50 %: that is all that was asked
 
 
+def test_nobody_waits_for_a_candidate_that_was_lost() -> None:
+    plan = manifest(THREE, WAIT)
+    rest = [one for one in judged(plan, fast(), 8) if not (one.slice.candidate == "gevent" and one.slice.block > 5)]
+
+    assert undecided(plan, rest) == set()
+
+
 def test_with_one_candidate_or_without_a_verdict_only_the_time_ends_a_run() -> None:
     alone = manifest(("sync",), WAIT)
     smoke = manifest(THREE, WAIT, gives_verdict=False)
