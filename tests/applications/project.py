@@ -66,7 +66,7 @@ class Project:
         """Remove everything of it but the images of others (PostgreSQL's)."""
         images = self.compose("config", "--images").stdout.split()
         self.compose("down", "--volumes", "--remove-orphans")
-        own = [image for image in images if image.startswith(self.folder.name)]
+        own = [image for image in images if image.startswith(self.name)]
         subprocess.run(["docker", "image", "rm", *own], capture_output=True, check=False)
 
     def inside(self) -> str:

@@ -1,17 +1,21 @@
 """Flask-AppBuilder 5.3, through gateway and WAF with the limits on: what its users click, what its API clients send, and a release."""
 
+import itertools
 import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.applications.project import Project, watch
+from tests.clients import wait_until
 from tools.stack.compose import ComposeStack
 from tools.stack.rollout import Rollout, Wish
 
@@ -23,6 +27,8 @@ SETTINGS = {
     "MIGRATE_COMMAND": "mkdir -p instance/uploads && flask fab create-db && flask fab create-admin --username admin --firstname Ana"
     ' --lastname Admin --email ana@example.org --password "correct horse"',
     "PRELOAD_LIBRARIES": "flask sqlalchemy",
+    "SERVER_NAMES": "localhost 127.0.0.1 crm.example.org intranet",
+    "TRUSTED_PROXIES": "172.16.0.0/12 192.168.0.0/16",  # where this machine's requests come from; the browser's do not
 }
 # What people write, most of it in the words of SQL and of a shell.
 NOTES = (
@@ -31,8 +37,21 @@ NOTES = (
     "Who is there? Let's see what we need; 50% off & more.",
     "Zoë O'Neil -- see ../reports/2026, 北京, résumé.docx",
 )
-# Rison, as the pages' own scripts write it.
-SEARCHES = ("and", "like", "order by", "--", "a=b", "it!'s", "50%", "北京")
+# As a browser writes the site's address: it stands in `next=` of the page for logging in, and in headers.
+HOSTS = ("127.0.0.1:8080", "localhost:8080", "crm.example.org", "intranet:8080")
+SEARCHES = ("and", "like", "order by", "--", "a=b", "it's", "50%", "北京", "see ../reports", "(x), [y]", "#1; 2")
+PAGES = (
+    *("/", "/contactview/list/", "/contactview/add", "/contactview/show/1", "/groupview/list/", "/groupview/show/1"),
+    *("/users/list/", "/users/userinfo/", "/users/add", "/roles/list/", "/roles/show/1", "/roles/edit/1", "/swagger/v1"),
+    *("/api/v1/_openapi", "/api/v1/contact/_info", "/api/v1/security/users/", "/api/v1/security/roles/"),
+)
+# Code and markup on purpose: refused (docs/applications.md), in a form as in JSON.
+CODE = (
+    "Use `git pull` and then run: python app.py --debug",
+    "Select the blue one from the catalogue; update address on file",
+    "<script>alert(1)</script>",
+    "1 union select password from users",
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,32 +131,62 @@ def test_a_person_clicks_faster_than_pages_load(page: Page) -> None:
 
 
 @contextmanager
-def client(project: Project) -> Iterator[httpx.Client]:
-    """An API client, logged in."""
+def client(project: Project, host: str = "localhost") -> Iterator[httpx.Client]:
+    """An API client, logged in; each of its requests comes from another visitor, so that none meets a limit."""
+    addresses = itertools.cycle(f"203.0.113.{number}" for number in range(1, 255))
+
+    def come_from_another(request: httpx.Request) -> None:
+        request.headers["X-Forwarded-For"] = next(addresses)
+
     account = {"username": USER, "password": PASSWORD, "provider": "db", "refresh": True}
-    with httpx.Client(base_url=f"{project.url}/api/v1", timeout=60) as api:
+    hooks = {"request": [come_from_another]}
+    with httpx.Client(base_url=f"{project.url}/api/v1", timeout=60, headers={"Host": host}, event_hooks=hooks) as api:
         tokens = api.post("/security/login", json=account).raise_for_status().json()
         api.headers["Authorization"] = f"Bearer {tokens['access_token']}"
         yield api
 
 
-def test_an_api_client(project: Project) -> None:
-    with client(project) as api:
-        group = api.post("/contactgroup/", json={"name": "From the API"}).raise_for_status().json()["id"]
-        known = [
-            api.post("/contact/", json={"name": f"API {number}", "notes": notes, "contact_group": group}).raise_for_status().json()["id"]
-            for number, notes in enumerate(NOTES)
-        ]
+def rison(word: str, operator: str) -> str:
+    """Return a search as the pages' own scripts write it."""
+    quoted = word.replace("!", "!!").replace("'", "!'")
+    return f"(filters:!((col:notes,opr:{operator},value:'{quoted}')),order_column:name,page_size:100)"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_nothing_ordinary_is_refused_at_any_address(project: Project, host: str) -> None:
+    with client(project, host) as api:
+        sent: list[tuple[int, str, str]] = []
+
+        def ask(method: str, path: str, **settings: Any) -> httpx.Response:
+            answer = api.request(method, f"{project.url}{path}", **settings)
+            sent.append((answer.status_code, method, path))
+            return answer
+
+        def fill(path: str, **values: Any) -> httpx.Response:
+            token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', ask("GET", path).text)
+            assert token, path
+            return ask("POST", path, data={**values.pop("data"), "csrf_token": token[1]}, **values)
+
+        login = urlsplit(ask("GET", "/contactview/list/").headers["Location"])
+        assert host in unquote(login.query)
+        fill(f"{login.path}?{login.query}", data={"username": USER, "password": PASSWORD})
+        group = ask("POST", "/api/v1/contactgroup/", json={"name": f"Group of {host}"}).json()["id"]
+        for path in PAGES:
+            ask("GET", path)
+        for number, notes in enumerate(NOTES):
+            data = {"name": f"O'Neil {number}", "contact_group": group, "birthday": "1990-02-03", "notes": notes}
+            fill("/contactview/add", data=data, files={"document": ("it's a;b résumé (1).txt", b"a file")})
+            known = ask("POST", "/api/v1/contact/", json={"name": f"API {number}", "notes": notes, "contact_group": group}).json()["id"]
+            ask("PUT", f"/api/v1/contact/{known}", json={"notes": f"# Order by\n\n- **and** one\n- [two](https://example.org/)\n{notes}"})
+            ask("DELETE", f"/api/v1/contact/{known}")
         for word in SEARCHES:
-            query = f"(filters:!((col:notes,opr:ct,value:'{word}')),order_column:name,page_size:100)"
-            api.get("/contact/", params={"q": query}).raise_for_status()
-        api.put(
-            f"/contact/{known[0]}", json={"notes": "# Order by\n\n- **and** one\n- [two](https://example.org/a?b=c)\n"}
-        ).raise_for_status()
-        for one in known:
-            api.delete(f"/contact/{one}").raise_for_status()
-        for place in ("/_openapi", "/contact/_info", "/security/users/", "/security/roles/"):
-            assert api.get(place, follow_redirects=True).status_code in {200, 404}, place
+            for column in ("0_name", "2_notes"):
+                ask("GET", "/contactview/list/", params={f"_flt_{column}": word, "_oc_ContactView": "name", "_od_ContactView": "desc"})
+            for operator in ("ct", "sw", "eq"):
+                ask("GET", "/api/v1/contact/", params={"q": rison(word, operator)})
+
+    assert len(sent) >= 326 / len(HOSTS)
+    assert [one for one in sent if one[0] >= 400] == []
     assert project.refused() == []
 
 
@@ -177,3 +226,13 @@ def test_a_release_loses_nothing(project: Project) -> None:
 
     assert failed == []
     assert len(sent) > 30
+
+
+def test_code_and_markup_are_refused(project: Project) -> None:
+    before = len(project.refused())
+    with client(project) as api:
+        refused = [api.post(f"{project.url}/contactview/add", data={"notes": text}).status_code for text in CODE]
+        refused += [api.post("/contact/", json={"notes": text}).status_code for text in CODE]
+
+    assert refused == [403] * 2 * len(CODE)
+    wait_until(lambda: len(project.refused()) == before + len(refused), "the log has them")
