@@ -112,7 +112,15 @@ def serve(name: str, server: dict[str, Any], address: str) -> int:
             "root": ROOT,
         }
         argv = [part.format(**values) for part in server["command"]]
-        child = subprocess.Popen(argv, env=environment(flag.name), pass_fds=[listener.sock.fileno()])
+        # A signal that comes before there is a handler, or a server to tell, waits. The server itself has to hear it.
+        told = {signal.SIGTERM, signal.SIGHUP}
+        signal.pthread_sigmask(signal.SIG_BLOCK, told)
+        child = subprocess.Popen(
+            argv,
+            env=environment(flag.name),
+            pass_fds=[listener.sock.fileno()],
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, told),  # noqa: PLW1509 - there are no threads
+        )
 
         def stop(number: int, _frame: FrameType | None) -> None:
             signal.signal(number, signal.SIG_IGN)
@@ -127,6 +135,7 @@ def serve(name: str, server: dict[str, Any], address: str) -> int:
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGHUP, lambda number, _frame: child.send_signal(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, told)
         print(f"{name}: {sizes['processes']} processes, {sizes['threads']} requests in flight in each", file=sys.stderr, flush=True)
         status = child.wait()
     stopped = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN

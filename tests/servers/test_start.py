@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -119,6 +120,34 @@ def test_the_server_itself_cuts_them_off(server: tuple[psutil.Process, int], tmp
         asked = in_flight(pool, tmp_path, port)
         process.children()[0].send_signal(signal.SIGTERM)
         assert [one.result() for one in asked] == [None] * 4
+
+
+# Runs start.py and tells it to stop in the moment in which its server has just been started; writes that one's id down.
+AT_ONCE = """
+import os, runpy, signal, subprocess, sys
+file, start = sys.argv.pop(), subprocess.Popen.__init__
+def hasty(self, *arguments, **named):
+    start(self, *arguments, **named)
+    open(file, "w").write(str(self.pid))
+    os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen.__init__ = hasty
+sys.argv[0] = "servers/start.py"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_told_to_stop_at_once_it_leaves_no_server_behind(tmp_path: Path, free_port: int) -> None:
+    (tmp_path / "tiny_slow.py").write_text(APP)
+    file = tmp_path / "child"
+    argv = [sys.executable, "-c", AT_ONCE, "werkzeug", f"127.0.0.1:{free_port}", str(file)]
+    settings = environment(APP_MODULE="tiny_slow:app", PYTHONPATH=str(tmp_path))
+    try:
+        ended = subprocess.run(argv, cwd=ROOT, env=settings, timeout=PATIENCE_S, check=False)
+        assert ended.returncode == 0
+        assert not psutil.pid_exists(int(file.read_text()))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
