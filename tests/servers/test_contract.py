@@ -4,7 +4,9 @@ SERVERS names those that are tried; `make servers` tries all. One stack with one
 container is replaced.
 """
 
+import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
@@ -56,6 +58,61 @@ def site(request: pytest.FixtureRequest, run: Run, unavailable: Mapping[str, str
 def stack(site: Site) -> Stack:
     """What a failure is told with: its logs and the configuration of nginx."""
     return site.stack
+
+
+# In the app container: a second uWSGI, with NAME=VALUE or without an option of uwsgi.ini; one request, and what it said at its start.
+SECOND = """
+import json, os, pathlib, shutil, socket, subprocess, sys, tempfile, time
+head, change = sys.argv[1:]
+kit = pathlib.Path(tempfile.mkdtemp())
+shutil.copytree("/srv/servers", kit / "servers")
+for name in ("app", "gunicorn_hooks"):
+    (kit / name).symlink_to(f"/srv/{name}")
+ini = kit / "servers/uwsgi/uwsgi.ini"
+ini.write_text("".join(line for line in ini.open() if line.split(" ")[0] != change))
+env = os.environ | dict([change.split("=")] if "=" in change else [])
+server = subprocess.Popen([sys.executable, kit / "servers/start.py", "uwsgi", "127.0.0.1:8002"], env=env, stderr=subprocess.PIPE, text=True)
+try:
+    while server.poll() is None:
+        try:
+            connection = socket.create_connection(("127.0.0.1", 8002), timeout=30)
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    connection.sendall(b"GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\n" + head.encode() + b"\\r\\n")
+    try:
+        answer = connection.recv(12)
+    except ConnectionResetError:
+        answer = b""
+    connection.close()
+finally:
+    server.terminate()  # while its second worker may still load the application
+    said = server.communicate(timeout=20)[1]
+    print(json.dumps([answer.decode(), server.returncode, said]))
+"""
+LINE, FIELDS = f"X: {'x' * 8187}\r\n", "".join(f"X-{number}: x\r\n" for number in range(99))
+
+
+@pytest.mark.usefixtures("stack")
+@pytest.mark.parametrize("site", [pair for pair in PAIRS if pair == ("compose", "uwsgi")], ids="-".join, indirect=True)
+@pytest.mark.parametrize(
+    ("change", "head", "status", "said"),
+    [
+        ("", LINE, "200", "thunder lock: enabled.*spawned uWSGI worker.*WSGI app 0"),
+        ("", FIELDS, "200", ""),
+        # The twin: uWSGI's own limit is below what nginx passes on.
+        ("buffer-size", LINE, "", "invalid HTTP request size"),
+        ("UWSGI_LAZY_APPS=0", "", "200", "WSGI app 0.*spawned uWSGI worker"),
+        ("UWSGI_THUNDER_LOCK=0", "", "200", "thunder lock: disabled"),
+    ],
+    ids=["a long line", "many fields", "buffer-size", "lazy-apps", "thunder-lock"],
+)
+def test_uwsgi_does_what_its_settings_say(site: Site, change: str, head: str, status: str, said: str) -> None:
+    ran = site.stack.exec("app", ["python", "-c", SECOND, head, change])
+    answer, code, log = json.loads(ran.stdout)
+
+    assert (answer.removeprefix("HTTP/1.1 "), code) == (status, 0)
+    assert re.search(said, log, re.DOTALL), log
 
 
 @pytest.mark.usefixtures("stack")

@@ -73,6 +73,14 @@ def test_an_unknown_server_starts_nothing(runtime: str) -> None:
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.runtimes("local")
+def test_one_that_needs_containers_is_refused_without_them(runtime: str) -> None:
+    with pytest.raises(StackError, match="SERVER=modwsgi needs containers") as refused:
+        open_stack(runtime, name=f"kit-test-{os.getpid()}-only", env={"SERVER": "modwsgi"}).up()
+
+    assert (refused.value.hint, refused.value.exit_code) == ("use RUNTIME=compose", 2)
+
+
 @pytest.fixture
 def server(tmp_path: Path, free_port: int) -> Iterator[tuple[psutil.Process, int]]:
     (tmp_path / "tiny_slow.py").write_text(APP)

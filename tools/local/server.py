@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from tools.stack.base import StackError, last_lines
 
 def install(name: str, root: Path) -> list[Path]:
     """Return where SERVER's packages are, [] for one that comes with the application; raise when they cannot be installed."""
+    if name and tomllib.loads((root / "servers" / name / "server.toml").read_text()).get("only") == "compose":
+        raise StackError(f"SERVER={name} needs containers", hint="use RUNTIME=compose", exit_code=2)
     wanted = root / "servers" / name / "requirements.txt"
     if not wanted.exists():
         return []
