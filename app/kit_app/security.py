@@ -44,9 +44,11 @@ def _check_form() -> None:
 
 
 def _protect(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", _POLICY)
+    given = {name.lower() for name, _ in response.headers}  # setdefault() raises and catches an exception for each
     # A page has a visitor's token in it, and the API's lists change. Without a word of ours caches choose a lifetime of their own.
-    response.headers.setdefault("Cache-Control", "private, no-cache")
+    for name, value in (("Content-Security-Policy", _POLICY), ("Cache-Control", "private, no-cache")):
+        if name.lower() not in given:
+            response.headers.add(name, value)
     return response
 
 
