@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING
 from flask import Flask, got_request_exception
 from werkzeug.wsgi import ClosingIterator
 
+from kit_flask.logs import log, request_id
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _logger = logging.getLogger("request")
 _record: ContextVar["RequestRecord | None"] = ContextVar("request_record", default=None)
+current_record = _record.get  # of the request that is being answered; None outside of requests
 
 # What nginx passes on too. Anything else is replaced: the id is written to logs and pages.
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
 # A longer wait than this in front of the app is a clock that is off, not a queue.
 _LONGEST_QUEUE_S = 3600.0
-
-
-def current_record() -> "RequestRecord | None":
-    """The record of the request that is being answered; None outside of requests."""
-    return _record.get()
 
 
 @dataclass(slots=True)
@@ -80,10 +78,7 @@ def _seconds(text: str) -> float | None:
 
 
 class Recorder:
-    """WSGI middleware, outermost: the record lives from the first byte in to the last byte out.
-
-    A hook would be too early: a streamed answer ends long after the last one, and tornado's worker writes no access log.
-    """
+    """WSGI middleware, outermost. A hook would be too early: a streamed answer ends long after the last one."""
 
     def __init__(self, app: "WSGIApplication") -> None:
         self._app = app
@@ -91,18 +86,16 @@ class Recorder:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         record = RequestRecord.begin(environ)
         _record.set(record)
+        request_id.set(record.request_id)
 
         def start(status: str, headers: list[tuple[str, str]], *rest: object) -> Callable[[bytes], object]:
             record.status = int(status[:3])
             return start_response(status, [*headers, *record.headers()], *rest)  # type: ignore[arg-type]
 
-        ends = [lambda: _end(record, environ)]
         try:
             body = self._app(environ, start)
-            if close := getattr(body, "close", None):
-                ends.insert(0, close)
             # The server closes it at the end, also when the client went away.
-            return ClosingIterator(_follow(record, body), ends)
+            return ClosingIterator(_follow(record, body), [getattr(body, "close", lambda: None), lambda: _end(record, environ)])
         except BaseException:
             _end(record, environ)
             raise
@@ -129,15 +122,13 @@ def _end(record: RequestRecord, environ: "WSGIEnvironment") -> None:
         "db_ms": round(record.database_s * 1000, 1),
         "bytes": record.bytes,
         "client": environ.get("REMOTE_ADDR", ""),  # after ProxyFix, which changes the environment in place
+        **({"error": record.error} if record.error else {}),
+        **({} if record.complete else {"complete": False}),
     }
-    if record.error:
-        fields["error"] = record.error
-    if not record.complete:
-        fields["complete"] = False
-    if _logger.isEnabledFor(logging.INFO):  # info() would also look for the line of code that called it
-        _logger.handle(_logger.makeRecord(_logger.name, logging.INFO, __file__, 0, "request", (), None, extra=fields))
+    log(_logger, "request", fields)
     # A thread serves the next request too; lines written in between belong to no request.
     _record.set(None)
+    request_id.set(None)
 
 
 def _remember_error(_app: Flask, exception: BaseException, **_: object) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from flask import json
 from flask.testing import FlaskClient
 
 from kit_flask.logs import init_app
+from tests.app.conftest import MakeApp
 
 FORGED = '{"level": "INFO", "message": "request", "path": "/forged"}'
 
@@ -38,6 +40,26 @@ def log_to(log_format: str) -> Log:
     with redirect_stdout(io.StringIO()) as output:
         init_app(log_format)
     return Log(output)
+
+
+class Client(FlaskClient):
+    """Asks as if pytest did not listen to the log: what nobody else listens to is written by a shorter way."""
+
+    def open(self, *arguments: Any, **named: Any) -> Any:
+        heard = [*logging.root.handlers]
+        logging.root.handlers[:] = [handler for handler in heard if not type(handler).__module__.startswith("_pytest")]
+        try:
+            return super().open(*arguments, **named)
+        finally:
+            logging.root.handlers[:] = heard
+
+
+@pytest.fixture
+def lab(make_app: MakeApp) -> FlaskClient:
+    """A client of an app with its laboratory open."""
+    app = make_app(LAB_ENABLED=True)
+    app.test_client_class = Client
+    return app.test_client()
 
 
 @pytest.fixture
@@ -144,3 +166,81 @@ def test_lines_after_a_request_do_not_carry_its_id(lab: FlaskClient, log: Log) -
     lab.application.logger.warning("something else")
 
     assert [bool(line["request_id"]) for line in log.lines()] == [True, False]
+
+
+REQUEST = logging.getLogger("request")
+
+
+def ours() -> logging.Handler:
+    [handler] = [handler for handler in logging.root.handlers if handler.get_name() == "kit_app"]
+    return handler
+
+
+@pytest.fixture
+def others() -> Iterator[list[logging.LogRecord]]:
+    """What others make of the log of requests; they go with the test."""
+    root, factory = [*logging.root.handlers], logging.getLogRecordFactory()
+    yield []
+    logging.root.handlers[:], REQUEST.handlers[:], REQUEST.filters[:], REQUEST.propagate = root, [], [], True
+    logging.setLogRecordFactory(factory)
+    logging.root.setLevel(logging.INFO)
+
+
+def test_the_shorter_way_says_the_same(lab: FlaskClient, log: Log, others: list[logging.LogRecord]) -> None:
+    lab.get("/healthz", headers={"X-Request-ID": "request-12345678"}, buffered=True)
+    logging.setLogRecordFactory(lambda *given, **named: others.append(logging.LogRecord(*given, **named)) or others[-1])  # type: ignore[func-returns-value]
+    lab.get("/healthz", headers={"X-Request-ID": "request-12345678"}, buffered=True)
+
+    short, long = log.lines()
+    assert len(others) == 1
+    assert [*short] == [*long]
+    assert {name: value for name, value in short.items() if name not in {"time", "duration_ms"}}.items() <= long.items()
+
+
+def test_another_handler_gets_the_record_of_a_request(lab: FlaskClient, log: Log, others: list[logging.LogRecord]) -> None:
+    for logger in (logging.root, REQUEST):
+        handler = logging.Handler()
+        handler.emit = others.append  # type: ignore[method-assign,assignment]
+        logger.addHandler(handler)
+
+    lab.get("/healthz", buffered=True)
+
+    assert [(record.getMessage(), vars(record)["path"]) for record in others] == [("request", "/healthz")] * 2
+    assert len(log.lines()) == 1
+
+
+def test_a_factory_of_records_adds_to_the_line_of_a_request(lab: FlaskClient, log: Log, others: list[logging.LogRecord]) -> None:
+    def with_trace(*given: Any, **named: Any) -> logging.LogRecord:
+        others.append(logging.LogRecord(*given, **named))
+        others[-1].trace = "abc"
+        return others[-1]
+
+    logging.setLogRecordFactory(with_trace)
+    lab.get("/healthz", buffered=True)
+
+    assert log.lines()[0]["trace"] == "abc"
+
+
+@pytest.mark.parametrize(
+    "silence",
+    [
+        lambda: logging.root.setLevel(logging.WARNING),
+        lambda: ours().setLevel(logging.WARNING),
+        lambda: ours().addFilter(lambda _: False),
+        lambda: REQUEST.addFilter(lambda _: False),
+        lambda: setattr(REQUEST, "propagate", False),
+    ],
+    ids=["level", "handler's level", "handler's filter", "filter", "propagate"],
+)
+@pytest.mark.usefixtures("others")
+def test_the_line_of_a_request_can_be_silenced(lab: FlaskClient, log: Log, silence: Callable[[], None]) -> None:
+    silence()
+    lab.get("/healthz", buffered=True)
+
+    assert log.raw() == []
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(lab: FlaskClient, log: Log) -> None:
+    log.output.close()
+
+    assert lab.get("/healthz", buffered=True).status_code == 200
