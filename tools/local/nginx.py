@@ -207,8 +207,7 @@ def _move(dest: Path, places: Mapping[str, Path]) -> None:
             moved = re.sub(rf'(?<![\w"/])({known})(?![\w-])([^\s;]*)', lambda match: f'"{places[match[1]]}{match[2]}"', text)
         else:
             moved = re.sub(rf"(?<![\w/])({known})(?![\w-])", lambda match: str(places[match[1]]), text)
-        if moved != text:
-            path.write_text(moved)
+        path.write_text(moved)  # with LF, as in the image, however it was cloned
 
 
 if __name__ == "__main__":
