@@ -5,7 +5,8 @@ No expression is changed. What goes:
 
 - what a constant decides: rules above WAF_PARANOIA, defaults of settings that are given, variables that no rule reads;
 - asking rules that cannot match: an expression is taken apart into texts of which every match holds at least one.
-  Where no value of a request holds one of those texts, nor a character that a rule's transformations would change, the rule is jumped over.
+  Where no value of a request holds one of those texts, nor a character that a rule's transformations would change, the rule is taken
+  out of the request (ctl:ruleRemoveById).
 
 A rule that is not understood here is asked always. A gate that fails (its expression, a jump over its questions) lets its rules be asked.
 """
@@ -31,14 +32,12 @@ MANY, LENGTH = 2048, 9
 # What Python's parser reads otherwise than PCRE does, without an error: classes by name, \v, {,n}, options that change the reading.
 OTHERWISE = re.compile(r"\[([:.=])[^\]]*\1\]|(?<!\\)(?:\\\\)*\\v|\{,|\(\?[a-zA-Z]*[xaLu]|%\{")
 
-
 # A word this short is found in prose.
 SHORT = 8
 # Signs of ordinary values: of arguments and cookies, of addresses and single headers, and of any header.
 COMMON = {"value": b"_.-@, ", "address": b"_.-@, /:;()", "header": b"_.-@, /:;()=+*"}
-SHARES = {"!": 0.03, "?": 0.03, "'": 0.02, ":": 0.02, ";": 0.02, '"': 0.02, "/": 0.05, "=": 0.005, "&": 0.002}
-LESS = {ord(sign): share for sign, share in SHARES.items()} | dict.fromkeys([*range(0x20), *range(0x80, 0x100)], 0.0000001)
-LESS[ord("\n")] = 0.01
+SHARES = {"\n": 0.01, "!": 0.03, "?": 0.03, "'": 0.02, ":": 0.02, ";": 0.02, '"': 0.02, "/": 0.05, "=": 0.005, "&": 0.002}
+LESS = dict.fromkeys([*range(0x20), *HIGH], 0.0000001) | {ord(sign): share for sign, share in SHARES.items()}
 LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 
 
@@ -53,12 +52,8 @@ def rarity(text: bytes, place: str) -> float:
             found *= 0.01
         elif byte not in COMMON[place]:
             found *= LESS.get(byte, 0.001)
-    least = 0.3 if is_word(text) else 1 if text in b"https://www." else 0
+    least = 0.3 if text.isalpha() and len(text) <= SHORT else 1 if text in b"https://www." else 0
     return max(found, least)
-
-
-def is_word(text: bytes) -> bool:
-    return text.isalpha() and len(text) <= SHORT
 
 
 def cost(texts: Texts, place: str) -> float:
@@ -190,11 +185,6 @@ HARMLESS = r"\xc3[\x80-\xbf]|\xe2\x80[\x90-\x9f]"
 CONTROLS = bytes(range(0x10, 0x20))
 
 
-def weight(sign: int, place: str) -> float:
-    """Of a sign beside another one: in values even common ones are rarely together."""
-    return min(rarity(bytes([sign]), place) / 100, 0.1 if place == "value" else 1)
-
-
 class Need:
     """What a value must hold for any of some rules to match it."""
 
@@ -226,9 +216,8 @@ class Need:
         self.harmless &= not any(set(text) & set(HIGH + CONTROLS) for text in texts)
 
     def met(self, place: str) -> float:
-        """About how often, in per cent, an ordinary value holds it."""
-        beside = (100 * weight(one, place) * weight(other, place) for ones, others in self.pairs for one in ones for other in others)
-        return cost(frozenset(self.texts), place) + sum(beside)
+        """About how often, in per cent, an ordinary value holds one of its texts; two signs side by side are rare."""
+        return cost(frozenset(self.texts), place)
 
     def expression(self) -> str:
         """Matches a value that holds nothing of it: a gate asks with "!", so what fails, such as an expression too large, opens it."""
@@ -620,15 +609,13 @@ def proofs(unit: Unit) -> dict[str, Texts] | None:
 
 
 def kind(unit: Unit) -> str:
-    """Rules that are asked about equally often: headers have other signs than values; few values have signs; prose has words."""
+    """Rules that are asked about equally often: headers have other signs than values; prose has words and quotes; few values have signs."""
     found = {place: Need.of([unit], place).met(place) for place in proofs(unit) or {}}
     if set(found) <= {"address"} or max(found.values()) >= OFTEN:  # an address is asked about as fast
         return ""
     if "header" in found:
         return "headers"
-    if max(found.values()) < SELDOM:
-        return "signs"
-    return "words" if any(is_word(text) for texts in (proofs(unit) or {}).values() for text in texts) else "marks"
+    return "signs" if max(found.values()) < SELDOM else "words"
 
 
 def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]) -> str:

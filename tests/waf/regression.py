@@ -50,7 +50,8 @@ ON_PURPOSE = {
 }
 WITHOUT_EXCLUSIONS = (
     Edit("rules/exclusions.conf", r"\A(?s:.*)\Z", ""),
-    Edit("rules/kit.conf", r"^SecRuleUpdateTargetById .*$", ""),
+    Edit("rules/kit.conf", r"^SecRule(?:UpdateTarget|Remove)ById .*$", ""),
+    Edit("rules/kit.conf", r",(?:\\\s+)?ctl:ruleRemoveTargetById=[^,\"]*", ""),
 )
 # The kit's own rules that answer at once: what they refuse needs no other.
 AT_ONCE = frozenset({10100, 10101, 10102, 10110, 10111, 10112, 10131, 10301, 10302, 200002, 200003, 200004, 200007, 200008})
