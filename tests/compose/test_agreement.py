@@ -16,7 +16,7 @@ from tools.doctor.nginx import Nginx, Scope, scopes
 from tools.doctor.rules import BODY_SIZE, Directive
 from tools.doctor.values import need, seconds, size_bytes
 
-COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/templates/20-slow-clients.conf.template", "waf/conf.d/20-from-gateway.conf"
+COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/templates/20-slow-clients.conf.template", "waf/conf.d/20-gateway.conf"
 UPSTREAM, RETRIES = "nginx/templates/upstream/app.conf.template", "nginx/conf.d/45-retries.conf"
 
 
