@@ -58,7 +58,7 @@ CODE = (
 def project(tmp_path_factory: pytest.TempPathFactory, unavailable: Mapping[str, str], not_run: Callable[[str], None]) -> Iterator[Project]:
     if unavailable["compose"]:
         not_run(f"runtime compose: {unavailable['compose']}")
-    project = Project.of("flask_appbuilder", tmp_path_factory.mktemp("fab"), "crm:create_app()", SETTINGS, "instance")
+    project = Project.of("flask_appbuilder", tmp_path_factory.mktemp("fab"), "crm:create_app()", SETTINGS, "instance", "load-balancers")
     with project.up():
         yield project
 
