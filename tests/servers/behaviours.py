@@ -20,6 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.clients import PATIENCE_S, Readers, Session, at_once, slow_clients, wait_until
+from tests.smuggling.corpus import CORPUS
+from tests.smuggling.test_corpus import examine
 from tools.stack import Stack
 from tools.stack.compose import ComposeStack, docker
 
@@ -44,7 +46,7 @@ class Site:
             return f"http://{unit.address}"
         network = f"{self.stack.name}_web"
         address = docker("inspect", "--format", f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}', unit.id)
-        return f"http://{address}:8000"
+        return f"http://{address}:{description(self.server).get('http_port', 8000)}"
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, url: str = "") -> tuple[int | None, bytes]:
         with Session(url or self.stack.url) as session:
@@ -196,6 +198,34 @@ def header_limit_page(site: Site) -> str:
     return YES if seen == [*[431] * len(heads), 414] else f"{seen}"
 
 
+class Record:
+    """What reached the application of the corpus' paths (tests/servers/witness.py), and when it was asked."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._url, self._bytes, self._lines = site, site.app, 0, list[dict[str, Any]]()
+
+    def mark(self) -> int:
+        _, body = self._site.get(f"/witness?{self._bytes}", url=self._url)
+        self._bytes += len(body)
+        self._lines += map(json.loads, body.splitlines())
+        return len(self._lines)
+
+    def since(self, mark: int) -> list[dict[str, Any]]:
+        self.mark()
+        return self._lines[mark:]
+
+
+def smuggling(site: Site) -> str:
+    """Each request of tests/smuggling/ is refused or served right, and nobody else's answer is changed by it."""
+    record, client, wrong = Record(site), json.loads(site.get("/lab/process")[1])["client"], []
+    for case in chain.from_iterable(CORPUS.values()):
+        try:
+            examine(int(urlsplit(site.stack.url).port or 80), record, case, client=client)
+        except AssertionError as error:
+            wrong.append(f"{case.name}: {error}")
+    return YES if not wrong else "; ".join(wrong)
+
+
 def slow_clients_hold_nobody_up(site: Site) -> str:
     """Forty clients that read nothing of their answers leave the server free."""
     with slow_clients(site.stack.url, Readers(40, "/lab/payload?kib=1024", 0)) as slow:
@@ -224,7 +254,8 @@ def _connected(url: str, path: str) -> Iterator[socket.socket]:
 
 def drains(site: Site) -> str:
     """Told to stop, an instance finishes the four requests that it has."""
-    unit, url = next(unit for unit in site.stack.processes() if unit.service == "app"), site.app
+    unit = next(unit for unit in site.stack.processes() if unit.service == "app")
+    url = site.stack.url if "http_port" in description(site.server) else site.app  # that port is for health checks, and does not drain
 
     def ask(_: int) -> bytes:
         with _connected(url, "/lab/wait?ms=2000") as connection:
@@ -264,11 +295,15 @@ BEHAVIOURS: dict[str, Callable[[Site], str]] = {
         client_and_scheme,
         header_limits,
         header_limit_page,
+        smuggling,
         slow_clients_hold_nobody_up,
         requests_at_once,
         drains,
     )
 }
+
+# The application records what reaches it by a file that is laid over the stack.
+COMPOSE_ONLY = ["smuggling"]
 
 
 def description(server: str) -> dict[str, Any]:

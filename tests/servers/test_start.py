@@ -74,9 +74,10 @@ def test_an_unknown_server_starts_nothing(runtime: str) -> None:
 
 
 @pytest.mark.runtimes("local")
-def test_one_that_needs_containers_is_refused_without_them(runtime: str) -> None:
-    with pytest.raises(StackError, match="SERVER=modwsgi needs containers") as refused:
-        open_stack(runtime, name=f"kit-test-{os.getpid()}-only", env={"SERVER": "modwsgi"}).up()
+@pytest.mark.parametrize("name", ["modwsgi", "uwsgi-pass"])
+def test_one_that_needs_containers_is_refused_without_them(runtime: str, name: str) -> None:
+    with pytest.raises(StackError, match=f"SERVER={name} needs containers") as refused:
+        open_stack(runtime, name=f"kit-test-{os.getpid()}-only", env={"SERVER": name}).up()
 
     assert (refused.value.hint, refused.value.exit_code) == ("use RUNTIME=compose", 2)
 

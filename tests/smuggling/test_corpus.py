@@ -55,7 +55,7 @@ def test_the_hop_to_the_firewall_opens_no_other_way(guarded: Gateway, recorder: 
             examine(guarded.port, recorder, lenient)
 
 
-def examine(port: int, witness: Witness, case: Case) -> None:
+def examine(port: int, witness: Witness, case: Case, *, client: str = HOST) -> None:
     """Send one request of the corpus, and canaries before, beside and after it."""
     mark = witness.mark()
     with Line(port) as other, Line(port) as line:
@@ -75,10 +75,10 @@ def examine(port: int, witness: Witness, case: Case) -> None:
     arrived = witness.since(mark)
 
     assert sorted(path for path in paths(arrived) if path.startswith("/canary/")) == sorted(canaries)
-    judge(case, answer, [record for record in arrived if not record["path"].startswith("/canary/")])
+    judge(case, answer, [record for record in arrived if not record["path"].startswith("/canary/")], client)
 
 
-def judge(case: Case, answer: Answer | None, arrived: list[dict[str, str]]) -> None:
+def judge(case: Case, answer: Answer | None, arrived: list[dict[str, str]], client: str) -> None:
     """Insist on the case's fate. `arrived`: what reached the application beside the canaries."""
     if answer is not None:
         assert revealing(answer) == []
@@ -93,13 +93,13 @@ def judge(case: Case, answer: Answer | None, arrived: list[dict[str, str]]) -> N
     ]
     if case.method != "HEAD":
         assert json.loads(answer.body) == arrived[0]
-    assert_gateway_speaks(arrived[0])
+    assert_gateway_speaks(arrived[0], client)
 
 
-def assert_gateway_speaks(record: dict[str, str]) -> None:
+def assert_gateway_speaks(record: dict[str, str], client: str) -> None:
     """What only the gateway may say of a request was said by the gateway."""
     headers: dict[str, str] = record["headers"]  # type: ignore[assignment]
-    assert (headers["x_forwarded_for"], headers["x_forwarded_proto"]) == ("127.0.0.1", "http")
+    assert (headers["x_forwarded_for"], headers["x_forwarded_proto"]) == (client, "http")
     assert headers["host"].lower() == "localhost"
     assert len(headers["x_request_id"]) == 32
     assert not {"upgrade", "connection", "transfer_encoding"} & headers.keys()
