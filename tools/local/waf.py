@@ -38,6 +38,8 @@ def write(
         *nginx.servers("app", upstreams),
         *(Edit("**/*", rf"{HOST}:{port}\b", f"{HOST}:{here}") for port, here in zip((8082, 8083), own, strict=True)),
         *(Edit("self-test", rf"{HOST}:{port}\b", f"{HOST}:{here}") for port, here in ((8080, public), (8081, status))),
+        # A container gets its own settings; here all processes have all of them, and these are the gateway's.
+        Edit("docker-entrypoint.d/12-check-settings.sh", r"^part (load-balancers|maintenance|tls|url-prefix) .*\n", ""),
         Edit("nginx.conf", r"^load_module modules/(.*);", rf'load_module "{program.modules_folder}/\1";'),
         *_for_old_module(Path(program.modules_folder) / MODULE),
     ]
