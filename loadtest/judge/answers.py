@@ -22,6 +22,7 @@ from loadtest.records.model import Candidate, Manifest, Workload
 from loadtest.records.slices import Loss, Record, Slice, Start
 
 Part = Literal["server", "gateway", "rest"]
+MOST_INVALID = 0.5  # of the slices of a workload
 PARTS: tuple[Part, ...] = ("server", "gateway", "rest")
 BANDS = (0.85, 1.0, 1.2)  # of the candidate's own knee: calm, near, just above, overloaded
 # Of the rounds of a block the outermost fifth on either side is left out: what took the machine for a moment.
@@ -212,7 +213,9 @@ def _by_candidate(manifest: Manifest, slices: Iterable[JudgedSlice]) -> dict[str
 
 def _answer(manifest: Manifest, workload: Workload, slices: list[JudgedSlice], starts: list[Start], losses: Mapping[str, Loss]) -> Answer:
     own = _by_candidate(manifest, slices)
-    pairs = _pairs(manifest, workload, own)
+    # Else the figures are those of another machine than the reader thinks of: nothing is compared.
+    enough = len(slices) - sum(map(len, own.values())) <= MOST_INVALID * len(slices)
+    pairs = _pairs(manifest, workload, own) if enough else ()
     knee, cpu = _spread(pair.knee for pair in pairs), _spread(pair.cpu for pair in pairs)
     to_baseline = {pair.other: pair for pair in _both_ways(pairs) if pair.base == manifest.baseline}
     seen = tuple(
@@ -228,7 +231,7 @@ def _answer(manifest: Manifest, workload: Workload, slices: list[JudgedSlice], s
         workload=workload,
         candidates=seen,
         pairs=pairs,
-        recommended=recommend(seen, pairs, manifest.margin) if manifest.gives_verdict else None,
+        recommended=recommend(seen, pairs, manifest.margin) if manifest.gives_verdict and enough else None,
         sees=sees(knee, manifest, manifest.pace.blocks) if knee else None,
         cpu_sees=sees(cpu, manifest, manifest.pace.blocks) if cpu else None,
         needs=dict(_needs(manifest, knee)) if knee else {},

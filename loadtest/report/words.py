@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from loadtest.judge.answers import Answer, CandidateAnswer, Failure, Pair, RunAnswers
+from loadtest.judge.answers import MOST_INVALID, Answer, CandidateAnswer, Failure, Pair, RunAnswers
 from loadtest.judge.difference import Difference
 from loadtest.judge.inference import FEWEST_BLOCKS, Comparison, Interval
 from loadtest.judge.plausibility import Note, NoteKind
@@ -20,8 +20,6 @@ COMPARISONS = {
     Comparison.UNDECIDED: "no difference shown",
     None: "cannot tell",
 }
-# More slices than this share left out, and a workload's figures are those of another machine than the reader thinks of.
-MOST_INVALID = 0.5
 _PROBLEMS = {
     Gate.GENERATOR_CPU: "the generator used {0:.0%} of a core (limit {1:.0%})",
     Gate.GENERATOR_LATE: "the generator sent {0:.1%} of the requests more than {2} late (limit {1:.0%})",
