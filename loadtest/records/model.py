@@ -107,7 +107,7 @@ class Limits:
     throttled_share: float = 0.02
     gateway_cpu_share: float = 0.7
     others_cpu_share: float = 0.25
-    idle_cpu_share: float = 0.05  # of a core, by all candidates that have nothing to do
+    idle_cpu_share: float = 0.15  # of a core, by all candidates that have nothing to do; three use 0.03 by themselves
     error_share: float = 0.001
     achieved_share: float = 0.98
 
