@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
@@ -106,19 +106,24 @@ def gunicorn(exits: ExitStack, folder: Path, worker_class: str) -> tuple[str, ps
     return f"{HOST}:{port}", worker
 
 
+def wrk(url: str, connections: int, *around: str) -> tuple[int, float]:
+    """Send for a second, every answer a good one; return how many requests, and how many per second. `around`: what starts wrk."""
+    command = [*around, "wrk", "-t1", f"-c{connections}", "-d1", url]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert not re.search("Non-2xx|Socket errors", said), said
+    return int(re.findall(r"(\d+) requests in", said)[0]), float(re.findall(r"Requests/sec: +([\d.]+)", said)[0])
+
+
 def load(side: Side, app: psutil.Process, cores: str) -> Slice:
     """Load one side for a second; again, when the machine was too busy for enough requests to tell."""
     processes = [*side.nginx, app]
     before = [cpu_us(process) for process in processes]
-    command = ["taskset", "--cpu-list", cores, "wrk", "-t1", f"-c{CONNECTIONS}", "-d1", f"{side.url}/lab/json"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    count, rate = wrk(f"{side.url}/lab/json", CONNECTIONS, "taskset", "--cpu-list", cores)
     after = [cpu_us(process) for process in processes]
-    (count,) = re.findall(r"(\d+) requests in", said)
-    assert not re.search("Non-2xx|Socket errors", said), said
-    if int(count) < ENOUGH:
+    if count < ENOUGH:
         return load(side, app, cores)
-    used = [(new - old) / int(count) for old, new in zip(before, after, strict=True)]
-    return Slice(sum(used), sum(used[:-1]), float(re.findall(r"Requests/sec: +([\d.]+)", said)[0]))
+    used = [(new - old) / count for old, new in zip(before, after, strict=True)]
+    return Slice(sum(used), sum(used[:-1]), rate)
 
 
 def compare(images: Sequence[str], worker_class: str, names: Sequence[str], nginx_core: int) -> dict[str, list[Slice]]:
@@ -156,7 +161,7 @@ def compare(images: Sequence[str], worker_class: str, names: Sequence[str], ngin
         return {name: slices[1:] for name, slices in found.items()}  # the first one warms up
 
 
-def ratios(kit: Sequence[Slice], plain: Sequence[Slice], of: Callable[[Slice], float]) -> str:
+def ratios(kit: Sequence[Any], plain: Sequence[Any], of: Callable[[Any], float]) -> str:
     """Say the median of the pairs, and the range of their middle half."""
     low, middle, high = statistics.quantiles((of(one) / of(other) for one, other in zip(kit, plain, strict=True)), n=4)
     return f"{middle:.3f} ({low:.3f} to {high:.3f})"

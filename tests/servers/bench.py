@@ -9,7 +9,6 @@ import os
 import random
 import re
 import statistics
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import NamedTuple
 
 import psutil
 
+from loadtest.measure import kit
+from tests.nginx.bench import ratios, wrk
 from tools.stack import Stack, open_stack
 from tools.stack.compose import docker
 from tools.stack.machine import free_ports
@@ -24,13 +25,10 @@ from tools.stack.machine import free_ports
 SLICES = 30
 ENOUGH = 50  # requests in a slice
 CONNECTIONS = int(os.environ.get("CONNECTIONS", "16"))
+# The load test's, and the same room for each.
 SETTINGS = {
-    "LAB_ENABLED": "1",
-    "LIMITS": "off",
-    "MAX_IN_FLIGHT": "0",
-    "WAF_MODE": "Off",
-    "WAF_REPLICAS": "0",
-    "APP_REPLICAS": "1",
+    **kit.SETTINGS,
+    "GUNICORN_WORKER_CLASS": "gthread",
     "WEB_CONCURRENCY": "2",
     "GUNICORN_THREADS": "8",
     "APP_CPUS": "2.0",
@@ -69,20 +67,12 @@ def load(stack: Stack, path: str) -> Slice:
     """Load one server for a second; again, when the machine was too busy for enough requests to tell."""
     app, gateway = tasks(stack, "app"), tasks(stack, "gateway")
     before = used(app), used(gateway)
-    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d1", f"{stack.url}{path}"]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    count, rate = wrk(f"{stack.url}{path}", CONNECTIONS)
     after = used(app), used(gateway)
-    assert not re.search("Non-2xx|Socket errors", said), said
-    count = int(re.findall(r"(\d+) requests in", said)[0])
     if count < ENOUGH:
         return load(stack, path)
     (app_us, woken), (gateway_us, _) = ([new - old for old, new in zip(*pair, strict=True)] for pair in zip(before, after, strict=True))
-    return Slice(app_us / count, gateway_us / count, woken / count, float(re.findall(r"Requests/sec: +([\d.]+)", said)[0]))
-
-
-def ratios(these: list[float], others: list[float]) -> str:
-    low, middle, high = statistics.quantiles((one / other for one, other in zip(these, others, strict=True)), n=4)
-    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+    return Slice(app_us / count, gateway_us / count, woken / count, rate)
 
 
 def main(*variants: str) -> None:
@@ -105,9 +95,9 @@ def main(*variants: str) -> None:
         first = found[variants[0]][1:]  # the first slice of each warms up
         for variant, (_, *slices) in found.items():
             columns = [
-                ratios([one.app_us + one.gateway_us for one in slices], [one.app_us + one.gateway_us for one in first]),
-                ratios([one.app_us for one in slices], [one.app_us for one in first]),
-                ratios([one.rate for one in slices], [one.rate for one in first]),
+                ratios(slices, first, lambda one: one.app_us + one.gateway_us),
+                ratios(slices, first, lambda one: one.app_us),
+                ratios(slices, first, lambda one: one.rate),
                 f"{statistics.median(one.woken for one in slices):.2f}",
                 f"{memory_mb(tasks(stacks[variant], 'app')):.0f} MB",
             ]
