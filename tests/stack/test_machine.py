@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tools.stack import StackError
-from tools.stack.machine import free_ports
+from tools.stack.machine import GIVEN, free_ports
 
 
 @pytest.fixture(autouse=True)
@@ -14,11 +14,16 @@ def three_ports(monkeypatch: pytest.MonkeyPatch) -> range:
     free = set(free_ports(1500))  # many enough that some stand side by side
     first = next(port for port in free if free >= {port + 1, port + 2})
     monkeypatch.setenv("KIT_PORTS", f"{first}-{first + 2}")
+    GIVEN.clear()
     return range(first, first + 3)
 
 
 def test_they_differ_and_come_from_the_range(three_ports: range) -> None:
     assert sorted(free_ports(3)) == list(three_ports)
+
+
+def test_one_that_was_given_and_is_not_bound_yet_is_not_given_again(three_ports: range) -> None:
+    assert sorted(free_ports(2) + free_ports(1)) == list(three_ports)
 
 
 def test_one_that_has_a_use_is_not_given_again(three_ports: range) -> None:
@@ -28,5 +33,6 @@ def test_one_that_has_a_use_is_not_given_again(three_ports: range) -> None:
 def test_one_that_is_taken_is_not_free(three_ports: range) -> None:
     with socket.create_server(("127.0.0.1", three_ports[1])):
         assert sorted(free_ports(2)) == [three_ports[0], three_ports[2]]
+        GIVEN.clear()
         with pytest.raises(StackError, match=r"3 free ports are needed, and 127\.0\.0\.1 has 2"):
             free_ports(3)

@@ -34,6 +34,8 @@ class StackError(Exception):
         self.hint = hint
         self.details = details
         self.exit_code = exit_code
+        if details:
+            self.add_note(details)  # for where it is not caught: a test
 
 
 class Unit(NamedTuple):
