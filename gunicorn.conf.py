@@ -40,8 +40,7 @@ max_requests = 10000
 max_requests_jitter = 1000
 
 if worker_class == "gevent":
-    # gunicorn patches in the worker, and what --preload imported by then goes on blocking, without a warning
-    # (16 database waits of 0.5 s took 9.8 s instead of 0.6 s).
+    # gunicorn patches in the worker: what --preload imported by then would go on blocking, without a warning.
     from gevent import monkey
 
     monkey.patch_all()
@@ -75,11 +74,8 @@ forwarded_allow_ips = gunicorn_hooks.trust.peers()
 # nginx overwrites it. By default X-Forwarded-Ssl counts too: a client may send it, and gunicorn answers 400.
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 
-# By default a trusted peer may choose SCRIPT_NAME and PATH_INFO by header.
-forwarder_headers = ""
-
-# In $HOME: with a read-only root an error at each start. Signals are enough.
-control_socket_disable = True
+forwarder_headers = ""  # by default a trusted peer may choose SCRIPT_NAME and PATH_INFO by header
+control_socket_disable = True  # it is in $HOME: with a read-only root an error at each start
 
 # --- Graceful shutdown
 

@@ -1,7 +1,6 @@
 """Give each service its secrets as files, once: taken from ./secrets when you put one there, else made at random.
 
-Runs before everything else, exits 0 when every secret is in its volume. None has a default value, none is ever printed. A secret
-that is there is kept, so a second start changes nothing.
+Runs before everything else, exits 0 when every secret is in its volume. None is ever printed. One that is there is kept.
 """
 
 import os
@@ -13,7 +12,7 @@ ROOT = Path("/run/secrets")  # given/ is ./secrets of the project; the others ar
 # Each secret's volume, and what a change of it asks for.
 SECRETS = {
     "secret_key": ("app", "the old one is accepted until `make rotate-secret ARGS=--finish`"),
-    "database_password": ("database", "PostgreSQL keeps the old one until you tell it: secrets/README.md"),
+    "database_password": ("database", "PostgreSQL keeps the old one until you tell it: docs/operating.md"),
 }
 FALLBACKS = "secret_key_fallbacks"  # accepted, and not used to sign
 MIN_LENGTH = 16  # a shorter one can be guessed offline, from any cookie that is signed with secret_key
@@ -32,11 +31,9 @@ def given(path: Path) -> str | None:
     except UnicodeDecodeError:
         text = ""
     except OSError as error:
-        if not os.access(path.parent, os.X_OK):  # cloned with umask 077
-            raise RefusedError(f"secrets/: {error.strerror}; right would be `chmod 711 secrets`") from None
-        raise RefusedError(
-            f"secrets/{path.name}: {error.strerror}; right would be `chown {os.getuid()} secrets/{path.name}`, mode 400"
-        ) from None
+        cloned = not os.access(path.parent, os.X_OK)  # with umask 077
+        right = "`chmod 711 secrets`" if cloned else f"`chown {os.getuid()} secrets/{path.name}`, mode 400"
+        raise RefusedError(f"secrets/{path.name}: {error.strerror}; right would be {right}") from None
     if len(text) < MIN_LENGTH or not text.isprintable():
         raise RefusedError(f"secrets/{path.name}: right is one line of {MIN_LENGTH} printable characters or more, or no file")
     return text

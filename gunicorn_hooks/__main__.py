@@ -1,8 +1,6 @@
 """Preflight: check the environment and print the sizing, without starting anything. Exit 2 with one line for each fault.
 
     python -m gunicorn_hooks [gunicorn's own options; --check-config imports the application too]
-
-It also finds what gunicorn dies of with a traceback (WEB_CONCURRENCY) or ignores (a misspelt GUNICORN_TIMEOUT).
 """
 
 import contextlib

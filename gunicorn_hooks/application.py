@@ -1,7 +1,4 @@
-"""A factory in APP_MODULE that is named without its parentheses.
-
-gunicorn would take the factory for the application, start, and fail at each request. Here it is called, as `flask --app` does.
-"""
+"""A factory in APP_MODULE without its parentheses: gunicorn would fail at each request. It is called, as `flask --app` does."""
 
 import inspect
 from typing import Any

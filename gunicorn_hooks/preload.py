@@ -1,8 +1,7 @@
 """Import libraries once, in the master; the application stays with the workers, so that SIGHUP loads new code.
 
-A worker spends most of its start importing libraries, and most of its end taking them apart; after SIGHUP, max_requests or a
-crash it takes that CPU from workers that serve. The sample site: 0.11 s of CPU for a worker's start and end instead of 0.67,
-141 MiB for three instead of 213. New versions of these libraries need a new container (or SIGUSR2).
+After SIGHUP, max_requests or a crash a worker's start takes its CPU from workers that serve. The sample site: 0.11 s of CPU for a
+start and end instead of 0.67, 141 MiB for three instead of 213. New versions of these libraries need a new container (or SIGUSR2).
 """
 
 import gc

@@ -12,9 +12,8 @@ STEP = 65536  # bytes in memory at once
 def drop_abandoned(worker: Any, request: Any) -> None:
     """Drop it before the view begins, when its client closed the connection while it waited in the listen backlog.
 
-    Visitors who wait give up and try again. nginx closes its connection to gunicorn, but the request is complete in the backlog,
-    and gunicorn would work through all of them for nobody: an overload that outlives its cause. Unknown on a unix socket, and to
-    tornado, which has no such hook. A client that closes only its sending side looks the same; nginx and the health check never do.
+    Visitors who wait give up and try again: gunicorn would work through all that they left, an overload that outlives its cause.
+    Unknown on a unix socket, and to tornado. A client that closes only its sending side looks the same; nginx never does.
     """
     state = 0
     with contextlib.suppress(AttributeError, OSError):  # not Linux, or not TCP
@@ -27,10 +26,9 @@ def drop_abandoned(worker: Any, request: Any) -> None:
 def drain_body(_worker: Any, request: Any, _environ: Any, _response: Any) -> None:
     """Read to the end, after the answer and before gunicorn closes or takes the next request. tornado reads before the view.
 
-    A view that answers 401, 413, a redirect or 200 without reading the body leaves nginx in the middle of sending it. gunicorn
-    closes the connection, nginx's next write fails, and it drops the answer: 502 for 28 to 88 % at 10 MB, none at 200 KB
-    (docs/bodies.md); it also counts a failure of this container, and cuts off a large answer. No wait for a slow client: nginx has
-    the whole body before it connects. Content-Length is the bound.
+    A view that answers without reading leaves nginx in the middle of sending: gunicorn closes, nginx's next write fails, and it
+    drops the answer (502 for 28 to 88 % at 10 MB; docs/bodies.md), or cuts off a large one, and counts a failure of this container.
+    No wait for a slow client: nginx has the whole body before it connects. Content-Length is the bound.
     """
     with contextlib.suppress(OSError):  # nginx has its answer and closed
         while request.body.read(STEP):

@@ -1,5 +1,6 @@
 """Worker processes by the CPU quota of the container, and a check of the final worker settings."""
 
+import contextlib
 import importlib.util
 import math
 import os
@@ -41,27 +42,13 @@ def usable_cpus() -> tuple[float, str]:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return the smallest CPU quota of this process's cgroup and its parents (v2 and v1), None without one."""
-    quotas, own = [], root / "proc/self/cgroup"
-    for line in own.read_text().splitlines() if own.exists() else ():  # not there: not Linux
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        folder = mount / path.lstrip("/")  # the host's path, without a cgroup namespace: then only the mount is there
-        quotas += [_quota(step) for step in (folder, *folder.parents) if step.is_relative_to(mount)]
-    return min((quota for quota in quotas if quota), default=None)
-
-
-def _quota(folder: Path) -> float | None:
-    try:
-        if (limit := folder / "cpu.max").exists():  # v2: "50000 100000", or "max 100000"
-            quota, period = limit.read_text().split()
-        else:  # v1: -1 is no limit
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-    except OSError:
-        return None
-    return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
+    """Return the CPU quota of the container (cgroup v2, else v1), None without one."""
+    cgroup = root / "sys/fs/cgroup"
+    v2, v1 = [cgroup / "cpu.max"], [cgroup / f"cpu/cpu.cfs_{name}_us" for name in ("quota", "period")]
+    with contextlib.suppress(OSError):
+        quota, period = " ".join(file.read_text() for file in (v2 if v2[0].exists() else v1)).split()
+        return None if quota in {"max", "-1"} else int(quota) / int(period)
+    return None
 
 
 def check_class(name: str) -> None:

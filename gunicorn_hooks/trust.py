@@ -22,10 +22,7 @@ def peers() -> str:
 
 
 def gateway_network(alias: str, routes: Path = Path("/proc/net/route")) -> str:
-    """Return the network (CIDR) on which this container is called `alias`; its address is Docker's choice.
-
-    OSError when the name does not resolve, LookupError when no attached network holds its address.
-    """
+    """Return the network (CIDR) on which this container is called `alias`; OSError or LookupError when there is none."""
     address = ipaddress.IPv4Address(socket.gethostbyname(alias))
     for line in routes.read_text().splitlines()[1:]:
         _interface, destination, router, _flags, _refs, _use, _metric, mask, *_ = line.split()

@@ -17,8 +17,7 @@ from pathlib import Path
 
 KIT = Path(__file__).resolve().parents[1]
 COPIED = ["docker-compose.yml", "compose/no-waf.yaml", "gunicorn.conf.py", "gunicorn_hooks", "nginx", ".env.example", "secrets/README.md"]
-COPIED += ["app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py", "app/collect_static.py", "app/make_secrets.py"]
-COPIED += ["requirements/server.txt"]
+COPIED += ["app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py", "app/make_secrets.py", "requirements/server.txt"]
 # What is copied when it is asked for, --with NAME: the overlay compose/NAME.yaml, where there is one, and these files.
 WITH = {
     "basic-auth": ["compose/basic-auth.conf.template"],
@@ -30,6 +29,7 @@ WITH = {
     "maintenance": ["nginx/**/*maintenance*"],
     "microcache": ["compose/microcache.conf.template"],
     "no-outbound": [],
+    "package-static": ["app/collect_static.py"],
     "sqlite": [],
     "sticky": ["compose/sticky.conf"],
     "tls": ["compose/http3.yaml", "compose/acme", "nginx/**/*certificate*", "nginx/**/*tls*"],
@@ -122,11 +122,12 @@ def check_list(dest: Path, name: Path, seen: set[Path]) -> None:
 def settings(dest: Path, text: str, overlays: list[str]) -> str:
     """Return the project's .env; SystemExit, with what would be right, when APP_MODULE or the project cannot be used."""
     module, package, source = application(text, dest)
-    # Where the application cannot be imported without its database, its own files are what nginx gets.
-    own = f"cp -r {package}/static/. /srv/static" if (dest / source / package / "static").is_dir() else "true"
+    own = f"{package}/static" if (dest / source / package).is_dir() else "static"
+    static = f"cp -r {own}/. /srv/static" if (dest / source / own).is_dir() else "true"
+    if "package-static" in overlays:  # where the application cannot be imported without its database, its own files
+        static = f"{{ python /srv/collect_static.py {shlex.quote(module)} || {static}; }}"
     # Some packages bring .gz files: gzip would keep those, and fail.
-    zipped = "find /srv/static -type f ! -name '*.gz' -exec gzip -9 --force --keep {} +"
-    static = f"{{ python /srv/collect_static.py {shlex.quote(module)} || {own}; }} && {zipped}"
+    static += " && find /srv/static -type f ! -name '*.gz' -exec gzip -9 --force --keep {} +"
     name = re.sub(r"[^a-z0-9_-]+", "-", dest.name.lower()).strip("-_") or "site"
     names = [*overlays, *([] if "waf" in overlays else ["no-waf"])]
     compose = ":".join(["docker-compose.yml", *(name for name in map("compose/{}.yaml".format, names) if (KIT / name).is_file())])
@@ -161,6 +162,8 @@ def set_up(file: Path, mine: str, env: str, overlays: list[str]) -> None:
         print(f"{file} was there already and is left alone; write this into it:\n\n{env}")
     elif unused:
         print(f"Add to COMPOSE_FILE in {file}, compose/no-waf.yaml staying the last: {' '.join(unused)}")
+    if "package-static" in overlays and mine and "collect_static" not in mine:
+        print(f"Begin STATIC_COMMAND in {file} with: python /srv/collect_static.py 'the value of APP_MODULE' &&")
     if "waf" in overlays and "compose/no-waf.yaml" in mine:
         print(f"Take compose/no-waf.yaml out of COMPOSE_FILE in {file}")
 

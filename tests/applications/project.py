@@ -28,7 +28,7 @@ class Project:
             ROOT / "tools" / "eject.py",
             folder,
             module,
-            *(f"--with={name}" for name in ("waf", *overlays)),
+            *(f"--with={name}" for name in ("waf", "package-static", *overlays)),
         ]
         subprocess.run(command, check=True, capture_output=True)
         self.name = f"kit-{folder.name.replace('_', '-')}-{os.getpid()}"

@@ -143,4 +143,4 @@ def test_a_folder_that_nobody_else_may_enter_is_named(secrets: ModuleType, root:
         [command("setpriv"), "--reuid=65534", "--clear-groups", sys.executable, "-c", call], capture_output=True, text=True, check=False
     )
 
-    assert "secrets/: Permission denied; right would be `chmod 711 secrets`" in done.stderr
+    assert "secrets/secret_key: Permission denied; right would be `chmod 711 secrets`" in done.stderr

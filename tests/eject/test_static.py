@@ -1,4 +1,4 @@
-"""The STATIC_COMMAND that `make eject` writes: the files of packages too, or the project's own where it cannot be imported."""
+"""The STATIC_COMMAND that `make eject` writes: the project's own files, and those of packages where that part was asked for."""
 
 import os
 import subprocess
@@ -18,18 +18,19 @@ OWN = {"shop.css", "shop.css.gz"}
 
 
 @pytest.mark.parametrize(
-    ("source", "expected", "said"),
+    ("source", "parts", "expected", "said"),
     [
-        (SHOP + PACKAGE, OWN | {"_paths/panel/static/panel.js", "_paths/panel/static/panel.js.gz"}, ""),
-        (SHOP + PACKAGE + "raise OSError('no database here')", OWN, "no database here"),
+        (SHOP + PACKAGE, [], OWN, ""),
+        (SHOP + PACKAGE, ["--with", "package-static"], OWN | {"_paths/panel/static/panel.js", "_paths/panel/static/panel.js.gz"}, ""),
+        (SHOP + PACKAGE + "raise OSError('no database here')", ["--with", "package-static"], OWN, "no database here"),
     ],
 )
-def test_what_it_collects(shop: Path, source: str, expected: set[str], said: str) -> None:
+def test_what_it_collects(shop: Path, source: str, parts: list[str], expected: set[str], said: str) -> None:
     (shop / "shop" / "__init__.py").write_text(source)
     (shop / "shop" / "panel").mkdir()
     (shop / "shop" / "panel" / "panel.js").write_text("1")
     (shop / "shop" / "panel" / "panel.js.gz").write_text("the package's own")
-    assert eject(shop, "shop:app").returncode == 0
+    assert eject(shop, "shop:app", *parts).returncode == 0
     (line,) = [line for line in (shop / ".env").read_text().splitlines() if line.startswith("STATIC_COMMAND=")]
     # The image's places, in this folder.
     static = shop / "static"

@@ -10,90 +10,23 @@ from tests.clients import wait_until
 from tests.gunicorn_conf.process import PATIENCE_S, Start
 
 
-class Tree:
-    """A /proc and a cgroup file system as a container would see them."""
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "50000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+    ],
+)
+def test_the_quota_is_that_of_the_container(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+    """What is mounted there is the container's own folder, in cgroup v2 and v1."""
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        (root / "proc/self").mkdir(parents=True)
-
-    def own(self, *cgroups: str) -> None:
-        """Write /proc/self/cgroup."""
-        (self.root / "proc/self/cgroup").write_text("\n".join(cgroups) + "\n")
-
-    def v2(self, folder: str, limit: str) -> None:
-        """Set cpu.max of a cgroup."""
-        path = self.root / "sys/fs/cgroup" / folder
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "cpu.max").write_text(f"{limit}\n")
-
-    def v1(self, folder: str, quota: int, period: int = 100000) -> None:
-        """Set quota and period of a cgroup."""
-        path = self.root / "sys/fs/cgroup/cpu" / folder
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-        (path / "cpu.cfs_period_us").write_text(f"{period}\n")
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path)
-
-
-def test_v2_in_a_container_of_its_own(tree: Tree) -> None:
-    tree.own("0::/")
-    tree.v2("", "150000 100000")
-
-    assert sizing.cpu_quota(tree.root) == 1.5
-
-
-def test_v2_without_a_limit(tree: Tree) -> None:
-    tree.own("0::/")
-    tree.v2("", "max 100000")
-
-    assert sizing.cpu_quota(tree.root) is None
-
-
-def test_v2_takes_the_smallest_limit_up_the_tree(tree: Tree) -> None:
-    """Slices of systemd and Kubernetes pods limit a parent; the folder of the process itself says max."""
-    tree.own("0::/kube.slice/pod/app")
-    tree.v2("kube.slice", "400000 100000")
-    tree.v2("kube.slice/pod", "50000 100000")
-    tree.v2("kube.slice/pod/app", "max 100000")
-    tree.v2("kube.slice/pod/neighbour", "10000 100000")
-
-    assert sizing.cpu_quota(tree.root) == 0.5
-
-
-@pytest.mark.parametrize("path", ["/docker/4f2a", "/../other"])
-def test_v2_with_a_path_of_the_host_is_read_at_the_mount(tree: Tree, path: str) -> None:
-    tree.own(f"0::{path}")
-    tree.v2("", "200000 100000")
-
-    assert sizing.cpu_quota(tree.root) == 2
-
-
-def test_v1_in_a_container(tree: Tree) -> None:
-    """/proc/self/cgroup names the host's path, the mount shows the container's own folder."""
-    tree.own("4:memory:/docker/4f2a", "2:cpu,cpuacct:/docker/4f2a")
-    tree.v1("", 25000, 50000)
-
-    assert sizing.cpu_quota(tree.root) == 0.5
-
-
-def test_v1_without_a_limit(tree: Tree) -> None:
-    tree.own("2:cpu,cpuacct:/")
-    tree.v1("", -1)
-
-    assert sizing.cpu_quota(tree.root) is None
-
-
-def test_v1_takes_the_smallest_limit_up_the_tree(tree: Tree) -> None:
-    tree.own("2:cpu,cpuacct:/batch/app", "0::/")
-    tree.v1("batch", 300000)
-    tree.v1("batch/app", -1)
-
-    assert sizing.cpu_quota(tree.root) == 3
+    assert sizing.cpu_quota(tmp_path) == quota
 
 
 def test_a_machine_without_cgroups_has_no_quota(tmp_path: Path) -> None:
