@@ -1,6 +1,6 @@
 """Preflight: check the environment and print the sizing, without starting anything. Exit 2 with one line for each fault.
 
-    python -m gunicorn_hooks [gunicorn's own options; --check-config imports the application too]
+It takes gunicorn's own options; --check-config imports the application too.
 """
 
 import contextlib

@@ -16,13 +16,14 @@ PICTURES = sorted((ROOT / "docs").glob("*.svg"))
 # The picture of the request writes paths without the folder that its box names.
 FOLDERS = ("", "nginx/", "waf/")
 LONG_ANSWERS = "nginx/docker-entrypoint.d/15-timeouts-and-workers.envsh"
+FOR_WAF = "nginx/docker-entrypoint.d/18-waf.envsh"
 TIMEOUTS = {
     "client_header_timeout 10s": ("nginx/templates/20-slow-clients.conf.template", "\nclient_header_timeout 10s;"),
     "client_body_timeout 15s": ("nginx/templates/20-slow-clients.conf.template", "\nclient_body_timeout 15s;"),
     "keepalive_timeout 30s, to clients": ("nginx/templates/20-slow-clients.conf.template", "\nkeepalive_timeout 30s;"),
     "proxy_connect_timeout 2s": ("nginx/templates/upstream/app.conf.template", "\nproxy_connect_timeout 2s;"),
     "proxy_read_timeout 35s": (LONG_ANSWERS, "\nexport APP_READ_TIMEOUT=$((GUNICORN_TIMEOUT + 5))\n"),
-    "proxy_read_timeout 90s, of the gateway for the WAF": ("nginx/docker-entrypoint.d/18-waf.envsh", "\nWAF_READ_TIMEOUT=$((2 * APP_READ_TIMEOUT + 20))\n"),
+    "proxy_read_timeout 90s, of the gateway for the WAF": (FOR_WAF, "\nWAF_READ_TIMEOUT=$((2 * APP_READ_TIMEOUT + 20))\n"),
     "keepalive_timeout 1s, to gunicorn": ("nginx/templates/upstream/app.conf.template", " keepalive_timeout 1s;"),
     "worker_shutdown_timeout 30s": ("nginx/nginx.conf", "\nworker_shutdown_timeout 30s;"),
     "timeout = 30": ("gunicorn.conf.py", '\ntimeout = os.environ.get("GUNICORN_TIMEOUT") or 30\n'),
