@@ -37,6 +37,8 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _is_open(connection: Any) -> bool:
+    if not hasattr(select, "poll"):  # eventlet takes it away; its select() has no limit of 1,024 files
+        return not select.select([connection], [], [], 0)[0]
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return not poll.poll(0)  # a server says nothing on its own but goodbye
