@@ -4,17 +4,23 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import httpx
 from playwright.sync_api import Page
 
+from tools.stack.compose import ComposeStack
 from tools.stack.machine import free_ports
+from tools.stack.rollout import Rollout, Wish
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+# Without the names that the other tests give their images: a release would build an application of somebody else's under them.
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
 
 class Project:
@@ -47,27 +53,29 @@ class Project:
         return f"http://127.0.0.1:{self.port}"
 
     def compose(self, *arguments: str) -> CompletedProcess[str]:
-        """Run plain Compose, without the names that the other tests give their images."""
-        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+        """Run plain Compose."""
         command = ["docker", "compose", *arguments]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
     @contextmanager
     def up(self) -> Iterator[None]:
-        """Build and start it; on failure with the end of the logs."""
+        """Build and start it; on failure, then and later, with the end of the logs."""
         try:
             up = self.compose("up", "--build", "--wait")
-            assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:] + self.compose("logs", "--tail", "30").stdout
+            assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
             yield
+        except BaseException:
+            print(self.compose("logs", "--tail", "60").stdout)
+            raise
         finally:
             self.down()
 
     def down(self) -> None:
         """Remove everything of it but the images of others (PostgreSQL's)."""
-        images = self.compose("config", "--images").stdout.split()
         self.compose("down", "--volumes", "--remove-orphans")
-        own = [image for image in images if image.startswith(self.name)]
-        subprocess.run(["docker", "image", "rm", *own], capture_output=True, check=False)
+        own = ["docker", "images", "--filter", f"reference={self.name}-*", "--format", "{{.Repository}}:{{.Tag}}"]
+        images = subprocess.run(own, capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(["docker", "image", "rm", *images], capture_output=True, check=False)
 
     def inside(self) -> str:
         """Return the command that starts a program in the gateway's network, where it listens on port 8080.
@@ -79,6 +87,36 @@ class Project:
         template = ["--format", "{{.State.Pid}}"]
         answer = subprocess.run(["docker", "inspect", *template, container], capture_output=True, text=True, check=True)
         return f"nsenter --net --target {answer.stdout.strip()}"
+
+    def release(self) -> None:
+        """Replace the app's containers."""
+        Rollout(ComposeStack(self.name, root=self.folder, settings=ENVIRONMENT), Wish()).run()
+
+    def release_in_use(self) -> list[str]:
+        """Replace the app's containers while two clients ask over connections that they keep; return what failed."""
+        failed: list[str] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client(base_url=self.url, timeout=60) as client:
+                while not over.wait(0.1):
+                    try:
+                        status = client.get("/healthz?passes=the-waf").status_code
+                    except httpx.TransportError as error:
+                        failed.append(repr(error))
+                    else:
+                        failed.extend([str(status)] if status >= 400 else [])
+
+        clients = [threading.Thread(target=ask) for _ in range(2)]
+        for one in clients:
+            one.start()
+        try:
+            self.release()
+        finally:
+            over.set()
+            for one in clients:
+                one.join()
+        return failed
 
     def refused(self) -> list[str]:
         """What the WAF has refused so far, a line of its log each."""

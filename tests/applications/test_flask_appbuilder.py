@@ -1,7 +1,6 @@
 """Flask-AppBuilder 5.3, through gateway and WAF with the limits on: what its users click, what its API clients send, and a release."""
 
 import itertools
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +15,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.applications.project import Project, watch
 from tests.clients import wait_until
-from tools.stack.compose import ComposeStack
-from tools.stack.rollout import Rollout, Wish
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -192,7 +189,6 @@ def test_nothing_ordinary_is_refused_at_any_address(project: Project, host: str)
 
 def test_a_release_loses_nothing(project: Project) -> None:
     """Three clients over connections that they keep, each repeating nothing, read and write while all containers are replaced."""
-    stack = ComposeStack(project.name, root=project.folder, settings=os.environ)
     failed: list[str] = []
     sent: list[int] = []
     over = threading.Event()
@@ -218,7 +214,7 @@ def test_a_release_loses_nothing(project: Project) -> None:
     for one in clients:
         one.start()
     try:
-        Rollout(stack, Wish()).run()
+        project.release()
     finally:
         over.set()
         for one in clients:
