@@ -37,14 +37,12 @@ def create_entry() -> Response:
     if key is not None and not re.fullmatch(openapi.KEY_PATTERN, key):
         abort(400, "Idempotency-Key must be 8 to 128 letters, digits, or any of . _ : -")
     new = validate(NewEntry, _sent_json())
-    if key is None:
-        entry = entries.sign(new)
-        return _created(_show(entry), entry.id)
     try:
-        answer = entries.sign_once(key, new, _show)
+        answer = entries.sign(new, _show, key)
     except entries.KeyReusedError:
         abort(422, "This Idempotency-Key was used for another entry.")
-    response = _created(answer.body, answer.entry_id)
+    response = _json(answer.body)
+    response.status_code, response.location = 201, url_for(".get_entry", entry_id=answer.entry_id)
     if answer.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -71,9 +69,3 @@ def _show(entry: Entry) -> str:
 
 def _json(body: str) -> Response:
     return Response(body, content_type="application/json")
-
-
-def _created(body: str, entry_id: int) -> Response:
-    response = _json(body)
-    response.status_code, response.location = 201, url_for(".get_entry", entry_id=entry_id)
-    return response

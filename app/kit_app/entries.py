@@ -53,54 +53,42 @@ def find(entry_id: int) -> Entry | None:
         return session.get(Entry, entry_id)
 
 
-def sign(new: NewEntry) -> Entry:
-    """Store `new`."""
-    with session_scope() as session:
-        entry = _add(session, new)
-        session.commit()
-    return entry
-
-
-def _add(session: Session, new: NewEntry) -> Entry:
-    entry = Entry(name=new.name, message=new.message)
-    session.add(entry)
-    session.flush()  # the database gives the id
-    return entry
-
-
 class KeyReusedError(Exception):
     """An idempotency key came again with another entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client that sent an idempotency key is answered; `replayed`: an earlier request made the entry."""
+    """What a client that stored an entry is answered; `replayed`: an earlier request with its idempotency key made it."""
 
     body: str
     entry_id: int
     replayed: bool
 
 
-def sign_once(key: str, new: NewEntry, show: Callable[[Entry], str]) -> Answer:
-    """Store `new` unless `key` did so before; the same key gets the same answer, which `show` made.
+def sign(new: NewEntry, show: Callable[[Entry], str], key: str | None = None) -> Answer:
+    """Store `new`, unless `key` did so before; the same key gets the same answer, which `show` made.
 
     Entry and key are one transaction: there is never one without the other. Raises KeyReusedError.
     """
-    fingerprint = hashlib.sha256(new.model_dump_json().encode()).hexdigest()
+    fingerprint = hashlib.sha256(new.model_dump_json().encode()).hexdigest() if key else ""
     with session_scope() as session:
-        if stored := session.get(IdempotencyKey, key):
+        if key and (stored := session.get(IdempotencyKey, key)):
             return _replay(stored, fingerprint)
         try:
-            entry = _add(session, new)
+            entry = Entry(name=new.name, message=new.message)
+            session.add(entry)
+            session.flush()  # the database gives the id
             answer = Answer(show(entry), entry.id, replayed=False)
-            session.add(IdempotencyKey(key=key, fingerprint=fingerprint, entry_id=entry.id, answer=answer.body))
-            if entry.id % CLEAN_EVERY == 0:
-                _forget_old_keys(session)
+            if key:
+                session.add(IdempotencyKey(key=key, fingerprint=fingerprint, entry_id=entry.id, answer=answer.body))
+                if entry.id % CLEAN_EVERY == 0:
+                    _forget_old_keys(session)
             session.commit()
         except IntegrityError:
             # Another request, perhaps on another container, was faster. The database made us wait for its commit.
             session.rollback()
-            if stored := session.get(IdempotencyKey, key):
+            if key and (stored := session.get(IdempotencyKey, key)):
                 return _replay(stored, fingerprint)
             raise
     return answer

@@ -61,7 +61,7 @@ def sign() -> ResponseReturnValue:
         new = validate(NewEntry, typed)
     except InvalidInputError as invalid:
         return _render_index(typed, {error.field: error.detail for error in invalid.errors}), 422
-    entries.sign(new)
+    entries.sign(new, repr)
     flash("Thank you for signing.")
     return redirect(url_for(".index"), 303)
 

@@ -1,7 +1,7 @@
 """A circuit breaker that tries again in a thread of its own.
 
-Libraries let a request through from time to time, which then waits on behalf of the others; a sync worker has no thread to spare for
-that. (pybreaker 1.4 also holds its lock during each call, so that the threads of a worker take turns.)
+Libraries let a request wait on behalf of the others; a sync worker has no thread to spare for that. (pybreaker 1.4 also holds its
+lock during each call, so that the threads of a worker take turns.)
 """
 
 import math
@@ -9,15 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 
-# Seconds after a success in which a failure does not count: one locked row must not turn all others away.
-GRACE_S = 1.0
+GRACE_S = 1.0  # after a success, in which a failure does not count: one locked row must not turn all others away
 
 
 class Breaker:
     """While `is_open`, requests are refused at once; each would wait for itself until no thread is left for anything else.
 
-    It opens with the first failure and calls `on_open`, which must run `probe` in a thread. It closes with the first success, of
-    whomever: opening it wrongly costs the time of one probe.
+    It opens with the first failure and calls `on_open`, which must run `probe` in a thread. It closes with anybody's first success.
     """
 
     def __init__(self, on_open: Callable[[], object], clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,8 +27,7 @@ class Breaker:
 
     def success(self) -> None:
         """Note that the service answered."""
-        self._success_at = self._clock()
-        self.is_open = False
+        self._success_at, self.is_open = self._clock(), False
 
     def failure(self) -> None:
         """Note that the service did not answer in time."""

@@ -19,12 +19,8 @@ from kit_flask.breaker import Breaker
 _T = TypeVar("_T")
 _Wait = TypeVar("_Wait")
 
-# Seconds that all waits within one block may take together. Past it the answer is 503; without it a request holds its thread for
-# as long as the database is away or frozen.
-DEADLINE_S = 1.5
-# How often a wait is interrupted to look at the clock.
-_LOOK_S = 0.1
-# What the log says of a request that was refused without asking.
+# Seconds that all waits within one block may take together, past it the answer is 503; and how often a wait looks at the clock.
+DEADLINE_S, _LOOK_S = 1.5, 0.1
 BREAKER_OPEN = "the circuit breaker is open: the database did not answer others"
 
 
@@ -68,25 +64,21 @@ class Connection(psycopg.Connection[Any]):
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
         if clock := _clock.get():
-            # It may have waited for a connection of the pool while others met the deadline. If each tried again, one after the
-            # other, the last would wait for many times the deadline.
-            clock.check()
+            clock.check()  # others met the deadline while it waited for the pool: if each tried again, the last would wait for all
         return _until_deadline(super()._connect_gen(conninfo))
 
     def wait(self, gen: PQGen[_T], interval: float = _LOOK_S, timeout: float | None = None) -> _T:
         try:
             return super().wait(_until_deadline(gen), interval, timeout)
         except DeadlineError:
-            # An answer may still come: the connection cannot be used again, and the pool learns it by this.
-            self.pgconn.finish()
+            self.pgconn.finish()  # an answer may still come: the pool learns by this that it cannot be used again
             raise
 
 
 def _until_deadline(waits: Generator[_Wait, Ready | int, _T]) -> Generator[_Wait, Ready | int, _T]:
     """Pass on what psycopg waits for. It resumes this every _LOOK_S at least.
 
-    Only a wait in which nothing arrived counts, and the second such: when this process is short of CPU time, an answer may lie
-    there unread, and that is no fault of the database.
+    Only the second wait in which nothing arrived counts: when this process is short of CPU time, an answer may lie there unread.
     """
     clock = _clock.get()
     if clock and clock.ends_at is None:

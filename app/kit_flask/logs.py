@@ -11,10 +11,9 @@ from functools import lru_cache
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request that is being answered
 _HANDLER = "kit_app"
-# Everything that a terminal or a log reader could take for the end of a line, or for a command.
+# What a terminal or a log reader could take for the end of a line, or for a command.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
-# What every record has; the rest came by extra=.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}  # of every record; the rest: extra=
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

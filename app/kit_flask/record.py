@@ -7,25 +7,20 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, got_request_exception
 from werkzeug.wsgi import ClosingIterator
 
 from kit_flask.logs import log, request_id
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
 _logger = logging.getLogger("request")
 _record: ContextVar["RequestRecord | None"] = ContextVar("request_record", default=None)
 current_record = _record.get  # of the request that is being answered; None outside of requests
 
-# What nginx passes on too. Anything else is replaced: the id is written to logs and pages.
-_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")  # as in nginx; any other is replaced: it is written to logs and pages
 _SECONDS = re.compile(r"\d{1,12}(\.\d{1,9})?")
-# A longer wait than this in front of the app is a clock that is off, not a queue.
-_LONGEST_QUEUE_S = 3600.0
+_LONGEST_QUEUE_S = 3600.0  # a longer wait in front of the app is a clock that is off
 
 
 @dataclass(slots=True)
@@ -45,12 +40,11 @@ class RequestRecord:
     error: str | None = None
 
     @classmethod
-    def begin(cls, environ: "WSGIEnvironment") -> "RequestRecord":
+    def begin(cls, environ: WSGIEnvironment) -> "RequestRecord":
         """Start the clock, and take over what nginx said."""
         given_id = environ.get("HTTP_X_REQUEST_ID", "")
         record = cls(given_id if _WELL_FORMED_ID.fullmatch(given_id) else uuid.uuid4().hex)
-        record.gateway_s = _seconds(environ.get("HTTP_X_GATEWAY_TIME", ""))
-        record.inspected = "HTTP_X_WAF_TIME" in environ
+        record.gateway_s, record.inspected = _seconds(environ.get("HTTP_X_GATEWAY_TIME", "")), "HTTP_X_WAF_TIME" in environ
         left_gateway = _seconds(environ.get("HTTP_X_REQUEST_START", "").removeprefix("t="))
         if left_gateway is not None and (queue_s := time.time() - left_gateway) < _LONGEST_QUEUE_S:
             record.queue_s = max(0.0, queue_s)
@@ -80,10 +74,10 @@ def _seconds(text: str) -> float | None:
 class Recorder:
     """WSGI middleware, outermost. A hook would be too early: a streamed answer ends long after the last one."""
 
-    def __init__(self, app: "WSGIApplication") -> None:
+    def __init__(self, app: WSGIApplication) -> None:
         self._app = app
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         record = RequestRecord.begin(environ)
         _record.set(record)
         request_id.set(record.request_id)
@@ -112,11 +106,10 @@ def _follow(record: RequestRecord, body: Iterable[bytes]) -> Iterator[bytes]:
         raise
 
 
-def _end(record: RequestRecord, environ: "WSGIEnvironment") -> None:
+def _end(record: RequestRecord, environ: WSGIEnvironment) -> None:
     fields: dict[str, object] = {
         "method": environ["REQUEST_METHOD"],
-        # Without the query string, which may hold what people typed.
-        "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),
+        "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace"),  # no query: it may hold what people typed
         "status": record.status,
         "duration_ms": round(record.elapsed_s * 1000, 1),
         "db_ms": round(record.database_s * 1000, 1),
@@ -126,14 +119,12 @@ def _end(record: RequestRecord, environ: "WSGIEnvironment") -> None:
         **({} if record.complete else {"complete": False}),
     }
     log(_logger, "request", fields)
-    # A thread serves the next request too; lines written in between belong to no request.
-    _record.set(None)
+    _record.set(None)  # a thread serves the next request too; lines written in between belong to no request
     request_id.set(None)
 
 
 def _remember_error(_app: Flask, exception: BaseException, **_: object) -> None:
-    # The traceback is logged by Flask; this makes the request's own line say what it died of.
-    if record := current_record():
+    if record := current_record():  # Flask logs the traceback; the request's own line says what it died of
         record.error = repr(exception)
 
 

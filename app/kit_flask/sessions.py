@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from flask import Flask, current_app
 from sqlalchemy import text
@@ -17,22 +18,19 @@ from kit_flask.record import current_record
 
 _logger = logging.getLogger(__name__)
 # Names of the app's breaker and of its engine for reading among its extensions, and of the thread that asks while the breaker is open.
-BREAKER = "database_breaker"
-READS = "database_reads"
-PROBE = "database-probe"
+BREAKER, READS, PROBE = "database_breaker", "database_reads", "database-probe"
 
 
 def _session() -> scoped_session[Session]:
-    session: scoped_session[Session] = current_app.extensions["sqlalchemy"].session
-    return session
+    return cast("scoped_session[Session]", current_app.extensions["sqlalchemy"].session)
 
 
 @contextmanager
 def session_scope(*, reads: bool = False, probes: bool = False) -> Iterator[Session]:
     """Use the database; rolled back when it fails. sqlalchemy.exc.OperationalError when it does not answer in time, or is not asked.
 
-    `reads`: for one statement, without a transaction around it: one round trip in place of three. Its connection goes back at once, not at
-    the end of the request. (Not inside another session_scope: the pool has one connection for each thread.)
+    `reads`: one statement without a transaction: one round trip in place of three, and its connection goes back at once. (Not inside
+    another session_scope: the pool has one connection for each thread.)
     """
     started = time.perf_counter()
     try:
@@ -60,18 +58,14 @@ def ping(*, probes: bool = False) -> None:
 
 
 def end_transaction(_error: BaseException | None = None) -> None:
-    """Roll back what a request has read, with a deadline of its own.
-
-    Flask-SQLAlchemy does this when the answer is there, without a deadline: the client would wait for a database that froze after
-    the last statement for as long as it is frozen.
-    """
+    """Roll back what a request has read, with a deadline; Flask-SQLAlchemy's own attempt would wait for a frozen database."""
     if not _session().registry.has():  # this request did not use it
         return
     try:
         with deadline(current_app.extensions[BREAKER], probes=True):
             _session().remove()
     except SQLAlchemyError as error:
-        # The answer is there and stays right; the connection is closed, so Flask-SQLAlchemy's own attempt has nothing to wait for.
+        # The answer is there and stays right; the connection is closed, so nothing waits for it later.
         _logger.warning("a transaction could not be ended: %s", error)
 
 
