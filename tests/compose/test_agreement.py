@@ -18,6 +18,7 @@ from tools.doctor.values import need, seconds, size_bytes
 
 COMPOSE, SLOW, FROM_GATEWAY = "docker-compose.yml", "nginx/templates/20-slow-clients.conf.template", "waf/conf.d/20-gateway.conf"
 UPSTREAM, RETRIES = "nginx/templates/upstream/app.conf.template", "nginx/conf.d/45-retries.conf"
+CONF, LIMITS = "gunicorn.conf.py", "nginx/templates/30-limits.conf.template"
 
 
 def gateway(facts: Facts) -> Nginx:
@@ -86,6 +87,17 @@ def idle_connections_fit_in_a_worker(facts: Facts) -> bool:
     return bool(nginx_workers * max(kept) < need(facts.application).get("worker_connections").value)
 
 
+def gunicorn_takes_the_headers_that_nginx_passes(facts: Facts) -> bool:
+    """With what nginx adds: a blank after each name, CRLF, fields of its own. Else it answers by a bare page (414, 431)."""
+    app, edge = need(facts.application), gateway(facts)
+    buffer = Directive("large_client_header_buffers", "4 8k", size_bytes, at=1).everywhere(edge)[-1].value
+    sizes = buffer - 2 <= app.get("limit_request_line").value and buffer + 1 <= app.get("limit_request_field_size").value
+    fields = (node.args for _, nginx in facts.chain() for scope in nginx.proxying() for node in scope.find_all("proxy_set_header"))
+    added = len({name.lower() for name, value in fields if value} - {"host", "connection", "if-match"})  # these replace the client's own
+    most = Directive("max_headers", "1000", int).everywhere(edge)[-1].value
+    return bool(sizes and most + added <= app.get("limit_request_fields").value)
+
+
 def the_waf_takes_what_the_gateway_passes(facts: Facts) -> bool:
     """It would refuse with a bare page, or cut a request that comes on an idle connection."""
     edge, waf = gateway(facts), need(facts.waf)
@@ -112,6 +124,9 @@ CASES: tuple[tuple[Agreement, str, str, str], ...] = (
     (temp_files_fit, SLOW, r"\$\{ANSWER_FILE_SIZE\}", "64m"),
     (temp_files_fit, COMPOSE, r"body:size=120m", "body:size=60m"),
     (uploads_of_all_threads_fit, COMPOSE, r"size=192m", "size=64m"),
+    (gunicorn_takes_the_headers_that_nginx_passes, CONF, r"limit_request_field_size = \d+", "limit_request_field_size = 8190"),
+    (gunicorn_takes_the_headers_that_nginx_passes, CONF, r"limit_request_line = \d+", "limit_request_line = 4094"),
+    (gunicorn_takes_the_headers_that_nginx_passes, LIMITS, r"max_headers \d+;", "max_headers 94;"),
     (the_waf_takes_what_the_gateway_passes, FROM_GATEWAY, r"max_headers 110;", "max_headers 99;"),
     (the_waf_takes_what_the_gateway_passes, FROM_GATEWAY, r"keepalive_timeout 75s;", "keepalive_timeout 5s;"),
     (idle_connections_fit_in_a_worker, UPSTREAM, r"keepalive_timeout 1s;", "keepalive 1200;"),
@@ -119,7 +134,7 @@ CASES: tuple[tuple[Agreement, str, str, str], ...] = (
 
 
 def facts_of(root: Path) -> Facts:
-    return from_files(root, compose.read(root, [root / COMPOSE]))
+    return from_files(root, compose.read(root))
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COPIED = ("docker-compose.yml", "compose", "gunicorn.conf.py", "gunicorn_hooks", "nginx", "waf", "secrets")
-# Said for the images, so that no test depends on what this machine has built.
-NGINX_VERSION = "1.30.6"
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,9 @@ class Kit:
         assert count == 1, f"{old!r} matches {count} times in {file}: adapt this test"
         path.write_text(text)
 
-    def doctor(self, *arguments: str, overlays: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> Report:
+    def doctor(self, *arguments: str, env: Mapping[str, str] | None = None) -> Report:
         """Run the doctor on the files of this copy, with nothing of the tests' own environment."""
-        files = [word for name in ("docker-compose.yml", *overlays) for word in ("--file", str(self.root / name))] if overlays else []
-        settings = {"NGINX_VERSION": NGINX_VERSION, **(env or {})}
-        return doctor("--project", str(self.root), "--no-running", *files, *arguments, env=settings)
+        return doctor("--project", str(self.root), "--no-running", *arguments, env=env or {})
 
 
 def doctor(*arguments: str, env: Mapping[str, str]) -> Report:

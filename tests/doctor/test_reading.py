@@ -1,16 +1,13 @@
 """Where values come from: the lines that a person would edit; and what is printed."""
 
-import os
-import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.doctor.conftest import MakeKit
-from tests.doctor.kits import NGINX_VERSION, ROOT, Kit
+from tests.doctor.kits import ROOT, Kit
 from tools.doctor import values
 from tools.doctor.compose import Files
 from tools.doctor.nginx import Nginx, from_dump, parse
@@ -24,7 +21,7 @@ WIDTH = 80
 def test_every_line_that_is_named_holds_the_setting(make_kit: MakeKit) -> None:
     """On the kit's own files, for every value of every rule."""
     kit = make_kit(app=True)
-    (kit.root / ".env").write_text("# a comment\n\nAPP_MEMORY=600m\nGUNICORN_CMD_ARGS=--backlog 1024\n")
+    (kit.root / ".env").write_text("# a comment\n\nAPP_MEMORY=600m\nGUNICORN_CMD_ARGS=--graceful-timeout 25\n")
 
     named = 0
     for rule in kit.doctor("--json").rules().values():
@@ -35,7 +32,7 @@ def test_every_line_that_is_named_holds_the_setting(make_kit: MakeKit) -> None:
             line = path.read_text().splitlines()[value["line"] - 1]
             assert value["name"].split()[0] in line or (value["note"] and value["note"] in line), f"{value} is not in: {line}"
             named += 1
-    assert named > 25  # otherwise nothing was compared
+    assert named > 20  # otherwise nothing was compared
 
 
 def test_a_dump_is_read_like_the_files_it_was_made_of(tmp_path: Path) -> None:
@@ -44,7 +41,7 @@ def test_a_dump_is_read_like_the_files_it_was_made_of(tmp_path: Path) -> None:
         "# configuration file /etc/nginx/conf.d/a.conf:\nserver {\n    location / {\n        proxy_pass http://app;\n    }\n}\n"
     )
 
-    (scope,) = Nginx(from_dump(dump, "box", tmp_path), {}, None).proxying()
+    (scope,) = Nginx(from_dump(dump, "box", tmp_path), {}).proxying()
 
     assert [block.name for block in scope.blocks] == ["", "http", "server", "location"]
     assert scope.here.all("proxy_pass")[0].origin == Origin("box:/etc/nginx/conf.d/a.conf", 3)
@@ -81,7 +78,7 @@ services:
 def files(folder: Path, dotenv: str = "") -> Files:
     (folder / "compose.yaml").write_text(COMPOSE)
     (folder / ".env").write_text(dotenv)
-    return Files(folder, [folder / "compose.yaml"])
+    return Files(folder)
 
 
 @pytest.mark.parametrize(
@@ -168,26 +165,6 @@ def test_the_text_says_what_json_says(broken_kit: Kit) -> None:
     # Readable on a terminal of 80 columns, but for the path of the folder; without colours in a pipe.
     assert [line for line in text.splitlines()[1:] if len(line) > WIDTH] == []
     assert "\x1b" not in text
-
-
-def test_colour_on_a_terminal(broken_kit: Kit) -> None:
-    ours, theirs = pty.openpty()
-    argv = [sys.executable, "-m", "tools.doctor", "--project", str(broken_kit.root), "--no-running"]
-    with subprocess.Popen(argv, cwd=ROOT, env={**os.environ, "NGINX_VERSION": NGINX_VERSION}, stdout=theirs) as process:
-        os.close(theirs)
-        printed = b"".join(_until_closed(ours))
-    os.close(ours)
-
-    assert b"\x1b[31m\x1b[1mBROKEN" in printed
-    assert process.returncode == 1
-
-
-def _until_closed(terminal: int) -> Iterator[bytes]:
-    try:
-        while chunk := os.read(terminal, 65536):
-            yield chunk
-    except OSError:  # Linux: the other end was closed
-        return
 
 
 def test_help_names_the_exit_codes() -> None:

@@ -20,17 +20,16 @@ from tools.doctor.values import CannotRead, Missing
     default=Path(),
     help="The folder with docker-compose.yml; this one.",
 )
-@click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="As `docker compose -f`; may be repeated.")
 @click.option("--running/--no-running", default=True, help="Look at the running containers too, where there are any.")
 @click.option("--json", "wants_json", is_flag=True, help="The same as JSON.")
-def main(project: Path, files: tuple[Path, ...], *, running: bool, wants_json: bool) -> None:
+def main(project: Path, *, running: bool, wants_json: bool) -> None:
     """Say whether nginx, gunicorn, Compose, Flask and the database agree.
 
     Exit code 0: nothing is wrong; 1: a rule is broken; 2: wrong usage, or the configuration cannot be read.
     """
     root = project.resolve()
     try:
-        services = compose.read(root, files)
+        services = compose.read(root)
         found = compose.running(root, services) if running else Missing("not looked at")
         findings = judge(RULES, from_files(root, services), None if isinstance(found, Missing) else from_containers(found))
     except CannotRead as error:

@@ -12,7 +12,6 @@ from typing import Any
 from tools.doctor.values import CannotRead, Missing, NotKnown, Origin, Setting, seconds, show_bytes, show_seconds, size_bytes, variable
 from tools.stack import env_file
 
-NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 LABEL = "com.docker.compose"
 ANSWER_TIMEOUT_S = 60
 
@@ -74,14 +73,12 @@ class Service:
             found[path] = _size(f"tmpfs {path}", size and size[1], self.at("tmpfs"))
         return found
 
-    def ports(self, protocol: str) -> list[tuple[str, str, Setting]]:
-        """Return (address, port) of the host, with the port in the container and where that is written."""
-        found = []
-        for port in self.model.get("ports") or ():
-            address, published, target = port.get("host_ip") or "*", str(port.get("published") or "any"), str(port["target"])
-            if port.get("protocol", "tcp") == protocol:
-                found.append((address, published, Setting("ports", target, f"{address}:{published}->{target}", self.at("ports"))))
-        return found
+    @property
+    def ports(self) -> list[Setting]:
+        """Return what is published for TCP, as address:port->port in the container."""
+        published = [port for port in self.model.get("ports") or () if port.get("protocol", "tcp") == "tcp"]
+        shown = [f"{one.get('host_ip') or '*'}:{one.get('published') or 'any'}->{one['target']}" for one in published]
+        return [Setting("ports", text, text, self.at("ports")) for text in shown]
 
     def command_option(self, name: str, default: int) -> Setting:
         """Return `name=value` out of the command (`-c max_connections=100`)."""
@@ -121,14 +118,17 @@ class Services:
 class Files:
     """The lines of the Compose files, and `.env`."""
 
-    def __init__(self, project: Path, files: Sequence[Path]) -> None:
-        self.names = [str(path.relative_to(project)) if path.is_relative_to(project) else str(path) for path in files]
+    def __init__(self, project: Path) -> None:
+        self.dotenv = dotenv(project)
+        named = os.environ.get("COMPOSE_FILE") or ((given := self.dotenv.get("COMPOSE_FILE")) and given.value)
+        by_itself = sorted(path.name for path in project.glob("*compose*.y*ml"))
+        self.names = named.split(os.environ.get("COMPOSE_PATH_SEPARATOR", ":")) if named else by_itself
+        if not self.names:
+            raise CannotRead(f"{project}: this is no project with the kit's files, it has no docker-compose.yml")
         try:
-            texts = [path.read_text() for path in files]
+            self._texts = {name: (project / name).read_text() for name in self.names}
         except (OSError, UnicodeDecodeError) as error:
             raise CannotRead(f"{error}") from None
-        self._texts = dict(zip(self.names, texts, strict=True))
-        self.dotenv = dotenv(project)
 
     def origin(self, service: str, *path: str) -> Origin:
         """Return the line that names the last key: in the service, in what services share above it, or in `.env` as a whole."""
@@ -149,33 +149,20 @@ class Files:
         return Origin(file, line, named[1] if named else "")
 
 
-def read(project: Path, files: Sequence[Path]) -> Services | Missing:
+def read(project: Path) -> Services | Missing:
     """Let Compose resolve its files. Missing without the plugin, CannotRead when it refuses them."""
-    chosen = [path.resolve() for path in files] or _files(project)
-    sources = Files(project, chosen)
+    sources = Files(project)
     try:
         if docker("compose", "version").returncode:
             return Missing("docker has no Compose plugin, so the Compose file cannot be resolved")
     except CannotRead as error:
         return Missing(f"{error}, so the Compose file cannot be resolved")
-    named = [word for path in chosen for word in ("-f", str(path))]
-    answer = docker("compose", *named, "--profile", "*", "config", "--format", "json", cwd=project)
+    answer = docker("compose", "--profile", "*", "config", "--format", "json", cwd=project)
     if answer.returncode:
         said = (answer.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise CannotRead(f"{sources.names[0]}: docker compose refuses it: {said.replace(f'{project}/', '')}")
     model = json.loads(answer.stdout)
     return Services(model["name"], {name: Service(name, service, sources) for name, service in model["services"].items()})
-
-
-def _files(project: Path) -> list[Path]:
-    """Return the files that `docker compose` takes by itself in this folder."""
-    if named := os.environ.get("COMPOSE_FILE") or ((given := dotenv(project).get("COMPOSE_FILE")) and given.value):
-        return [project / name for name in named.split(os.environ.get("COMPOSE_PATH_SEPARATOR", ":"))]
-    overrides = [re.sub(r"(?=\.ya?ml)", ".override", name) for name in NAMES]
-    found = [next((project / name for name in names if (project / name).is_file()), None) for names in (NAMES, overrides)]
-    if found[0] is None:
-        raise CannotRead(f"{project}: this is no project with the kit's files, it has no docker-compose.yml")
-    return [path for path in found if path]
 
 
 def dotenv(project: Path) -> dict[str, Setting]:

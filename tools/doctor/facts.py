@@ -12,7 +12,7 @@ from tools.doctor import application, compose, nginx
 from tools.doctor.application import CONF, Application, assigned_lines
 from tools.doctor.compose import Service, Services, docker
 from tools.doctor.nginx import Nginx
-from tools.doctor.values import CannotRead, Environment, Missing, NotKnown, Origin, Setting, need, show_version, variable, version
+from tools.doctor.values import CannotRead, Environment, Missing, NotKnown, Origin, Setting, need, variable
 from tools.stack.base import StackError, other_server, read_settings
 
 # What an image sets for its own file system does not hold on this machine; the network's name does not resolve here.
@@ -45,10 +45,10 @@ def from_files(project: Path, services: Services | Missing) -> Facts:
     """Say what would run if the project were started now."""
     with TemporaryDirectory(prefix="kit-doctor-") as name:
         folder = Path(name).resolve()
-        gateway = Nginx(*_nginx_of("nginx", "gateway", project, services, folder))
+        gateway = _nginx_of("nginx", "gateway", project, services, folder)
         waf: Nginx | Missing = Missing("the WAF is off")
         if gateway.passes_to("waf"):
-            waf = Nginx(*_nginx_of("waf", "waf", project, services, folder))
+            waf = _nginx_of("waf", "waf", project, services, folder)
         asked = _application(project, services, folder)
     return Facts(services, gateway, waf, asked, _database(services))
 
@@ -61,9 +61,7 @@ def _environment(project: Path, services: Services | Missing, name: str) -> Envi
     return {**compose.dotenv(project), **given}
 
 
-def _nginx_of(
-    image: str, name: str, project: Path, services: Services | Missing, folder: Path
-) -> tuple[nginx.Node, Environment, Setting | None]:
+def _nginx_of(image: str, name: str, project: Path, services: Services | Missing, folder: Path) -> Nginx:
     environment = _environment(project, services, name)
     service = services.all.get(name) if isinstance(services, Services) else None
     of_the_container = {
@@ -72,18 +70,7 @@ def _nginx_of(
     }
     settings = {key: variable(key, value, Origin("the container")) for key, value in of_the_container.items()}
     given = {key: setting for key, setting in environment.items() if key not in OF_THE_IMAGE}
-    return nginx.from_files(project, image, {**settings, **given}, folder), environment, _version(service)
-
-
-def _version(service: Service | None) -> Setting | None:
-    """The version that NGINX_VERSION names, else that of the image, if it is built."""
-    if named := os.environ.get("NGINX_VERSION"):
-        return Setting("nginx", version(named), named, Origin("NGINX_VERSION"), editable=False)
-    image = str(service.model.get("image")) if service else ""
-    if not image or docker("image", "inspect", image).returncode:
-        return None
-    said = docker("run", "--rm", "--network", "none", "--read-only", "--entrypoint", "nginx", image, "-v").stderr
-    return Setting("nginx", version(said), show_version(version(said)), Origin(f"image {image}"), editable=False)
+    return Nginx(nginx.from_files(project, image, {**settings, **given}, folder), environment)
 
 
 def _application(project: Path, services: Services | Missing, folder: Path) -> Application | Missing:
@@ -136,15 +123,14 @@ def _running_nginx(services: Services, name: str) -> Nginx | Missing:
     if name not in services.all:
         return Missing(f"{name} does not run")
     service, container = services.get(name), services.get(name).at().place
-    dump, said = docker("exec", container, "nginx", "-T"), docker("exec", container, "nginx", "-v").stderr
+    dump = docker("exec", container, "nginx", "-T")
     if dump.returncode:
         return Missing(f"{container} does not print its configuration (nginx -T)")
     with TemporaryDirectory(prefix="kit-doctor-") as folder:
         try:
-            tree = nginx.from_dump(dump.stdout, container, Path(folder).resolve())
+            return Nginx(nginx.from_dump(dump.stdout, container, Path(folder).resolve()), service.environment)
         except CannotRead as error:
             return Missing(str(error))
-    return Nginx(tree, service.environment, Setting("nginx", version(said), show_version(version(said)), Origin(container), editable=False))
 
 
 def _running_application(service: Service) -> Application | Missing:

@@ -13,7 +13,7 @@ from typing import Any
 
 import crossplane
 
-from tools.doctor.values import CannotRead, Environment, Origin, Setting
+from tools.doctor.values import CannotRead, Environment, Origin
 from tools.local.nginx import IMAGE, Edit, command, write
 
 # crossplane 0.5.8 knows nginx up to 1.23. Directives that it does not know pass; these take more arguments by now.
@@ -80,11 +80,10 @@ def all_scopes(blocks: tuple[Node, ...]) -> Iterator[Scope]:
 
 @dataclass(frozen=True, slots=True)
 class Nginx:
-    """The whole configuration, includes resolved; `version` is None when nothing here could say it."""
+    """The whole configuration, includes resolved."""
 
     tree: Node
     environment: Environment
-    version: Setting | None
 
     def proxying(self) -> tuple[Scope, ...]:
         """Return the places that pass requests of clients on."""

@@ -6,15 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from tools.doctor.facts import Facts
 from tools.doctor.rules import Judge, Judgement, Verdict
 from tools.doctor.values import NotKnown
 
 WIDTH, INDENT = 80, " " * 13  # "not checked" and two blanks
 LONGEST_VALUE = 100  # JSON has it whole
-COLOURS = {Verdict.OK: "green", Verdict.BROKEN: "red", Verdict.WARN: "yellow", Verdict.NOT_APPLICABLE: "bright_black"}
 SEVERITY = (Verdict.NOT_APPLICABLE, Verdict.NOT_CHECKED, Verdict.OK, Verdict.WARN, Verdict.BROKEN)
 
 
@@ -52,11 +49,11 @@ def _apply(rule: Judge, facts: Facts) -> Judgement:
 
 
 def text(folder: str, runs: str, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the lines; colours are there for a terminal, `click.echo` takes them out elsewhere."""
+    """Yield the lines."""
     yield folder
     yield from _wrapped(f"running: {runs}", "")
     for finding in findings:
-        yield f"{_colour(finding.verdict, f'{finding.verdict:<13}')}{click.style(finding.rule, bold=True)}"
+        yield f"{finding.verdict:<13}{finding.rule}"
         yield from _wrapped(finding.title, INDENT)
         if finding.verdict in {Verdict.BROKEN, Verdict.WARN}:
             yield from _wrapped(f"else: {finding.why}", INDENT)
@@ -65,7 +62,7 @@ def text(folder: str, runs: str, findings: Sequence[Finding]) -> Iterator[str]:
         if finding.running and not same:
             yield from _judgement(finding.running, "running: ")
     counted = Counter(finding.verdict for finding in findings)
-    yield "\n" + ", ".join(_colour(verdict, f"{counted[verdict]} {verdict}") for verdict in reversed(SEVERITY) if counted[verdict])
+    yield "\n" + ", ".join(f"{counted[verdict]} {verdict}" for verdict in reversed(SEVERITY) if counted[verdict])
 
 
 def _judgement(judgement: Judgement, prefix: str) -> Iterator[str]:
@@ -77,10 +74,6 @@ def _judgement(judgement: Judgement, prefix: str) -> Iterator[str]:
         yield from _wrapped(f"edit: {place}", INDENT + "  ")
 
 
-def _colour(verdict: Verdict, words: str) -> str:
-    return click.style(words, fg=COLOURS.get(verdict, "cyan"), bold=verdict is Verdict.BROKEN)
-
-
 def _wrapped(words: str, indent: str) -> list[str]:
     after = indent + "  "
     return textwrap.wrap(words, WIDTH, initial_indent=indent, subsequent_indent=after, break_long_words=False, break_on_hyphens=False)
@@ -88,18 +81,9 @@ def _wrapped(words: str, indent: str) -> list[str]:
 
 def as_json(folder: str, runs: str, findings: Iterable[Finding]) -> dict[str, Any]:
     """Return the same for a program: every judgement with its values and where they are written."""
-    rules = [
-        {
-            "id": finding.rule,
-            "title": finding.title,
-            "why": finding.why,
-            "verdict": str(finding.verdict),
-            "files": _as_json(finding.files),
-            "running": _as_json(finding.running) if finding.running else None,
-        }
-        for finding in findings
-    ]
-    return {"folder": folder, "running": runs, "rules": rules}
+    named = [{"id": one.rule, "title": one.title, "why": one.why, "verdict": one.verdict} for one in findings]
+    judged = [{"files": _as_json(one.files), "running": one.running and _as_json(one.running)} for one in findings]
+    return {"folder": folder, "running": runs, "rules": [{**name, **found} for name, found in zip(named, judged, strict=True)]}
 
 
 def _as_json(judgement: Judgement) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
 from typing import Any
 
 from tools.doctor.facts import Facts
@@ -22,25 +21,11 @@ from tools.doctor.values import (
     setting_of,
     show_bytes,
     show_seconds,
-    show_version,
     size_bytes,
 )
 
-# nginx writes "Name: value" even when the client left the blank out; its buffer holds the request line with CRLF.
-ADDED_BLANK, CRLF = 1, 2
 # Memory of a Python process with Flask, SQLAlchemy and a driver, of gunicorn's master, and of nginx, before they do any work.
 WORKER_BYTES, MASTER_BYTES, NGINX_BYTES = 56 * 1024**2, 32 * 1024**2, 32 * 1024**2
-# Linux cuts a longer backlog to net.core.somaxconn (4096) without a word; a shorter one refuses in a burst.
-BACKLOG = range(64, 4097)
-# First version that knows a directive or an argument; and the first without CVE-2026-42533 (heap overflow by a map).
-SINCE = {
-    "http2": (1, 25, 1),
-    "resolve": (1, 27, 3),
-    "keepalive_min_timeout": (1, 27, 4),
-    "early_hints": (1, 29, 0),
-    "max_headers": (1, 29, 8),
-}
-SAFE_VERSION = (1, 30, 4)
 WIDEST = {4: 8, 6: 7}  # larger networks are nobody's list of load balancers
 OFF = frozenset({"", "0", "off", "no", "false"})
 Network = IPv4Network | IPv6Network
@@ -187,20 +172,6 @@ def body_size(facts: Facts) -> Judgement:
     return judged(same, f"nginx {bodies[0].shown}, Flask {flask.shown}", *wrong, *bodies, flask)
 
 
-@rule
-def headers(facts: Facts) -> Judgement:
-    """Headers that nginx takes, gunicorn takes, with what nginx adds. Else long or many ones get gunicorn's bare 414 or 431."""
-    app, gateway = need(facts.application), need(facts.gateway)
-    buffer = Directive("large_client_header_buffers", "4 8k", size_bytes, show_bytes, at=1).everywhere(gateway)[-1]
-    line, field = app.get("limit_request_line"), app.get("limit_request_field_size")
-    if any(limit.value and buffer.value + more > limit.value for limit, more in ((line, -CRLF), (field, ADDED_BLANK))):
-        return judged(False, f"nginx {buffer.shown}, gunicorn {line.shown} and {field.shown}", buffer, line, field)
-    most, limit = Directive("max_headers", "1000", int).everywhere(gateway)[-1], app.get("limit_request_fields")
-    fields = (node.args for _, nginx in facts.chain() for scope in nginx.proxying() for node in scope.find_all("proxy_set_header"))
-    added = len({name.lower() for name, value in fields if value} - {"host", "connection", "if-match"})  # these replace the client's own
-    return judged(most.value + added <= limit.value, f"{most.value} of the client + {added} of nginx, gunicorn {limit.value}", most, limit)
-
-
 # --- Trust and exposure
 
 
@@ -239,7 +210,7 @@ def lab_private(facts: Facts) -> Judgement:
     lab = setting_of(need(facts.application).environment, "LAB_ENABLED", "0")
     if lab.value.lower() in OFF:
         return judged(True, "the lab is off", lab)
-    public = [where for address, _, where in facts.service("gateway").ports("tcp") if not address.startswith(("127.", "::1"))]
+    public = [port for port in facts.service("gateway").ports if not port.shown.startswith(("127.", "::1"))]
     return judged(not public, "the lab is on", lab, *public, otherwise=Verdict.WARN)
 
 
@@ -254,39 +225,12 @@ def limits_on(facts: Facts) -> Judgement:
 
 
 @rule
-def nginx_version(facts: Facts) -> Judgement:
-    """nginx knows the directives that are used, and has no known hole. Else it does not start, or its memory overflows."""
-    versions = []
-    for _, nginx in facts.chain():
-        if nginx.version is None:
-            raise NotKnown("the image is not built, so its nginx cannot say its version")
-        versions.append(nginx.version)
-        for node in nginx.tree.walk():
-            for word in {node.name, *(node.args if node.name == "server" else ())} & SINCE.keys():
-                if nginx.version.value < SINCE[word]:
-                    what = Setting(word, "", " ".join((node.name, *node.args)), node.origin)
-                    return judged(False, f"{word} needs {show_version(SINCE[word])}, this is {nginx.version.shown}", nginx.version, what)
-    safe = all(one.value >= SAFE_VERSION for one in versions)
-    return judged(safe, f"{show_version(SAFE_VERSION)} has the fix of CVE-2026-42533", *versions, otherwise=Verdict.WARN)
-
-
-@rule
 def session_key(facts: Facts) -> Judgement:
     """The key that signs sessions is the same in each worker. Else a visitor is signed in only where the cookie was made."""
     key = need(facts.application).secret_key
     if key.value is None:
         return not_applicable("the application has no secret_key", key)
     return judged(key.value, "the same in two processes" if key.value else "another one in each process", key)
-
-
-@rule
-def database_driver(facts: Facts) -> Judgement:
-    """DATABASE_URL names its driver. Else SQLAlchemy chooses: psycopg since 2.1, psycopg2 before; an update may not start."""
-    url = setting_of(need(facts.application).environment, "DATABASE_URL", "")
-    if not url.value.startswith("postgres"):
-        return not_applicable("no PostgreSQL", url)
-    scheme = url.value.partition(":")[0]
-    return judged("+" in scheme, f"{scheme}://", replace(url, shown=f"{scheme}://..."), otherwise=Verdict.WARN)
 
 
 # --- Capacity
@@ -323,7 +267,7 @@ def memory_workers(facts: Facts) -> Judgement:
 
 @rule
 def tmpfs_memory(facts: Facts) -> Judgement:
-    """A tmpfs has a size, fits in its container's memory, and holds one client's uploads. Else the kernel kills the service."""
+    """A tmpfs has a size, and fits in its container's memory. Else the kernel kills the service."""
     for service in need(facts.services).all.values():
         mounts, memory = service.tmpfs, service.memory
         total = sum(mount.value or 0 for mount in mounts.values())
@@ -331,20 +275,7 @@ def tmpfs_memory(facts: Facts) -> Judgement:
             return judged(False, f"{service.name}: it may take half of the host's memory", *unbounded)
         if mounts and memory.value is not None and total + NGINX_BYTES > memory.value:
             return judged(False, f"{service.name}: {show_bytes(total)} of tmpfs in {memory.shown}", *mounts.values(), memory)
-    site = max(need(facts.gateway).proxying(), key=lambda scope: len(scope.find_all("limit_conn")))
-    folder, body = Directive("client_body_temp_path", "", Path).at_scope(site), BODY_SIZE.at_scope(site)
-    at_once = max((int(node.args[1]) for node in site.find_all("limit_conn") if "upload" in node.args[0]), default=1)
-    for path, mount in facts.service("gateway").tmpfs.items():
-        if Path(path).name == folder.value.name and at_once * body.value > mount.value:
-            return judged(False, f"{at_once} uploads of {body.shown} in {mount.shown}", body, mount)
     return judged(True, "all of them")
-
-
-@rule
-def backlog(facts: Facts) -> Judgement:
-    """gunicorn's backlog is neither tiny nor cut by the kernel. Else a burst is refused, or waits in a shorter queue."""
-    asked = need(facts.application).get("backlog")
-    return judged(asked.value in BACKLOG, f"{asked.value}, of {BACKLOG[0]} to {BACKLOG[-1]}", asked, otherwise=Verdict.WARN)
 
 
 @rule

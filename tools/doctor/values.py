@@ -103,15 +103,3 @@ def show_bytes(value: int) -> str:
         if value and value % factor == 0:
             return f"{value // factor} {unit}"
     return f"{value} B"
-
-
-def show_version(value: tuple[int, ...]) -> str:
-    return ".".join(map(str, value))
-
-
-def version(text: str) -> tuple[int, ...]:
-    """Read the first dotted number in `text` (`nginx version: nginx/1.30.6`)."""
-    match = re.search(r"\d+(?:\.\d+)+", text)
-    if match is None:
-        raise NotKnown(f"no version in {text!r}")
-    return tuple(int(part) for part in match[0].split("."))
