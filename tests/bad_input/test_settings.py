@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.stack import Stack, StackError, open_stack
-from tools.stack.compose import ComposeStack
+from tools.stack.compose import CHECKS, ComposeStack
 from tools.stack.machine import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,16 +58,31 @@ def test_a_wrong_setting_is_named_by_its_container(name: str, value: str, runtim
 
 
 @pytest.mark.runtimes("compose")
-@pytest.mark.parametrize(("name", "value"), [("GUNICORN_TIMEOUT", "abc"), ("LIMITS", "maybe")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("GUNICORN_TIMEOUT", "abc"), ("LIMITS", "maybe"), ("WAF_VALUES", "many"), ("MIGRATE_COMMAND", "no-such-command")]
+)
 def test_a_wrong_setting_leaves_what_runs(stack: Stack, name: str, value: str) -> None:
     before = stack.processes()
 
-    with pytest.raises(StackError, match="does not accept its settings") as refused:
+    with pytest.raises(StackError, match=r"does not accept its settings|the migration failed") as refused:
         changed(stack, name, value).up(build=False)
 
-    assert name in refused.value.details
+    assert value in refused.value.details
     assert refused.value.exit_code == 2
     assert stack.processes() == before
+
+
+@pytest.mark.runtimes("compose")
+def test_an_app_that_was_stopped_is_started_again(stack: Stack) -> None:
+    """Its settings are read without the name that only a running one has."""
+    assert isinstance(stack, ComposeStack)
+    assert stack.compose("stop", "app").returncode == 0
+    named = stack.compose("run", "--rm", "--no-deps", "--no-TTY", "app", *CHECKS["app"])
+
+    stack.up(build=False)
+
+    assert "GATEWAY_NETWORK_ALIAS" in named.stderr
+    assert stack.replicas
 
 
 @pytest.mark.runtimes("compose")

@@ -34,12 +34,15 @@ def docker(*arguments: str) -> str:
 
 # How a service that refuses wrong settings is asked about them. SERVER: the image's own; without one it is gunicorn's.
 _CHECK_APP = 'cd /srv; if [ "${SERVER:-gunicorn}" = gunicorn ]; then set -- -m gunicorn_hooks; else set -- servers/start.py "$SERVER"; fi; '
-CHECKS = {"app": ("sh", "-ec", _CHECK_APP + 'python "$@" --check-config'), "gateway": ("nginx", "-t")}
+CHECKS = {"app": ("sh", "-ec", _CHECK_APP + 'python "$@" --check-config'), "gateway": ("nginx", "-t"), "waf": ("nginx", "-t")}
 
 
 def trial(service: str) -> tuple[str, ...]:
-    """Return the arguments of `docker compose` that let a new container of CHECKS read its settings, and end."""
-    return ("run", "--rm", "--no-deps", "--no-TTY", service, *CHECKS[service])
+    """Return the arguments of `docker compose` that let a new container of CHECKS read its settings, and end.
+
+    Without the alias of `app`: this container does not have it, so while none of the app runs nobody has.
+    """
+    return ("run", "--rm", "--no-deps", "--no-TTY", "--env", "GATEWAY_NETWORK_ALIAS=", service, *CHECKS[service])
 
 
 # Status, health ("" without a check), exit code of the last end, and how often the engine has begun it anew.
@@ -185,11 +188,16 @@ class ComposeStack:
 
     def _check(self) -> None:
         """Let new containers read the settings before the old ones are touched: Compose takes those away first, and looks then."""
-        for service in CHECKS:
-            answer = self._capture(*trial(service))
-            if answer.returncode:
-                details = last_lines(answer.stderr or answer.stdout)
-                raise StackError(f"{service} does not accept its settings", hint="what runs is as it was", details=details, exit_code=2)
+        services = self._read("config", "--services").split()
+        for service in (name for name in CHECKS if name in services):  # compose/no-waf.yaml takes one away
+            self._try(f"{service} does not accept its settings", *trial(service))
+        if self.replicas:  # else nothing would be taken away, and perhaps there is no database
+            self._try("the migration failed", "run", "--rm", "--no-deps", "--no-TTY", "migrate")
+
+    def _try(self, failure: str, *arguments: str) -> None:
+        answer = self._capture(*arguments)
+        if answer.returncode:
+            raise StackError(failure, hint="what runs is as it was", details=last_lines(answer.stderr or answer.stdout), exit_code=2)
 
     def _warn(self) -> None:
         """Say so when a setting of the shell stays here: Compose passes on what its file names, and all of .env."""
