@@ -29,6 +29,7 @@ app.add_url_rule("/", view_func=lambda: "ok")
 NAME = "a b/größe.bin"
 ADDRESS = "/files/a%20b/gr%C3%B6%C3%9Fe.bin"
 SIZE = 60_000_000  # more than ANSWER_FILE_SIZE and what the sockets hold
+BY_THE_WORKER = ("X-Accel-Redirect", "set_data")
 SETTINGS = {"GUNICORN_WORKER_CLASS": "sync", "GUNICORN_TIMEOUT": "2", "APP_MODULE": "site_of:app"}
 
 
@@ -37,11 +38,12 @@ def behind(start: Start, start_gateway: Gateways, tmp_path: Path, request: pytes
     """One sync worker with the page's view, behind nginx; both have the same folder."""
     folder = tmp_path / "instance"
     view = textwrap.dedent(VIEW).replace("/srv/app/instance", str(folder))
-    for word in getattr(request, "param", ()):  # lines that a twin leaves out
+    without, settings = getattr(request, "param", ((), {}))
+    for word in without:  # lines that a twin leaves out
         view = "".join(line for line in view.splitlines(keepends=True) if word not in line)
     (tmp_path / "site_of.py").write_text(APP + view)
     gunicorn = start({**SETTINGS, "PYTHONPATH": str(tmp_path)})
-    gateway = start_gateway(f"127.0.0.1:{gunicorn.port}")
+    gateway = start_gateway(f"127.0.0.1:{gunicorn.port}", settings)
     folder.symlink_to(gateway.folder / "files")
     (folder / NAME).parent.mkdir()
     (folder / NAME).write_bytes(b"x" * SIZE)
@@ -70,7 +72,14 @@ def test_the_worker_is_free_at_once_and_the_file_complete(behind: tuple[Gunicorn
     assert gateway.get("/files/../../secret").status == 400
 
 
-@pytest.mark.parametrize("behind", [("X-Accel-Redirect", "set_data")], indirect=True)
+@pytest.mark.parametrize("behind", [(BY_THE_WORKER, {"ANSWER_FILE_SIZE": "64m"})], indirect=True)
+def test_nginx_takes_it_whole_where_a_temp_file_has_room_for_it(behind: tuple[Gunicorn, Gateway], answer: http.client.HTTPResponse) -> None:
+    """As with compose/uploads-on-disk.yaml."""
+    assert behind[1].get("/").status == 200
+    assert len(answer.read()) == SIZE
+
+
+@pytest.mark.parametrize("behind", [(BY_THE_WORKER, {})], indirect=True)
 def test_by_the_worker_it_is_cut_off(behind: tuple[Gunicorn, Gateway], answer: http.client.HTTPResponse) -> None:
     """The twin."""
     gunicorn, _ = behind

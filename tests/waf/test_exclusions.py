@@ -178,4 +178,5 @@ def test_sizes_and_numbers_of_values_are_settings(site: Site, shared_sites: Site
         assert post(more, body) == 200
         assert (post(apart, body, path="/import"), post(apart, body, path="/other")) == (200, 413 if body == large else 422)
     assert post(more, many(10_000)) == 200
+    assert post(site, large[:215_999] + b'"}') == 200  # 216 KB: with the defaults
     assert value(apart, "<script>alert(1)</script>") == post(apart, '{"a": "<script>alert(1)</script>"}', path="/import") == 403
