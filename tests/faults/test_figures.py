@@ -196,6 +196,8 @@ def test_a_promise_is_broken_by_a_failed_request_one_that_was_not_sent_and_a_los
         (("releases", "--release", "no-such"), "'no-such' is not one of"),
         (("releases", "--rounds", "0"), "0 is not in the range"),
         (("releases", "--replicas", "1"), "1 is not in the range"),
+        (("releases", "--class", "bare"), "'bare' is not one of"),
+        (("releases", "--class", "uwsgi", "--release", "hup"), "--class uwsgi: only gunicorn has hup"),
     ],
 )
 def test_a_wrong_wish_is_refused(arguments: tuple[str, ...], says: str) -> None:

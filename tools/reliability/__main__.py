@@ -30,7 +30,8 @@ from tools.stack.base import other_servers
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES = ("sync", "gthread", "gevent", "tornado")
-SERVERS = other_servers(REPOSITORY)
+SERVERS = [name for name in other_servers(REPOSITORY) if name != "bare"]  # there is no site to write to
+GUNICORNS = {"bad-start", "hup", "recycling"}  # what is done there is gunicorn's
 NAMES = list(releases_of(1, 2, 1))
 MOST_IN_FLIGHT = 100_000
 
@@ -90,6 +91,8 @@ def chaos(*, names: tuple[str, ...], out: Path | None, only_plan: bool, **asked:
 @_options(rate_per_s=200.0, fewest=2)
 def releases(*, names: tuple[str, ...], rounds: int, out: Path | None, only_plan: bool, **asked: Any) -> None:
     """Release in every way under load. Exit code 1 when a request failed that should not, or a write was lost or doubled."""
+    if (others := {*SERVERS} & {*asked["classes"]}) and (gunicorns := GUNICORNS & {*names}):
+        raise click.UsageError(f"--class {min(others)}: only gunicorn has {', '.join(sorted(gunicorns))}; name others with --release")
     listed = releases_of(rounds, asked["replicas"], asked["rate_per_s"])
     _events(_asked("releases", [listed[name] for name in names], RELEASE_MIX, **asked), out, only_plan=only_plan)
 
