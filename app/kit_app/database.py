@@ -16,10 +16,9 @@ from kit_app.settings import Settings
 from kit_flask.deadline import DEADLINE_S, Connection
 
 _logger = logging.getLogger(__name__)
-# A pool has a connection for each thread, up to here. More are greenlets, which share a few, as gevent's 1000 would exhaust
-# PostgreSQL's 100: 3 replicas x 2 workers x 8 = 48 connections, and 5 replicas still fit.
-_MOST_THREADS = 32
-_GREENLETS_SHARE = 8
+# A pool has a connection for each thread, up to 32. More are greenlets, which share 8, as gevent's 1000 would exhaust PostgreSQL's 100:
+# 3 replicas x 2 workers x 8 = 48 connections, and 5 replicas still fit.
+_MOST_THREADS, _GREENLETS_SHARE = 32, 8
 
 
 class Base(DeclarativeBase):
@@ -39,8 +38,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _is_open(connection: Any) -> bool:
     if not hasattr(select, "poll"):  # eventlet takes it away; its select() has no limit of 1,024 files
         return not select.select([connection], [], [], 0)[0]
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
+    (poll := select.poll()).register(connection, select.POLLIN)
     return not poll.poll(0)  # a server says nothing on its own but goodbye
 
 

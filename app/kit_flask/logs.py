@@ -63,7 +63,7 @@ def log(logger: logging.Logger, message: str, extra: dict[str, object]) -> None:
         case [_JsonHandler(level=0, filters=[], lock=lock) as ours] if lock and not configured:
             with lock, suppress(OSError, ValueError):  # a full disk is no reason to fail
                 ours.stream.write(ours.line(time.time(), "INFO", logger.name, message, extra) + "\n")
-                ours.flush()
+                ours.stream.flush()
         case _:  # info() would also look for the line of code that called it
             logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, message, (), None, extra=extra))
 
