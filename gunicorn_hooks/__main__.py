@@ -1,6 +1,6 @@
-"""Preflight: check the environment and print the sizing, without starting anything. Exit 2 with one line for each fault.
+"""Check the environment and gunicorn's options, and print the sizing; with --check-config import the application too.
 
-It takes gunicorn's own options; --check-config imports the application too.
+Starts nothing. Exit 2 with one line for each fault.
 """
 
 import contextlib
@@ -47,24 +47,26 @@ def main() -> None:
     if found := list(faults()):
         stop(*found)
     from gunicorn.app.wsgiapp import WSGIApplication
+    from gunicorn.errors import AppImportError
 
-    sys.argv[1:1] = ["--config", str(CONF)]
-    said = io.StringIO()
+    sys.argv[1:1], said = ["--config", str(CONF)], io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             app = WSGIApplication(prog="gunicorn")
     except SystemExit:  # gunicorn's usage text, or a traceback: its last line says it
         stop(said.getvalue().strip().splitlines()[-1])
     print(said.getvalue(), end="", file=sys.stderr)
-    log = logging.getLogger("preflight")
-    log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler(sys.stdout))
-    server = SimpleNamespace(cfg=app.cfg, log=log, handle_term=None)
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+    server = SimpleNamespace(cfg=app.cfg, log=logging.getLogger("preflight"), handle_term=None)
     app.cfg.nworkers_changed(server, app.cfg.workers, None)
     sys.path[:0] = app.cfg.pythonpath.split(",")
     app.cfg.when_ready(server)
-    if app.cfg.check_config:
-        app.run()
+    try:
+        _ = app.cfg.check_config and app.load()
+    except (AppImportError, ImportError) as error:
+        if not str(app.app_uri).startswith(getattr(error, "name", None) or ""):  # one that the application imports
+            raise
+        stop(f"APP_MODULE={app.app_uri}: {error}; right is package.module:app, or package.module:create_app()")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The environment, GUNICORN_CMD_ARGS, and what is refused by name."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,34 @@ def test_the_preflight_says_it_in_one_line(settings: Mapping[str, str], words: l
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert [word for word in words if word not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("nothing:app", "No module named 'nothing'"),
+        ("nothing.inside:app", "No module named 'nothing'"),
+        ("tiny_app:nothing", "Failed to find attribute 'nothing'"),
+        ("tiny_app:create_app(", "Failed to parse 'create_app('"),
+        ("tiny_app:__name__", "must be callable"),
+    ],
+)
+def test_so_it_does_of_an_application_that_is_not_there(module: str, said: str) -> None:
+    ended = run([*PREFLIGHT, "--check-config"], {"APP_MODULE": module})
+    (line,) = ended.stderr.splitlines()
+
+    assert ended.returncode == 2
+    assert line.startswith(f"APP_MODULE={module}: ")
+    assert said in line
+    assert "right is package.module:app" in line
+
+
+def test_what_the_application_itself_fails_at_has_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text("import no_such_library")
+    ended = run([*PREFLIGHT, "--check-config"], {"APP_MODULE": "failing:app", "PYTHONPATH": str(tmp_path)})
+
+    assert ended.returncode == 1
+    assert 'failing.py", line 1' in ended.stderr
 
 
 @pytest.mark.parametrize("value", ["many", "", "1.5"])
