@@ -115,6 +115,13 @@ def test_a_waf_that_comes_later_is_used_when_the_overlay_is_gone(copied: Path, k
     assert (copied / "waf/templates/site/websockets.conf.template").is_file()
 
 
+def test_static_files_of_packages_that_come_later_need_a_word_in_env(copied: Path, kit: Path) -> None:
+    later = eject(copied, "shop:app", "--with", "package-static", kit=kit)
+
+    assert (copied / "app/collect_static.py").is_file()
+    assert f"Begin STATIC_COMMAND in {copied / '.env'} with: python /srv/collect_static.py" in later.stdout
+
+
 def test_the_new_env_uses_what_was_asked_for(shop: Path, kit: Path) -> None:
     assert eject(shop, "shop:app", "--with", "tls", "--with", "sqlite", kit=kit).returncode == 0
 
