@@ -79,8 +79,10 @@ def stack_for(options: Options, worker_class: str, more: Mapping[str, str] | Non
     stack = _open(f"kit-{options.kind}-{worker_class}", {**settings, **images})
     if not options.build:
         present = _open(stack.name, settings)
-        docker("tag", app_image(present), images["APP_IMAGE"])
-        docker("tag", gateway_image(present), images["GATEWAY_IMAGE"])
+        for name, image in zip((app_image(present), gateway_image(present)), images.values(), strict=True):
+            if not docker("images", "--quiet", name):
+                raise StackError(f"there is no image {name}", hint="leave out --no-build", exit_code=2)
+            docker("tag", name, image)
     try:
         stack.up(build=options.build)
         yield stack
