@@ -185,6 +185,10 @@ bench-site: venv-test #: Measure the CPU of a request beside another revision an
 bench-gateway: venv-test #: Measure a request through gateway and WAF against a plain nginx and gunicorn alone; needs wrk (IMAGES as for bench-waf)
 	@$(IN_VENV) python -m tests.nginx.bench $(IMAGES)
 
+.PHONY: bench-peers
+bench-peers: venv-test #: Measure the site beside nginx and uWSGI as many have them; needs wrk, and root (SERVERS="gunicorn granian uwsgi")
+	@$(IN_VENV) python -m tests.servers.bench peer $(or $(SERVERS),gunicorn granian uwsgi)
+
 .PHONY: waf-differential
 waf-differential: venv-test #: Compare the WAF's rules as loaded with those written, on 100,000 generated values (ARGS="--rules FOLDER")
 	@$(IN_VENV) python -m tests.waf.differential $(ARGS)
