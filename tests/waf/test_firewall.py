@@ -79,7 +79,7 @@ def test_they_would_be_without_the_exclusion(shared_sites: Sites, backend: RawBa
         (403, ["Content-Type: application/json"], b'{"a": "<script>alert(1)</script>"}'),
         (403, ["Content-Type: application/merge-patch+json; charset=utf-8"], b'{"a": "<script>alert(1)</script>"}'),
         (400, ["Content-Type: application/json"], b'{"a": '),
-        (422, ["Content-Type: application/json"], json.dumps({str(n): n for n in range(5100)}).encode()),
+        (422, ["Content-Type: application/json"], json.dumps({str(n): n for n in range(10_100)}).encode()),
         (400, ["Content-Type: application/json"], b"[" * 40 + b"]" * 40),
         (413, ["Content-Type: application/json"], json.dumps("x" * 1_100_000).encode()),
         (403, ["Content-Type: text/plain"], b'{"a": "<script>alert(1)</script>"}'),
@@ -104,7 +104,7 @@ def test_body_without_a_type_is_refused(site: Site) -> None:
     assert site.send(request).status == 415
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(5000, 200), (5001, 422)])
+@pytest.mark.parametrize(("arguments", "status"), [(10_000, 200), (10_001, 422)])
 def test_arguments_are_counted(site: Site, arguments: int, status: int) -> None:
     body = json.dumps({str(number): number for number in range(arguments)}).encode()
 

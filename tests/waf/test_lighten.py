@@ -45,7 +45,7 @@ def test_the_verdicts_are_the_same_rule_by_rule(compare: Compare) -> None:
         both.ask(places(generator.value(), generator.chance))
 
     assert both.differences == []
-    assert len(both.matched) > 60
+    assert len(both.matched) >= 55
 
 
 def test_a_wrong_proof_is_found(compare: Compare) -> None:

@@ -204,7 +204,9 @@ def _move(dest: Path, places: Mapping[str, Path]) -> None:
     for path in (path for path in dest.rglob("*") if path.is_file()):
         text = path.read_text()
         if path.suffix in {".conf", ".template"}:
-            moved = re.sub(rf'(?<![\w"/])({known})(?![\w-])([^\s;]*)', lambda match: f'"{places[match[1]]}{match[2]}"', text)
+            moved = re.sub(rf"(?<=@pmFromFile )({known})", lambda match: str(places[match[1]]), text)  # in quotes already
+            unquoted = rf'(?<![\w"/])(?<!@pmFromFile )({known})(?![\w-])([^\s;]*)'
+            moved = re.sub(unquoted, lambda match: f'"{places[match[1]]}{match[2]}"', moved)
         else:
             moved = re.sub(rf"(?<![\w/])({known})(?![\w-])", lambda match: str(places[match[1]]), text)
         path.write_text(moved)  # with LF, as in the image, however it was cloned
