@@ -207,7 +207,8 @@ def main() -> None:
     for name in before.keys() - files.keys():
         print(f"no longer in the kit, delete it unless it is yours by now: {name}")
     (dest / RECORD).write_text("".join(f"{checksum(source)}  {name}\n" for name, source in files.items()))
-    print(f"{len(take)} files were copied to {dest}; your settings are in its .env. docs/eject.md says what your application must do.")
+    print(f"{len(take)} files were copied to {dest}; docs/eject.md says what your application must do.")
+    print("Your settings are in .env there, and it starts with: docker compose up --build --wait")
     set_up(dest / ".env", mine, env, given.overlays)
     if left_out:
         print(f"Left out, until you run this again with --with NAME: {', '.join(left_out)}")
