@@ -78,6 +78,7 @@ def stack_of(variant: str, number: int) -> ComposeStack:
     env = {**SETTINGS, "SERVER": server.replace("peer", "uwsgi-pass"), "GATEWAY_PORT": str(free_ports(1)[0])}
     if name := other_server(env, REPOSITORY):  # it refuses what it does not take
         env |= dict.fromkeys({*KNOWN} - {*description(name)["reads"]}, "")
+    env |= {f"{image.upper()}_IMAGE": f"kit-bench-{image}-{server}" for image in ("app", "gateway", "waf")}  # the next run has them
     env |= dict(one.split("=", 1) for one in settings)
     stack = open_stack("compose", name=f"kit-bench-servers-{os.getpid()}-{number}", env=env)
     assert isinstance(stack, ComposeStack)
