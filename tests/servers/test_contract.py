@@ -89,9 +89,10 @@ try:
         answer = b""
     connection.close()
 finally:
-    server.terminate()  # while its second worker may still load the application
+    server.terminate()  # while its second worker may still load the application: worker-reload-mercy
     said = server.communicate(timeout=60)[1]
-    print(json.dumps([answer.decode(), server.returncode, said]))
+    print(said, file=sys.stderr)
+print(json.dumps([answer.decode(), server.returncode, said]))
 """
 LINE, FIELDS = f"X: {'x' * 8187}\r\n", "".join(f"X-{number}: x\r\n" for number in range(99))
 
@@ -101,7 +102,7 @@ LINE, FIELDS = f"X: {'x' * 8187}\r\n", "".join(f"X-{number}: x\r\n" for number i
 @pytest.mark.parametrize(
     ("change", "head", "status", "said"),
     [
-        ("", LINE, "200", "thunder lock: enabled.*spawned uWSGI worker.*WSGI app 0"),
+        ("", LINE, "200", "thunder lock: enabled.*mercy for .* is 30 seconds.*spawned uWSGI worker.*WSGI app 0"),
         ("", FIELDS, "200", ""),
         # The twin: uWSGI's own limit is below what nginx passes on.
         ("buffer-size", LINE, "", "invalid HTTP request size"),
@@ -112,6 +113,7 @@ LINE, FIELDS = f"X: {'x' * 8187}\r\n", "".join(f"X-{number}: x\r\n" for number i
 )
 def test_uwsgi_does_what_its_settings_say(site: Site, change: str, head: str, status: str, said: str) -> None:
     ran = site.stack.exec("app", ["python", "-c", SECOND, head, change])
+    assert not ran.returncode, ran.stderr
     answer, code, log = json.loads(ran.stdout)
 
     assert (answer.removeprefix("HTTP/1.1 "), code) == (status, 0)
