@@ -16,14 +16,14 @@ from loadtest.records.model import Manifest, Pace
 
 # Until all candidates are ready and proved, about, by runtime: new processes need less than new containers.
 START_S: Mapping[str, float] = {"local": 3.0, "compose": 5.0}
-FIRST_START_S: Mapping[str, float] = {"local": 20.0, "compose": 60.0}
+FIRST_START_S: Mapping[str, float] = {"local": 20.0, "compose": 45.0}
 # Of each slice beside its measured time and what settles before it: a server that was overloaded has to come to rest, the last answers.
 SLICE_OVERHEAD_S = 0.4
 # One processor, in turns of this length for so long, shows how much of it a program gets: nothing else of the run is needed for that.
 PROBE_S, PROBE_SLICE_S = 14.0, 0.7
-# So many times the spread of the processor's work is what a slice adds to that of the knee, since it says only "held" or "not held"; and
-# the arrivals of a slice scatter by themselves. From the simulations of tests/loadtest/test_knee.py.
-KNEE_FACTOR, KNEE_LEAST = 2.3, 0.12
+# What a slice says of the knee spreads as the processor's work does, and the arrivals of a slice scatter by themselves; two rounds of three
+# are about the knee.
+KNEE_FACTOR, KNEE_LEAST, KNEE_ROUNDS = 1.2, 0.08, 2 / 3
 MOST_BLOCKS = 60
 
 
@@ -38,7 +38,7 @@ class Profile:
 
 # Many short blocks tell more than few long ones: each is one sample of its processes' luck, and of the machine's.
 _SMOKE = Pace(minutes=4, blocks=1, rounds=3, slice_s=0.5, longest_slice_s=0.5, fewest_requests=1, settle_s=0.2, warm_up_s=0.3)
-_QUICK = Pace(minutes=16, blocks=7, rounds=4, slice_s=0.7, longest_slice_s=1.2, fewest_requests=100, settle_s=0.2, warm_up_s=0.4)
+_QUICK = Pace(minutes=20, blocks=12, rounds=3, slice_s=0.6, longest_slice_s=1.2, fewest_requests=100, settle_s=0.2, warm_up_s=0.4)
 _FULL = Pace(minutes=90, blocks=16, rounds=8, slice_s=1.0, longest_slice_s=4.0, fewest_requests=200, settle_s=0.3, warm_up_s=0.5)
 PROFILES = {
     "smoke": Profile(False, _SMOKE, ("json", "wait")),
@@ -84,18 +84,18 @@ def sees(spread: float, manifest: Manifest, blocks: int) -> float | None:
 
 def block_spread(work_spread: float, manifest: Manifest) -> float:
     """Return the spread of a block's log ratio of knees that is to be expected where the processor's work spreads so much."""
-    return math.hypot(KNEE_FACTOR * work_spread, KNEE_LEAST) * math.sqrt(2 / manifest.pace.rounds)
+    return math.hypot(KNEE_FACTOR * work_spread, KNEE_LEAST) * math.sqrt(2 / (manifest.pace.rounds * KNEE_ROUNDS))
 
 
-def probe(cpus: Sequence[int], lasts_s: float = PROBE_S) -> float:
-    """Return how much neighbouring slices differ in what a processor gets done: standard deviation of one slice's logarithm.
+def probe(generator_cpus: Sequence[int], lasts_s: float = PROBE_S) -> float:
+    """Return how much neighbouring slices differ in what a server's processor gets done: standard deviation of one slice's logarithm.
 
-    `cpus`: to run on; empty: any. Differences of neighbours, so that a slow drift does not count.
+    `generator_cpus`: to keep away from, as the servers do. Differences of neighbours, so that a slow drift does not count.
     """
-    before = os.sched_getaffinity(0) if cpus else None
+    before = os.sched_getaffinity(0) if generator_cpus else set()
     try:
-        if cpus:
-            os.sched_setaffinity(0, cpus)
+        if before:
+            os.sched_setaffinity(0, before.difference(generator_cpus))
         done = [_work(PROBE_SLICE_S) for _ in range(max(round(lasts_s / PROBE_SLICE_S), 3))]
     finally:
         if before:

@@ -263,7 +263,7 @@ def _candidate(candidate: Candidate, own: list[JudgedSlice], starts: list[Start]
 
 def _per_request(own: Sequence[JudgedSlice]) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
-    for one in own:
+    for one in (one for one in own if one.slice.calm):
         used, bytes_ = one.slice.server, one.recording.received_bytes
         for name, value, scale in (("switches", used.switches, 1.0), ("waited_us", used.waited_ns, 1e-3), ("bytes", bytes_, 1.0)):
             if value is not None and one.right:
@@ -312,11 +312,12 @@ def _pair(
 def _blocks(own: Sequence[JudgedSlice], part: Part, base: Sequence[JudgedSlice] = ()) -> dict[int, float]:
     """Return for each block the logarithm of the processor time for a request, or of its ratio to that of `base` in the same rounds.
 
-    A trimmed mean over the rounds of the block. Slices of a round are neighbours in time: what slowed one slowed the other.
+    A trimmed mean over the calm rounds of the block, in which all had the same rate. Slices of a round are neighbours in time: what
+    slowed one slowed the other.
     """
     beside = {one.slice.round: one.cpu_us(part) for one in base}
     logs: dict[int, list[float]] = defaultdict(list)
-    for one in own:
+    for one in (one for one in own if one.slice.calm):
         cost, other = one.cpu_us(part), beside.get(one.slice.round) if base else 1.0
         if cost and other:
             logs[one.slice.block].append(math.log(cost / other))

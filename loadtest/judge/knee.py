@@ -1,16 +1,17 @@
 """Where does a server stop holding the objective? One threshold for each candidate and workload, from all of its slices.
 
-A slice is evidence: at this rate the objective was held or was not, and how sure that is. The chance that a slice holds falls with
-the logarithm of the rate, along a logistic curve whose middle is the knee; its spread is what the machine and the arrivals do
-to single slices. A slice that was disturbed says the wrong thing at any rate, which LAPSE allows for. Knee and spread are worked out
-on a grid, as in Kontsevich and Tyler's Psi method (Vision Research 39, 1999), with the lapses of Wichmann and Hill (2001).
+A slice that held the objective says: the knee is above this rate. One that did not says how far below: who was late stood in a queue that
+grew for as long as the slice lasted, at the speed by which the rate was above what is carried. The knees of single slices scatter
+around the server's in logarithms, along a logistic curve; their spread is what the machine and the arrivals do to them. A slice that was
+disturbed says the wrong thing, which LAPSE allows for. Knee and spread are worked out on a grid, as in Kontsevich and Tyler's Psi method
+(Vision Research 39, 1999), with the lapses of Wichmann and Hill (2001).
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,69 +23,83 @@ from loadtest.judge.slices import JudgedSlice
 
 Grid = NDArray[np.float64]  # log weights, shape (SPREADS, KNEES)
 
-KNEES = np.arange(math.log(0.1), math.log(20_000), 0.03)  # log of requests per second
-SPREADS = np.array([[0.03], [0.06], [0.12], [0.25], [0.5]])
+KNEES = np.arange(math.log(0.1), math.log(20_000), 0.01)  # log of requests per second
+SPREADS = np.array([[0.02], [0.04], [0.08], [0.16], [0.32]])
 LAPSE = 0.06
+LAPSE_WIDTH = 3.0  # in logarithms: where a disturbed slice says that the knee is
 # The first rate is a guess: the knee may well lie at a third or at three times as much (Student's t with three degrees of freedom).
 GUESS_SPREAD = 0.7
-GUESS_SHARE = 0.7  # of what a closed loop gets through
-# One round of four is calm: there the percentiles and the costs of a request come from.
-CALM_EVERY, CALM_SHARE = 4, 0.7
+GUESS_SHARE = 0.9  # of what a closed loop gets through
+# Where processor time is compared all candidates get the same rate: a request costs less the sooner the next one follows.
+CALM_SHARE = 0.7  # of the lowest knee
+# So far above the knee, in spreads of a slice: most slices miss the objective by little, and each of them says by how much.
+ABOVE, LEAST_ABOVE = 1.0, 0.05
 # No further than this from the rates that were tried: an overload must drain before the next slice.
-DOWN, UP = math.log(2), math.log(1.5)
-REACH = np.linspace(-2, 1.5, 11)  # in spreads of a slice, or of the knee while that is larger
-# Shares of late requests that a slice may have seen a sample of; the objective allows 1 in 100.
-LATE = np.geomspace(1e-4, 1, 81)
-ALLOWED = 0.01
+DOWN, UP = math.log(3), math.log(2)
+RECENT = 6  # slices that say where to look: a guess that was far off is forgotten
+JITTER = 0.05  # or neighbouring rates would never be tried
+ALLOWED = 0.01  # share of the requests that may be late
 
 
 class Evidence(NamedTuple):
-    """What a slice says of the knee: at this rate (logarithm of requests per second) it was held, as sure as this (0 to 1)."""
+    """What a slice says of the knee: the logarithm of its rate (requests per second), and of the knee where it missed the objective."""
 
     block: int
     log_rate: float
-    held: float
+    log_knee: float | None
 
 
 def evidence_of(one: JudgedSlice) -> Evidence:
     """Return what a slice says. Its rate is what was offered indeed; a failure weighs as many late answers as it is allowed less often."""
-    late = one.late_share * one.judged.latency.count + one.failures * ALLOWED / one.limits.error_share
-    requests = one.judged.latency.count + one.failures
-    offered = max(one.recording.offered, 1) / one.slice.duration_s
-    return Evidence(one.slice.block, math.log(offered), chance_of_holding(requests, min(late, requests)))
+    rate_per_s = max(one.recording.offered, 1) / one.slice.duration_s
+    weight = ALLOWED / one.limits.error_share
+    requests = one.judged.latency.count
+    late = ALLOWED * (requests + one.failures * weight) - one.failures * weight  # so many may be
+    objective_s, lasted_s = one.workload.slo_ms / 1e3, one.slice.settle_s + one.slice.duration_s
+    longest_s = one.judged.latency.quantile_ms(1 - late / requests) / 1e3 if requests and late >= 0 else lasted_s
+    held = longest_s <= objective_s and one.achieved_share >= one.limits.achieved_share
+    return Evidence(one.slice.block, math.log(rate_per_s), None if held else log_knee(rate_per_s, lasted_s, objective_s, longest_s))
 
 
-def chance_of_holding(requests: int, late: float) -> float:
-    """Return how sure a slice is that it held the objective: 1/2 where it saw nothing; `late` may be a fraction.
+def log_knee(rate_per_s: float, lasted_s: float, objective_s: float, longest_s: float) -> float:
+    """Return the logarithm of the rate at which the last would have waited for the objective, where they waited for `longest_s`.
 
-    The share of late ones is somewhere below the allowed one (evenly, in logarithms) or above it: which explains better what was seen?
+    After T seconds at rate r a server that carries c has r T/c - T seconds of work left, which is what the last ones wait for.
     """
-    logs = special.xlogy(late, LATE) + special.xlog1py(requests - late, -LATE)
-    likely = np.exp(logs - logs.max())
-    below, above = likely[LATE < ALLOWED].mean(), likely[LATE >= ALLOWED].mean()
-    return float(below / (below + above))
+    longest_s = max(longest_s, objective_s)
+    return math.log(rate_per_s * (lasted_s + objective_s) / (lasted_s + longest_s))
 
 
 def next_rate(slices: Sequence[JudgedSlice], rng: random.Random, start_per_s: float, highest_per_s: float) -> float:
-    """Return the rate (per second) to try next: the one that is expected to tell most about knee and spread, or a calm one.
+    """Return the rate (per second) to try next: just above the knee.
 
-    `slices`: believed ones of one candidate, in order of time. `start_per_s`: what a closed loop gets through, for the first slice.
+    `slices`: all of one candidate, in order of time. `start_per_s`: what a closed loop gets through, for the first one that is believed.
+    Towards a rate at which a slice was not believed it goes half of the way: the generator may have been late because of it.
     """
-    calm = rng.randrange(CALM_EVERY) == 0
-    if not slices:
+    believed = [one for one in slices if not one.problems]
+    if not believed:
         return min(start_per_s * GUESS_SHARE, highest_per_s)
-    return min(math.exp(telling_rate([evidence_of(one) for one in slices], calm=calm)), highest_per_s)
+    rate_per_s = math.exp(telling_rate([evidence_of(one) for one in believed]) + rng.uniform(-JITTER, JITTER))
+    tried_per_s = max(one.slice.rate_per_s for one in believed)
+    beyond = [one.slice.rate_per_s for one in slices if one.problems and one.slice.rate_per_s > tried_per_s]
+    return min(rate_per_s, highest_per_s, *([math.sqrt(tried_per_s * min(beyond))] if beyond else []))
 
 
-def telling_rate(seen: Sequence[Evidence], *, calm: bool) -> float:
-    """Return the logarithm of the rate that tells most, or of a calm one when the knee is known well enough for one."""
-    weights = _weights(_logs(seen))
-    knee, deviation, spread = _moments(weights)
-    if calm and deviation < GUESS_SPREAD / 2:
-        return knee + math.log(CALM_SHARE)
+def calm_rate(candidates: Iterable[Sequence[JudgedSlice]]) -> float:
+    """Return a rate (per second) that each of these candidates holds with ease, from all of their slices, at least one of each.
+
+    One that answers nothing but errors holds none, and does not decide.
+    """
+    knees = [(all(one.failures >= one.right for one in own), knee_of([evidence_of(one) for one in own])) for own in candidates]
+    return CALM_SHARE * math.exp(min(knees)[1])
+
+
+def telling_rate(seen: Sequence[Evidence]) -> float:
+    """Return the logarithm of the rate that tells most."""
+    knee, deviation, spread = _moments(_weights(_logs(seen[-RECENT:])))
     tried = [one.log_rate for one in seen]
-    around = np.clip(knee + REACH * max(deviation, spread), min(tried) - DOWN, max(tried) + UP)
-    return float(min(around, key=lambda rate: _expected_entropy(weights, rate)))
+    above = max(ABOVE * max(spread, deviation), LEAST_ABOVE)
+    return min(max(knee + above, min(tried) - DOWN), max(tried) + UP)
 
 
 def knee_of(seen: Sequence[Evidence]) -> float:
@@ -101,33 +116,41 @@ def knees_by_block(seen: Sequence[Evidence]) -> dict[int, float]:
         return {}
     everything, blocks = _logs(seen), sorted({one.block for one in seen})
     knee, number = _moments(_weights(everything))[0], len(blocks)
-    rest = {block: everything - sum(_likelihood(one.log_rate, one.held) for one in seen if one.block == block) for block in blocks}
+    rest = {block: everything - sum(_likelihood(one) for one in seen if one.block == block) for block in blocks}
     return {block: number * knee - (number - 1) * _moments(_weights(logs))[0] for block, logs in rest.items()}
 
 
 def surprises(seen: Sequence[Evidence]) -> list[float]:
     """Return how much better (up to 1) or worse (down to -1) each slice did than all of them together have it expected."""
     weights = _weights(_logs(seen))
-    return [one.held - float((weights * _holds(one.log_rate)).sum()) for one in seen]
+
+    def above(log_rate: float) -> float:
+        return float((weights * _above(log_rate)).sum())
+
+    return [1 - above(one.log_rate) if one.log_knee is None else 1 - 2 * above(one.log_knee) for one in seen]
 
 
 def _logs(seen: Sequence[Evidence]) -> Grid:
     """Return the logarithm of the weight of each spread and knee; beforehand the knee is about where the first slice was."""
     z = (KNEES - seen[0].log_rate) / GUESS_SPREAD
-    return -2 * np.log1p(z**2 / 3) + sum(_likelihood(one.log_rate, one.held) for one in seen)
+    return -2 * np.log1p(z**2 / 3) + sum(_likelihood(one) for one in seen)
 
 
 @lru_cache(maxsize=10_000)
-def _likelihood(log_rate: float, held: float) -> Grid:
+def _likelihood(one: Evidence) -> Grid:
     """Return the logarithm of how likely a slice is that says so, for each spread and knee."""
-    chance = _holds(log_rate)
-    logs: Grid = np.log(held * chance + (1 - held) * (1 - chance))
+    if one.log_knee is None:
+        chance: Grid = LAPSE / 2 + (1 - LAPSE) * _above(one.log_rate)
+    else:
+        above = _above(one.log_knee)
+        chance = LAPSE / LAPSE_WIDTH + (1 - LAPSE) * above * (1 - above) / SPREADS
+    logs: Grid = np.log(chance)
     return logs
 
 
-def _holds(log_rate: float) -> Grid:
-    """Return the chance that a slice at this rate holds the objective, for each spread and knee."""
-    chance: Grid = LAPSE / 2 + (1 - LAPSE) * special.expit((KNEES - log_rate) / SPREADS)
+def _above(log_rate: float) -> Grid:
+    """Return the chance that a slice's own knee is above this rate, for each spread and knee."""
+    chance: Grid = special.expit((KNEES - log_rate) / SPREADS)
     return chance
 
 
@@ -141,9 +164,3 @@ def _moments(weights: Grid) -> tuple[float, float, float]:
     knees = weights.sum(axis=0)
     mean = float(knees @ KNEES)
     return mean, math.sqrt(float(knees @ (KNEES - mean) ** 2)), float(weights.sum(axis=1) @ SPREADS[:, 0])
-
-
-def _expected_entropy(weights: Grid, log_rate: float) -> float:
-    """Return the entropy that knee and spread are expected to have left after a slice at this rate."""
-    held = weights * _holds(log_rate)
-    return sum(float(part.sum() * special.entr(part / part.sum()).sum()) for part in (held, weights - held))

@@ -25,12 +25,11 @@ from pydantic import RootModel, TypeAdapter
 
 from loadtest.measure.closed_model import ClosedModel
 from loadtest.measure.open_model import OpenModelUser, VisitorPool, choices_of, listen
-from loadtest.measure.order import Generated, Order, StepOrder
+from loadtest.measure.order import LEAD_S, Generated, Order, StepOrder
 from loadtest.measure.recorder import Recorder
 from loadtest.scenarios import load_users
 
 SAMPLE_S = 0.02
-LEAD_S = 0.1  # from the end of the warm-up until it is measured: what was late by then is over
 
 
 def say(event: str, **facts: Any) -> None:

@@ -6,6 +6,7 @@ from pydantic.dataclasses import dataclass
 
 from loadtest.records.recording import Recording
 
+LEAD_S = 0.1  # from the end of the warm-up until it is measured
 Mix = tuple[tuple[str, str, float], ...]  # (locustfile, "" for the kit's own; user class; share or number)
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from loadtest.judge.answers import undecided
-from loadtest.judge.knee import next_rate
+from loadtest.judge.knee import calm_rate, next_rate
 from loadtest.judge.slices import JudgedSlice, calm_below
 from loadtest.judge.validity import fewest_due
 from loadtest.measure.generation import GeneratorError, GeneratorProcess
@@ -64,18 +64,21 @@ class Run:
                 return
             chance = random.Random(f"{self._manifest.seed} {block}")  # noqa: S311 - an order that can be repeated
             self._begin(block, chance)
+            calm = chance.sample(range(1, pace.rounds), round(pace.rounds / 3))
             for number in range(block * pace.rounds, (block + 1) * pace.rounds):
-                for pair in list(self._order(chance)):
-                    self._visit(pair, block, number)
+                for pair, calm_per_s in list(self._order(chance, calm=number % pace.rounds in calm)):
+                    self._visit(pair, block, number, calm_per_s)
                 self._report(block, number)
             self._open &= undecided(self._manifest, [one for own in self._slices.values() for one in own])
             lasted_s = self._bench.at_s - began_s
 
-    def _order(self, chance: random.Random) -> Iterator[Pair]:
-        """Yield the pairs of a round, workload by workload: what is compared are neighbours in time."""
+    def _order(self, chance: random.Random, *, calm: bool) -> Iterator[tuple[Pair, float | None]]:
+        """Yield the pairs of a round, workload by workload: what is compared are neighbours in time. With the rate if it is calm."""
         for work in chance.sample(list(self._works), len(self._works)):
             group = sorted(pair for pair in self._open if pair[1] == work)
-            yield from chance.sample(group, len(group))
+            seen = [self._slices[pair] for pair in group]
+            calm_per_s = calm_rate(seen) if calm and group else None
+            yield from ((pair, calm_per_s) for pair in chance.sample(group, len(group)))
 
     def _begin(self, block: int, chance: random.Random) -> None:
         """Give every candidate fresh processes, proved and warm."""
@@ -110,16 +113,16 @@ class Run:
         held, at_s = server.memory_bytes(), self._bench.at_s
         self._store.add(Start(candidate=candidate.name, block=block, at_s=at_s, start_s=start_s, proof=proof, memory_bytes=held))
 
-    def _visit(self, pair: Pair, block: int, number: int) -> None:
+    def _visit(self, pair: Pair, block: int, number: int, calm_per_s: float | None) -> None:
         name, work = pair
         if pair not in self._open:  # it was lost in this round
             return
         workload, own = self._works[work], self._slices[pair]
         chance = random.Random(f"{self._manifest.seed} {block} {number} {work}")  # noqa: S311 - the same for all candidates of a round
         seed = chance.getrandbits(32)
-        rate_per_s = next_rate([one for one in own if not one.problems], chance, self._guesses[pair], workload.max_rate_per_s)
+        rate_per_s = calm_per_s or next_rate(own, chance, self._guesses[pair], workload.max_rate_per_s)
         try:
-            seen = self._bench.slice(Place(workload, name, block, number, seed), rate_per_s)
+            seen = self._bench.slice(Place(workload, name, block, number, seed, calm_per_s is not None), rate_per_s)
         except ServerError as error:
             self._lose(name, block, error)
             return

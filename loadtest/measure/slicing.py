@@ -10,14 +10,14 @@ import psutil
 
 from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.machine import share_of_all, steal_s
-from loadtest.measure.order import Order, StepOrder
+from loadtest.measure.order import LEAD_S, Order, StepOrder
 from loadtest.measure.servers import Reading, Server, ServerError
 from loadtest.measure.usage import ProcessMeter
 from loadtest.records.model import Manifest, Workload
 from loadtest.records.slices import Slice, Usage
 
 # So many visitors without a pause find about what a server can do.
-PROBE_USERS, PROBE_S = 32, 0.5
+PROBE_USERS, PROBE_S, STILL_WARMING = 32, 0.5, 1.15
 # Slices last at least so many times the objective: a queue that grows needs time until somebody waits for longer than that.
 OBJECTIVES = 5
 # A server may still work on what nobody waits for any more: the next slice waits until all use less of a core than this, or so long.
@@ -26,13 +26,14 @@ QUIET_CORES, QUIET_LOOK_S, QUIET_AT_MOST_S = 0.1, 0.02, 3.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a slice stands in its run. `seed`: of the arrivals, the same for all candidates of a round."""
+    """Where a slice stands in its run. `seed`: of the arrivals, the same for all candidates of a round; `calm`: so is the rate."""
 
     workload: Workload
     candidate: str
     block: int
     round: int
     seed: int
+    calm: bool
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,11 @@ class Bench:
         self.generator.visit(order)
 
     def probe(self, workload: Workload, candidate: str, *, short: bool) -> float:
-        """Warm a candidate up, and return about how much it can do (per second); `short`: that is known."""
-        pace, measure_s = self.manifest.pace, PROBE_S / 5 if short else PROBE_S
+        """Warm a candidate up, and return about how much it can do (per second); `short`: that is known.
+
+        Fresh processes do less at first, so it goes on until more is no longer found.
+        """
+        found, pace, measure_s = 0.0, self.manifest.pace, PROBE_S / 5 if short else PROBE_S
         step = StepOrder(
             name=_name(workload, candidate),
             users=PROBE_USERS,
@@ -77,7 +81,11 @@ class Bench:
             measure_s=measure_s,
             patience_s=_patience_s(workload),
         )
-        return max(self.generator.step(step).recording.all.latency.count / measure_s, 1.0)
+        while (now := self.generator.step(step).recording.all.latency.count / measure_s) > found * STILL_WARMING:
+            found = now
+            if short:
+                break
+        return max(found, 1.0)
 
     def slice(self, place: Place, rate_per_s: float) -> Slice:
         """Measure one. Raises ServerError when the candidate has died, and GeneratorError."""
@@ -104,7 +112,9 @@ class Bench:
             block=place.block,
             round=place.round,
             at_s=round(at_s, 3),
+            calm=place.calm,
             rate_per_s=rate_per_s,
+            settle_s=step.warm_up_s + LEAD_S,
             duration_s=step.measure_s,
             recording=seen.recording,
             in_flight_mean=seen.in_flight_mean,

@@ -68,7 +68,9 @@ class Slice:
     """One candidate under one workload for a second or so, at one offered rate.
 
     `round`: slices of a workload in the same round are neighbours in time, in random order; it counts on over the blocks.
-    `at_s`: when it began, since the beginning of the run. `in_flight_mean`: visitors on their way, sampled.
+    `calm`: at a rate that all candidates hold with ease, the same for all of the round; else near the candidate's own knee.
+    `settle_s`: load before it is measured. `at_s`: when it began, since the beginning of the run.
+    `in_flight_mean`: visitors on their way, sampled.
     `rest`: the database, and the slow service of the laboratory. `idle_cpu_ns`: of all other candidates, which have nothing to do.
     `steal_share`: of all processors; `others_cpu_share`: in cores.
     """
@@ -90,6 +92,8 @@ class Slice:
     idle_cpu_ns: int | None = None
     steal_share: float | None = None
     others_cpu_share: float | None = None
+    calm: bool = False
+    settle_s: float = 0.0
 
 
 @record

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.catalogue import load_candidates, load_workloads
-from loadtest.judge.knee import next_rate
+from loadtest.judge.knee import calm_rate, next_rate
 from loadtest.judge.slices import JudgedSlice
 from loadtest.plan import PROFILES
 from loadtest.records.histogram import Histogram
@@ -133,12 +133,15 @@ def run(
             machine = 0.08 * np.sin(number / 7)
             tired = late if number % plan.pace.rounds >= plan.pace.rounds / 2 else 1.0
             for workload in plan.workloads:
+                before = [seen.get((workload.name, name), []) for name in luck]
+                calm_per_s = calm_rate(before) if number % 3 == 2 and all(before) else None
                 for name, own_luck in luck.items():
                     truth = capacity_per_s.get((workload.name, name), 200.0) * tired
                     now = truth * float(np.exp(machine + own_luck + 3 * noise * chance.standard_t(5)))
                     own = seen.setdefault((workload.name, name), [])
-                    rate = next_rate(own, random.Random(number), truth, workload.max_rate_per_s)  # noqa: S311
-                    made = load(workload, name, rate, now, chance, block=block, round=number, at_s=at_s, cpu_us=5e5 / now)
+                    rate = calm_per_s or next_rate(own, random.Random(number), truth, workload.max_rate_per_s)  # noqa: S311
+                    where = {"block": block, "round": number, "at_s": at_s, "calm": calm_per_s is not None}
+                    made = load(workload, name, rate, now, chance, **where, cpu_us=5e5 / now)
                     own.append(JudgedSlice(made, workload, plan.limits))
                     records.append(made)
                     at_s += SLICE_S
