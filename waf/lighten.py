@@ -432,7 +432,9 @@ class Constants:
                 elif unit.decided:
                     values |= {name: self.expand(value, values) for name, value in unit.links[0].sets().items()}
                 elif unit.decided is None:
-                    found |= {name for link in unit.links for name in link.sets()}
+                    sets = [pair for link in unit.links for pair in link.sets().items()]
+                    # What a variable is already changes nothing.
+                    found |= {name for name, value in sets if self.expand(value, values) != values.get(name)}
                     unsure |= {jump} if jump else set()
                     what = [value.partition("=")[2] for link in unit.links for value in link.all("ctl") if "emove" in value]
                     self.numbers |= ids(what)
@@ -632,8 +634,16 @@ def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]
         rules = tuple(unit for unit in units if (target in unit.links[0].targets if place == "address" else place in (proofs(unit) or {})))
         questions[place, rules].append(target)
     for (place, rules), targets in questions.items():
-        expression = Need.of(rules, place).expression()
-        text += f'SecRule {"|".join(targets)} "!@rx {expression}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-ASK-{name}"\n'
+        need = Need.of(rules, place)
+        expression = need.expression()
+        asked = f'SecRule {"|".join(targets)} "!@rx {expression}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-ASK-{name}"\n'
+        if place == "header":
+            # All headers in one text, one to a line, and the body: what that does not hold no header does. One question for some twenty.
+            need.texts.discard(b"\n")
+            once = need.expression().replace(r"\A", r"\A(?=.)")
+            asked = f'SecRule FULL_REQUEST "@rx {once}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-HEADERS-{name}"\n' + asked
+            asked += f"SecMarker KIT-HEADERS-{name}\n"
+        text += asked
     here = {unit.id for unit in units}
     runs = [list(run) for mine, run in groupby(loaded, here.__contains__) if mine]
     removed = ",".join(f"ctl:ruleRemoveById={run[0]}-{run[-1]}" for run in runs)

@@ -98,6 +98,13 @@ def test_refusal_under_api_is_a_problem(site: Site, backend: RawBackend, status:
     assert len(backend.seen) == before
 
 
+def test_a_header_is_looked_at_when_all_of_them_together_have_something(site: Site) -> None:
+    """lighten.py and rule 10129 ask about headers in one text first."""
+    for value, status in (("-" * 300, 400), ("../../../../etc/passwd", 403), ("-" * 100, 200)):
+        assert site.get("/", f"X-Note: {value}").status == status
+    assert site.get("/", f"X-Note: {'-' * 200}", f"X-Other: {'-' * 200}").status == 200
+
+
 def test_body_without_a_type_is_refused(site: Site) -> None:
     request = b"POST /api/v1/entries HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 
