@@ -31,12 +31,12 @@ PATIENCE_S = 60
 Value = TypeVar("Value")
 
 
-def wait_until(condition: Callable[[], Value], what: str, *, timeout_s: float = 20) -> Value:
+def wait_until(condition: Callable[[], Value], what: str | Callable[[], str], *, timeout_s: float = 60) -> Value:
     """Return the first true value of `condition`; fail with `what` when there is none within `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what if isinstance(what, str) else what()}"
         pause.wait(POLL_S)
     return value
 

@@ -40,7 +40,7 @@ class Site:
     def health_checks(self, path: str = "/") -> "HealthChecks":
         """Start the health checks and wait for their first list."""
         checks = HealthChecks(self.run("--restart", "unless-stopped", *HARDENED, self.image, f"app:8000{path}"))
-        wait_until(checks.answers, f"the health checks answer\n{checks.logs()}")
+        wait_until(checks.answers, lambda: f"the health checks answer\n{checks.logs()}")
         return checks
 
 

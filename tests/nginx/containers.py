@@ -50,13 +50,13 @@ class Site:
         """Start the gateway as the Compose file does, with tmpfs of these sizes, and wait until it is healthy."""
         mounts = {"": "4m", "/body": body, "/proxy": proxy}
         tmpfs = [word for path, size in mounts.items() for word in ("--tmpfs", f"/run/nginx{path}:size={size},{OWNED}")]
-        health = ["--health-interval", "1s", "--health-start-period", "20s"]
+        health = ["--health-interval", "1s", "--health-start-interval", "1s", "--health-start-period", "60s"]
         # Without the WAF, which is another image.
         health += ["--env", "WAF_MODE=Off"]
         container = Container(
             self._run(["--network", self.network, "--publish", "127.0.0.1::8080", *HARDENED, *tmpfs, *health, *options], [])
         )
-        wait_until(container.is_healthy, f"the gateway is healthy\n{container.logs()}")
+        wait_until(container.is_healthy, lambda: f"the gateway is healthy\n{container.logs()}")
         return container
 
     def _run(self, options: list[str], command: list[str]) -> str:

@@ -123,7 +123,7 @@ class Gateway:
         with (self.folder / "access.log").open("ab") as access, (self.folder / "error.log").open("ab") as errors:
             command = nginx.command(self.folder / "conf", "-g", "daemon off;")
             self._process = subprocess.Popen(self._command(*command), stdout=access, stderr=errors)
-        wait_until(self._listens, f"nginx listens\n{self.logs()}")
+        wait_until(self._listens, lambda: f"nginx listens\n{self.logs()}")
 
     def stop(self) -> None:
         """End nginx. From then on its logs are complete: docker's client brings the two in no particular order."""
