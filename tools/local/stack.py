@@ -1,20 +1,24 @@
-"""Start, look at and stop the processes of supervisord.conf, by supervisorctl."""
+"""Start, look at and stop the processes of supervisord.conf."""
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
+import xmlrpc.client
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
+from xmlrpc.client import ServerProxy
 
 import click
 import psutil
+from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]  # it has no types
 
 from tools.local import nginx, server, session, waf
 from tools.stack import machine
@@ -90,7 +94,7 @@ class LocalStack:
         self._start_programs(record, APPS[before:count])
         self._configure_nginx(record, count)
         self._reload(record)
-        self._control("stop", APPS[count:before])
+        self._control("stopProcess", APPS[count:before])
 
     def restart(self, service: str, env: Mapping[str, str]) -> None:
         if service != "app":
@@ -98,7 +102,7 @@ class LocalStack:
         record, apps = self._running(), APPS[: self.replicas]
         for folder in server.install(other_server(env, self._root), self._root):
             env = {**env, "PATH": f"{folder}/bin:{record['PATH']}", "PYTHONPATH": str(folder)}
-        self._control("stop", apps)
+        self._control("stopProcess", apps)
         settings = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
         self._run_as(record, ["sh", "-c", 'umask 077 && printf %s "$1" >"$LOCAL_FOLDER/run/app.env"', "sh", settings])
         self._start_programs(record, apps)
@@ -167,7 +171,7 @@ class LocalStack:
         self._run_as(record, [str(HERE / "start")])
         self._start_programs(record, programs)
         # nginx comes last: it would count an app that is still starting as failed, and leave it out for a while.
-        self._control("start", ["gateway"] if record["WAF_MODE"] == "Off" else ["waf", "gateway"])
+        self._control("startProcess", ["gateway"] if record["WAF_MODE"] == "Off" else ["waf", "gateway"])
         if wait:
             self._wait_for(record, "gateway")
             if record["WAF_MODE"] != "Off":
@@ -239,24 +243,26 @@ class LocalStack:
             raise StackError(message, details=last_lines("\n".join(details)), exit_code=answer.returncode)
         return answer.stdout
 
-    def _supervisorctl(self, *arguments: str) -> str:
-        argv = [sys.executable, "-m", "supervisor.supervisorctl", "--configuration", str(HERE / "supervisord.conf"), *arguments]
-        return subprocess.run(argv, cwd=self._run, capture_output=True, text=True, check=False).stdout
+    def _supervisor(self, method: str, *arguments: str) -> Any:
+        """Ask supervisord, whose words are those of supervisorctl; None when it does not run, or when it refuses."""
+        transport = SupervisorTransport(serverurl=f"unix://{self._run / 'supervisor.sock'}")
+        with suppress(OSError, HTTPException, xmlrpc.client.Error), ServerProxy(f"http://{HOST}", transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
+        return None
 
-    def _control(self, action: str, programs: Iterable[str]) -> None:
-        """Let supervisorctl do it to all of them at the same time; how that ended is in their states."""
+    def _control(self, method: str, programs: Iterable[str], *arguments: str) -> None:
+        """Let supervisord do it to all of them at the same time; how that ended is in their states."""
         names = [f"app:{name}" if name in APPS else name for name in programs]
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda name: self._supervisorctl(*action.split(), name), names))
+            list(pool.map(lambda name: self._supervisor(method, name, *arguments), names))
 
     def _states(self) -> dict[str, tuple[str, int]]:
-        """Map each program that was started to its state ("RUNNING", "BACKOFF", ...) and its pid, 0 when it has none."""
-        status = self._supervisorctl("status") if self._run.exists() else ""
-        lines = re.findall(r"^(?:app:)?(\S+) +([A-Z]+)(?: +pid (\d+))?", status, re.MULTILINE)
-        return {name: (state, int(pid or 0)) for name, state, pid in lines if state != "STOPPED"}
+        """Map each program that was started to its state ("RUNNING", "BACKOFF", ...) and its pid, 0 when it does not run."""
+        programs = [row for row in self._supervisor("getAllProcessInfo") or () if row["statename"] != "STOPPED"]
+        return {row["name"]: (row["statename"], row["pid"] if row["statename"] == "RUNNING" else 0) for row in programs}
 
     def _start_programs(self, record: Record, names: list[str]) -> None:
-        self._control("start", names)
+        self._control("startProcess", names)
         for name in names:
             self._wait_for(record, name)
 
@@ -280,7 +286,7 @@ class LocalStack:
         """Make nginx read its configuration anew; returns when the old workers are gone, or have been given time to go."""
         pids = {name: pid for name, (_, pid) in self._states().items() if name in {"gateway", "waf"}}
         old = [worker for pid in pids.values() for worker in psutil.Process(pid).children()]
-        self._control("signal HUP", pids)
+        self._control("signalProcess", pids, "HUP")
         psutil.wait_procs(old, timeout=RELOAD_TIMEOUT_S)
         self._wait_for(record, "gateway")
 
