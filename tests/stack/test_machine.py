@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tools.stack import StackError
-from tools.stack.machine import GIVEN, free_ports
+from tools.stack.machine import GIVEN, free_hundred, free_ports
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +36,12 @@ def test_one_that_is_taken_is_not_free(three_ports: range) -> None:
         GIVEN.clear()
         with pytest.raises(StackError, match=r"3 free ports are needed, and 127\.0\.0\.1 has 2"):
             free_ports(3)
+
+
+def test_a_hundred_leaves_out_the_port_that_is_bound_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GATEWAY_PORT, free until the gateway starts: the WAF's was the same."""
+    found = int(free_hundred(avoid=0)) * 100
+    monkeypatch.setenv("KIT_PORT_BLOCKS", f"{found}-{found + 99}")
+    assert int(free_hundred(avoid=found + 100)) * 100 == found
+    with pytest.raises(StackError, match="a hundred ports in a row are needed"):
+        free_hundred(avoid=found + 43)

@@ -156,7 +156,7 @@ class LocalStack:
             **self._settings,
             "GATEWAY_PORT": str(self._gateway_port()),
             "LOCAL_FOLDER": str(self._folder),
-            "LOCAL_PORTS": machine.free_hundred(),
+            "LOCAL_PORTS": machine.free_hundred(avoid=self._gateway_port()),
             "LOCAL_ROOT": str(self._root),
             "LOCAL_USER": user.name or "",
             "PATH": ":".join(map(str, [Path(sys.executable).parent, Path(binary).parent, self._settings.get("PATH", os.defpath)])),

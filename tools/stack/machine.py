@@ -163,8 +163,8 @@ def free_ports(count: int, *, avoid: Iterable[int] = ()) -> list[int]:
     return free
 
 
-def free_hundred() -> str:
-    """Return the digits with which a hundred ports begin that nothing uses now: "205" for 20500 to 20599.
+def free_hundred(*, avoid: int) -> str:
+    """Return the digits with which a hundred ports begin that nothing uses now, `avoid` not among them: "205" for 20500 to 20599.
 
     Runs side by side that use many single ports as well keep these elsewhere, by KIT_PORT_BLOCKS: one in each hundred is in the way.
     """
@@ -172,7 +172,7 @@ def free_hundred() -> str:
     hundreds = [*range(-(-first // 100), (last + 1) // 100)]
     random.shuffle(hundreds)
     for hundred in hundreds:
-        if all(_is_free(port) for port in range(hundred * 100, hundred * 100 + 100)):
+        if avoid // 100 != hundred and all(map(_is_free, range(hundred * 100, hundred * 100 + 100))):
             return str(hundred)
     raise StackError(f"a hundred ports in a row are needed, and of 127.0.0.1 none are free from {first} to {last}")
 
