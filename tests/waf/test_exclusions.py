@@ -70,6 +70,8 @@ VALUES = [
     ('project = KIT AND status in ("To Do", "Done") ORDER BY created', "project = 1 OR 1=1 --"),
     ('project = KIT AND status in ("To Do", "Done") ORDER BY created', "project = 'x' or 'a'='a"),
     ("SELECT * FROM orders WHERE total > 100 is slow. Should I add an index?", "SELECT * FROM users WHERE id = 1 OR 1=1 -- slow"),
+    ("query Q($where: Filter!) { users(where: $where) { id } }", "$where: function() { return this.a }"),
+    ("no such file or directory, open '/srv/app/package.json'", "'/srv/app/package.json'"),
     ("(&(objectClass=person)(|(cn=Anna*)(mail=a@example.org)))", "*)(uid=*))(|(uid=*"),
 ]  # fmt: skip
 
