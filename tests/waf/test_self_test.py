@@ -76,7 +76,7 @@ WAYS: list[tuple[str, set[str], dict[str, Any]]] = [
     ("a file is empty", {"942"}, {"broken": "edit REQUEST-942.conf d"}),
     ("a file was cut off", {"941"}, {"broken": "edit REQUEST-941.conf '/detectXSS/,$d'"}),
     ("a marker is missing, and all that follows is skipped", {"942", "943", "949"}, {"broken": "edit REQUEST-941.conf /^SecMarker/d"}),
-    ("a list of names is empty", {"930"}, {"broken": "edit lfi-os-files.data d; edit restricted-files.data d"}),
+    ("a list of names is empty", {"930", "10214"}, {"broken": "edit lfi-os-files.data d; edit restricted-files.data d"}),
     ("expressions match nothing", {"934"}, {"broken": "edit REQUEST-934.conf 's/@rx /@rx (?!)/'"}),
     ("the decision is missing", ALL, {"broken": "edit REQUEST-949.conf d"}),
     ("the decision is removed", ALL, {"edits": [after("SecRuleRemoveById 949110")]}),
