@@ -4,7 +4,6 @@ import ipaddress
 
 import pytest
 
-from tests.conftest import StackFactory
 from tests.doctor.conftest import MakeKit
 from tests.doctor.kits import ROOT, Report, doctor
 from tests.surgery import docker
@@ -34,11 +33,13 @@ def test_a_running_stack_agrees_and_is_asked_itself(stack: Stack) -> None:
     assert 8 < network.prefixlen < 32, "the network of Compose, whatever size the engine gives it"
 
 
-def test_a_rule_that_is_broken_in_what_runs_alone_is_broken(stack_factory: StackFactory) -> None:
+def test_a_rule_that_is_broken_in_what_runs_alone_is_broken(stack: Stack) -> None:
     """Started with a keep-alive that is too short; the files are right by now."""
-    stack = stack_factory({**SETTINGS, "GUNICORN_CMD_ARGS": "--keep-alive 1"})
-
-    report = look(stack)
+    stack.restart("app", {"GUNICORN_CMD_ARGS": "--keep-alive 1"})
+    try:
+        report = look(stack)
+    finally:
+        stack.restart("app", {})
 
     finding = report.rules()["upstream-keepalive"]
     assert (finding["files"]["verdict"], finding["running"]["verdict"]) == ("ok", "BROKEN")
@@ -46,17 +47,16 @@ def test_a_rule_that_is_broken_in_what_runs_alone_is_broken(stack_factory: Stack
     assert report.code == 1
 
 
-def test_it_looks_at_the_rest_while_parts_do_not_run(stack_factory: StackFactory) -> None:
+def test_it_looks_at_the_rest_while_parts_do_not_run(stack: Stack) -> None:
     """That is when it is asked."""
-    stack = stack_factory({**SETTINGS, "APP_REPLICAS": "1"})
-    parts = {unit.service: unit.id for unit in stack.processes()}
+    gateway, *apps = (unit.id for service in ("gateway", "app") for unit in stack.processes() if unit.service == service)
     try:
-        docker("stop", parts["gateway"])
+        docker("stop", gateway)
         without_gateway = look(stack).rules()
-        docker("stop", parts["app"])
+        docker("stop", *apps)
         without_app = look(stack).rules()
     finally:
-        docker("start", parts["app"], parts["gateway"])
+        docker("start", *apps, gateway)
         stack.up(build=False)
 
     assert without_gateway["limits-on"]["running"]["says"] == "gateway does not run"
