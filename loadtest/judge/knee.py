@@ -35,7 +35,7 @@ CALM_SHARE = 0.7  # of the lowest knee
 # So far above the knee, in spreads of a slice: most slices miss the objective by little, and each of them says by how much.
 ABOVE, LEAST_ABOVE = 1.0, 0.05
 # No further than this from the rates that were tried: an overload must drain before the next slice.
-DOWN, UP = math.log(3), math.log(2)
+DOWN, UP = math.log(3), math.log(1.4)
 RECENT = 6  # slices that say where to look: a guess that was far off is forgotten
 JITTER = 0.05  # or neighbouring rates would never be tried
 ALLOWED = 0.01  # share of the requests that may be late
