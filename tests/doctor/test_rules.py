@@ -107,6 +107,7 @@ CASES = (
         "session-key", "app/kit_app/settings.py", r"return key\.get_secret_value\(\)", 'return __import__("secrets").token_hex()',
         {"SECRET_KEY": "differs"}, {"the application"}, app=True,
     ),
+    given("database-driver", "DATABASE_URL=postgresql://kit@database/kit", {"DATABASE_URL": "postgresql://..."}, {".env"}, verdict="warn"),
     given("memory-workers", "WEB_CONCURRENCY=4\nAPP_MEMORY=240m", {"workers": "4", "memory limit": "240 MiB"}, {".env"}),
     Case("memory-workers", CONF, r"gunicorn_hooks\.sizing\.workers\(worker_class\)", "64", {"workers": "64"}, {CONF, COMPOSE},
          also=frozenset({"in-flight"})),

@@ -233,6 +233,16 @@ def session_key(facts: Facts) -> Judgement:
     return judged(key.value, "the same in two processes" if key.value else "another one in each process", key)
 
 
+@rule
+def database_driver(facts: Facts) -> Judgement:
+    """DATABASE_URL names its driver. Else SQLAlchemy chooses: psycopg since 2.1, psycopg2 before; an update may not start."""
+    url = setting_of(need(facts.application).environment, "DATABASE_URL", "")
+    if not url.value.startswith("postgres"):
+        return not_applicable("no PostgreSQL", url)
+    scheme = url.value.partition(":")[0]
+    return judged("+" in scheme, f"{scheme}://", replace(url, shown=f"{scheme}://..."), otherwise=Verdict.WARN)
+
+
 # --- Capacity
 
 
