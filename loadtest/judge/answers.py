@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from loadtest.judge.inference import FEWEST_BLOCKS, Comparison, Interval, compare, interval
 from loadtest.judge.knee import evidence_of, knee_of, knees_by_block
@@ -321,7 +320,8 @@ def _blocks(own: Sequence[JudgedSlice], part: Part, base: Sequence[JudgedSlice] 
         cost, other = one.cpu_us(part), beside.get(one.slice.round) if base else 1.0
         if cost and other:
             logs[one.slice.block].append(math.log(cost / other))
-    return {block: float(stats.trim_mean(values, TRIMMED)) for block, values in sorted(logs.items())}
+    cut = {block: int(TRIMMED * len(values)) for block, values in logs.items()}
+    return {block: float(np.mean(sorted(values)[cut[block] : len(values) - cut[block]])) for block, values in sorted(logs.items())}
 
 
 def _curve(own: Sequence[JudgedSlice]) -> Iterable[AtShare]:

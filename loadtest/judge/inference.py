@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special  # not scipy.stats: it takes a second to import
 
 # Two blocks have one difference and no idea of its noise; with three, Student's t is wide but keeps its promise.
 FEWEST_BLOCKS = 3
@@ -68,10 +68,11 @@ def unpaired_interval(base: Sequence[float], other: Sequence[float], *, comparis
     """Return other/base from logarithms of values that were not paired (two load tests): Welch's interval."""
     first, second = _enough(base), _enough(other)
     center = float(second.mean() - first.mean())
-    if first.std() == second.std() == 0:
-        return Interval(math.exp(center), math.exp(center), math.exp(center))
-    low, high = stats.ttest_ind(second, first, equal_var=False).confidence_interval(1 - (1 - confidence) / comparisons)
-    return Interval(math.exp(low), math.exp(center), math.exp(high))
+    parts = [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values in (first, second)]
+    square = sum(variance for variance, _ in parts)
+    degrees = square**2 / sum(variance**2 / number for variance, number in parts) if square else math.inf
+    half = t_quantile(1 - (1 - confidence) / comparisons / 2, degrees) * math.sqrt(square)
+    return Interval(math.exp(center - half), math.exp(center), math.exp(center + half))
 
 
 def _enough(logs: Sequence[float]) -> NDArray[np.float64]:
@@ -133,4 +134,4 @@ def smallest_difference(sd_log: float, blocks: int, *, comparisons: int = 1, mar
 @cache
 def t_quantile(probability: float, degrees: float) -> float:
     """Return the quantile of Student's t."""
-    return float(stats.t.ppf(probability, degrees))
+    return float(special.stdtrit(degrees, probability))
