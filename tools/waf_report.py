@@ -81,7 +81,8 @@ def count(refusals: Iterable[dict[str, Any]]) -> tuple[dict[int, Rule], Counter[
 def exclusion(rule: int, path: str, variable: str, number: int) -> str:
     """The line for user-before.conf that takes one argument at one address out of one rule."""
     # A name that was not kept (…, it may be a piece of a body), or that cannot be written here: all of its kind. A variable of the
-    # rules' own (TX) is none of the request.
+    # rules' own (TX) is none of the request. The end of a chain (MATCHED_VARS) names what its beginning looked at.
+    variable = variable.removeprefix("MATCHED_VARS:")
     target = variable if re.fullmatch(r"[\w.:/-]+", variable) else variable.partition(":")[0]
     narrow = target and not target.startswith(("TX", "MATCHED"))
     action = f"ctl:ruleRemoveTargetById={rule};{target}" if narrow else f"ctl:ruleRemoveById={rule}"

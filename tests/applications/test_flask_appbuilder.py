@@ -31,6 +31,7 @@ SETTINGS = {
 NOTES = (
     "Select the blue one from the catalogue, or drop a line and update the address on file.",
     "Use git pull and then run: python app.py --debug",
+    "Use `git pull` and then run: python app.py --debug",
     "Who is there? Let's see what we need; 50% off & more.",
     "Zoë O'Neil -- see ../reports/2026, 北京, résumé.docx",
 )
@@ -44,7 +45,6 @@ PAGES = (
 )
 # Code and markup on purpose: refused (docs/applications.md), in a form as in JSON.
 CODE = (
-    "Use `git pull` and then run: python app.py --debug",
     "Select the blue one from the catalogue; update address on file",
     "<script>alert(1)</script>",
     "1 union select password from users",

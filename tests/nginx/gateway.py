@@ -164,8 +164,9 @@ class Gateway:
         return (self.folder / "error.log").read_text()
 
     def access_log(self) -> list[dict[str, Any]]:
-        """All lines so far. A line that is no JSON is an error: that is part of every test that reads them."""
-        return [json.loads(line) for line in (self.folder / "access.log").read_text(errors="replace").splitlines()]
+        """All whole lines so far. A line that is no JSON is an error: that is part of every test that reads them."""
+        whole, _, _ = (self.folder / "access.log").read_text(errors="replace").rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def logged(self, request_id: str) -> dict[str, Any]:
         """The log line of one request; it is written after the answer was sent."""

@@ -417,6 +417,7 @@ def test_rule_set_that_lacks_a_family_ends_the_start(tmp_path: Path) -> None:
 def test_both_generations_are_understood(tmp_path: Path, generation: str, version: str) -> None:
     """A release as it is unpacked: its rules are in rules/."""
     (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "lfi-os-files.data").write_text("etc/passwd\n")  # waf/rules/kit.conf reads it too
     for number, line in enumerate(re.findall(r"REQUEST-(\d+)", (ROOT / "waf" / "rules" / "main.conf").read_text()), 1):
         rule = f"SecAction \"id:{number},phase:1,pass,ver:'OWASP_CRS/{generation}.1.0'\"\n"
         (tmp_path / "rules" / f"REQUEST-{line}-{NAMES.get(line, 'ANY')}.conf").write_text(rule)
@@ -482,6 +483,7 @@ def test_report_names_a_file_that_is_not_there(tmp_path: Path) -> None:
     ("variable", "action"),
     [
         ("ARGS:message", "ctl:ruleRemoveTargetById=942230;ARGS:message"),
+        ("MATCHED_VARS:ARGS:message", "ctl:ruleRemoveTargetById=942230;ARGS:message"),
         ("ARGS_NAMES:…", "ctl:ruleRemoveTargetById=942230;ARGS_NAMES"),
         ("TX:extension", "ctl:ruleRemoveById=942230"),
         ("", "ctl:ruleRemoveById=942230"),
