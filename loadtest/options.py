@@ -113,10 +113,10 @@ def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], worklo
         machine=fingerprint(servers.runtime, servers.versions()),
     )
     minutes = _minutes(options, manifest, servers) if options["sees"] else options["minutes"] or profile.pace.minutes
-    blocks = blocks_in(manifest, minutes)
-    if not (options["minutes"] or options["sees"]):
-        blocks = min(blocks, profile.pace.blocks)
-    if profile.gives_verdict and blocks < FEWEST_BLOCKS:
+    fit = blocks_in(manifest, minutes)
+    # A profile has more than fit as long as nothing is decided: what is leaves its time to the rest.
+    blocks = fit if options["minutes"] or options["sees"] else profile.pace.blocks
+    if profile.gives_verdict and fit < FEWEST_BLOCKS:
         needed = f"{len(workloads)} workloads of {len(candidates)} candidates need {minutes_of(manifest, FEWEST_BLOCKS):.0f}"
         hint = "name fewer of them, give more --minutes, or ask for no verdict (PROFILE=smoke)"
         raise RunError(f"{minutes:g} minutes are too short for a verdict: {needed}", hint, 2)

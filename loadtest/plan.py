@@ -38,7 +38,7 @@ class Profile:
 
 # Many short blocks tell more than few long ones: each is one sample of its processes' luck, and of the machine's.
 _SMOKE = Pace(minutes=4, blocks=1, rounds=3, slice_s=0.5, longest_slice_s=0.5, fewest_requests=1, settle_s=0.2, warm_up_s=0.3)
-_QUICK = Pace(minutes=20, blocks=12, rounds=3, slice_s=0.6, longest_slice_s=1.2, fewest_requests=100, settle_s=0.2, warm_up_s=0.4)
+_QUICK = Pace(minutes=20, blocks=16, rounds=3, slice_s=0.6, longest_slice_s=1.2, fewest_requests=100, settle_s=0.2, warm_up_s=0.4)
 _FULL = Pace(minutes=90, blocks=16, rounds=8, slice_s=1.0, longest_slice_s=4.0, fewest_requests=200, settle_s=0.3, warm_up_s=0.5)
 PROFILES = {
     "smoke": Profile(False, _SMOKE, ("json", "wait")),

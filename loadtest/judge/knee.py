@@ -57,6 +57,9 @@ def evidence_of(one: JudgedSlice) -> Evidence:
     late = ALLOWED * (requests + one.failures * weight) - one.failures * weight  # so many may be
     objective_s, lasted_s = one.workload.slo_ms / 1e3, one.slice.settle_s + one.slice.duration_s
     longest_s = one.judged.latency.quantile_ms(1 - late / requests) / 1e3 if requests and late >= 0 else lasted_s
+    # So long would the last have waited in a queue that grew evenly. Where few wait for very long, most of the work is done in time.
+    in_time = requests * (1 - one.late_share) / max(requests + one.failures, 1)
+    longest_s = min(longest_s, objective_s / in_time) if in_time else longest_s
     held = longest_s <= objective_s and one.achieved_share >= one.limits.achieved_share
     return Evidence(one.slice.block, math.log(rate_per_s), None if held else log_knee(rate_per_s, lasted_s, objective_s, longest_s))
 
