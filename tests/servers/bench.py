@@ -37,10 +37,11 @@ SETTINGS = {
     "GUNICORN_WORKER_CLASS": "gthread",
     "WEB_CONCURRENCY": "2",
     "GUNICORN_THREADS": "8",
+    "GUNICORN_CMD_ARGS": "--max-requests 0",  # a worker that is replaced takes its counters with it, and none of the others replaces any
     "APP_CPUS": "2.0",
 }
 # Of them those that not every server takes.
-KNOWN = ("WEB_CONCURRENCY", "GUNICORN_THREADS", "GUNICORN_WORKER_CLASS")
+KNOWN = ("WEB_CONCURRENCY", "GUNICORN_THREADS", "GUNICORN_WORKER_CLASS", "GUNICORN_CMD_ARGS")
 # What Debian's nginx.conf and uwsgi_params have, where the tutorials use them.
 PEER = """worker_processes 1; daemon off; pid /tmp/nginx.pid; error_log stderr;
 events { worker_connections 768; }
