@@ -114,8 +114,8 @@ def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], worklo
     )
     minutes = _minutes(options, manifest, servers) if options["sees"] else options["minutes"] or profile.pace.minutes
     fit = blocks_in(manifest, minutes)
-    # A profile has more than fit as long as nothing is decided: what is leaves its time to the rest.
-    blocks = fit if options["minutes"] or options["sees"] else profile.pace.blocks
+    # More than fit as long as nothing is decided, for what is leaves its time to the rest; but each look that is planned costs width.
+    blocks = fit if options["minutes"] or options["sees"] else min(profile.pace.blocks, fit * 4 // 3)
     if profile.gives_verdict and fit < FEWEST_BLOCKS:
         needed = f"{len(workloads)} workloads of {len(candidates)} candidates need {minutes_of(manifest, FEWEST_BLOCKS):.0f}"
         hint = "name fewer of them, give more --minutes, or ask for no verdict (PROFILE=smoke)"

@@ -50,8 +50,8 @@ SETTINGS = {
 # A page has something to show, and a second page to go to.
 ENTRIES = 30
 TIMEOUT_S = 30
-# A server that is replaced does not wait for the gateway's idle connections.
-AT_ONCE = "--graceful-timeout 0"
+# A server that is replaced does not wait for the gateway's idle connections, and no worker is replaced in the middle of a slice.
+AT_ONCE = "--graceful-timeout 0 --max-requests 0"
 GUNICORN_TIMEOUT_S = 30  # as gunicorn.conf.py sets it
 
 
@@ -118,11 +118,11 @@ class KitServer:
         self._find()
 
     def _find(self) -> None:
-        """Find out where the counters are, and keep the server's processes off the generator's processor; containers have a cpuset."""
+        """Find out where the counters are, and keep all processes off the generator's processor; containers have a cpuset."""
         self._meters: dict[str, list[Meter]] = {"app": [], "gateway": []}
         for unit in self._stack.processes():
             self._meters.setdefault(unit.service, []).append(meter(self._stack, unit))
-            if unit.service == "app" and self._stack.runtime == "local" and self._cpus and hasattr(psutil.Process(), "cpu_affinity"):
+            if self._stack.runtime == "local" and self._cpus and hasattr(psutil.Process(), "cpu_affinity"):
                 master = psutil.Process(int(unit.id))
                 for process in (master, *master.children(recursive=True)):
                     process.cpu_affinity(self._cpus)
@@ -220,10 +220,10 @@ class KitServers:
             bind = gateway_address()
             # The names are set whatever a .env has: the generator calls the gateway by its address.
             self._settings |= {"GATEWAY_BIND": bind, "SERVER_NAMES": f"localhost {bind}"}
-        # The generator has the last processor, where there are two: the server is kept off it.
+        # The generator has the last processor, where there are two: all parts of the stack are kept off it.
         self._server_cpus, self.cpus = processors_apart()
         if self.cpus:
-            self._settings["LOADTEST_APP_CPUSET"] = ",".join(map(str, self._server_cpus))
+            self._settings["LOADTEST_CPUSET"] = ",".join(map(str, self._server_cpus))
 
     def versions(self) -> dict[str, str]:
         return {"gunicorn": metadata.version("gunicorn"), "flask": metadata.version("flask")}

@@ -170,6 +170,6 @@ def test_an_application_that_is_not_ours_is_compared_with_its_own_visitors(tmp_p
     assert "own: No verdict" in answer.stdout
     assert all(one.proof["worker_class"] == "gthread" for one in records if isinstance(one, Start))
     # What the shop was asked for, and nothing else. Who has no answer at the end of a slice counts under his own name.
-    assert {name for one in recordings for name in one.series} - {"Shopper"} == {"/", "/tea", "enter"}
+    assert {name for one in recordings for name in one.series} - {"Shopper", "Guest"} == {"/", "/tea", "enter"}
     kinds = {kind for one in recordings for kind in one.errors}
     assert not {kind for kind in kinds if kind.startswith(("wrong answer", "status 4"))}

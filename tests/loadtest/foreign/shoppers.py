@@ -1,6 +1,7 @@
 """Visitors of the foreign application, as its own people would write them."""
 
 from locust import HttpUser, SequentialTaskSet, between, task
+from locust.exception import StopUser
 
 
 class Visit(SequentialTaskSet):
@@ -20,12 +21,28 @@ class Visit(SequentialTaskSet):
         self.interrupt()  # type: ignore[no-untyped-call]
 
 
-class Shopper(HttpUser):
-    """Enters the shop once, and visits it again and again."""
+class Entering(HttpUser):
+    """Enters the shop before anything else."""
 
+    abstract = True
     wait_time = between(1, 3)
-    tasks = [Visit]  # noqa: RUF012 - as Locust has it
 
     def on_start(self) -> None:
         """Enter."""
         self.client.get("/up", name="enter")
+
+
+class Shopper(Entering):
+    """Visits again and again."""
+
+    tasks = [Visit]  # noqa: RUF012 - as Locust has it
+
+
+class Guest(Entering):
+    """Leaves after a single look: each arrival is a new visitor."""
+
+    @task
+    def look(self) -> None:
+        """Fetch the first page, and go home."""
+        self.client.get("/")
+        raise StopUser
