@@ -102,6 +102,8 @@ def post_worker_init(worker):
     """Prepare a worker."""
     gunicorn_hooks.application.call_factory(worker)
     gunicorn_hooks.drain.release_listeners(worker)  # on SIGTERM, at once
+    # Found at once, not searched for: each request asks for 40 (docs/cost.md).
+    vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
 
 
 # --- Logging

@@ -16,7 +16,7 @@ def peers() -> str:
     if not (alias := os.environ.get("GATEWAY_NETWORK_ALIAS")):
         return "127.0.0.1,::1"
     try:
-        return f"127.0.0.1,::1,{gateway_network(alias)}"  # loopback: the container's own health check
+        return f"{gateway_network(alias)},127.0.0.1,::1"  # nginx first: gunicorn goes by the order. Loopback: the health check
     except (OSError, LookupError) as error:
         refuse(f"GATEWAY_NETWORK_ALIAS={alias}: {error}; right is a name of this container on nginx's network")
 

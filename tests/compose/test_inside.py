@@ -158,7 +158,7 @@ def test_the_gateways_network_is_trusted_and_no_other(stack: Stack) -> None:
     )
     subnet = networks[0]["IPAM"]["Config"][0]["Subnet"]
 
-    assert f'X-Forwarded-* from 127.0.0.1,::1,{subnet}"' in stack.logs("app")
+    assert f'X-Forwarded-* from {subnet},127.0.0.1,::1"' in stack.logs("app")
 
 
 @pytest.mark.parametrize(

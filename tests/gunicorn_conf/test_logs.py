@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import wait_until
-from tests.gunicorn_conf.process import PATIENCE_S, Start
+from tests.gunicorn_conf.process import PATIENCE_S, Edited, Start
 
 
 def test_each_line_is_json_when_nobody_watches(start: Start) -> None:
@@ -54,3 +54,20 @@ def test_statsd_works_with_either(start: Start, log_format: str) -> None:
 
         while not receiver.recv(1024).startswith(b"gunicorn.request"):
             pass  # the timeout of the socket bounds this
+
+
+def test_no_statsd_message_is_made_where_there_is_no_statsd(start: Start, edited: Edited) -> None:
+    """Left alone Statsd makes three for each request, and throws them away."""
+    told = """
+from gunicorn.instrument.statsd import Statsd
+Statsd._sock_send = lambda self, message: print("made", message, file=sys.stderr, flush=True)
+"""
+    conf = edited(told)
+    gunicorn = start(conf=conf)
+    gunicorn.get("/some-page")
+    gunicorn.get("/")  # by then the first request is over
+
+    assert "made gunicorn.request" not in gunicorn.log()
+    gunicorn = start({"GUNICORN_CMD_ARGS": "--statsd-host 127.0.0.1:9"}, conf=conf)
+    gunicorn.get("/")
+    wait_until(lambda: "made gunicorn.request" in gunicorn.log(), "a message", timeout_s=PATIENCE_S)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gunicorn_conf.process import CONF, Edited, Effective, Refusal, Start, run
+from tests.clients import wait_until
+from tests.gunicorn_conf.process import CONF, PATIENCE_S, Edited, Effective, Refusal, Start, run
 
 PREFLIGHT = ["-c", f"import runpy, sys; sys.path.insert(0, {str(CONF.parent)!r}); runpy.run_module('gunicorn_hooks', run_name='__main__')"]
 
@@ -185,3 +186,24 @@ def test_a_start_with_another_version_says_so(start: Start, edited: Edited) -> N
 
 def test_with_the_version_that_was_tried_it_says_nothing(start: Start) -> None:
     assert "was tried with" not in start().log()
+
+
+SEARCHES = """
+from gunicorn.config import Config
+search = Config.__getattr__
+Config.__getattr__ = lambda self, name: print("searched for", name, file=sys.stderr, flush=True) or search(self, name)
+"""
+
+
+def test_a_request_finds_its_settings_at_once(start: Start, edited: Edited) -> None:
+    gunicorn = start(conf=edited(SEARCHES))
+    before = gunicorn.log()
+    gunicorn.get("/")
+
+    assert "searched for keepalive" not in gunicorn.log().removeprefix(before)
+
+
+def test_else_it_would_search_for_each(start: Start, edited: Edited) -> None:
+    gunicorn = start(conf=edited(f"{SEARCHES}\ndef post_worker_init(_worker):\n    pass\n"))
+
+    wait_until(lambda: "searched for limit_request_fields" in gunicorn.log(), "a search", timeout_s=PATIENCE_S)
