@@ -107,7 +107,7 @@ def _post(kind: str, text: str, content_type: str, body: bytes, method: str = "P
 
 
 def _api_line(kind: str, place: str, line: str) -> Iterator[Request]:
-    line = line.replace("\\n", "\n") if kind in {"markdown", "forum posts", "issues and tickets"} else line
+    line = line.replace("\\n", "\n") if kind in {"markdown", "forum posts", "issues and tickets", "media", "trade and law"} else line
     if place == "raw":
         yield Request(kind, place, line, path="/api/v1/entries?" + quote(line, safe="=&%+[]{}()!:,;'*/@$.~-_|?"))
     elif place == "body":

@@ -188,9 +188,7 @@ class Comparison:
             number, variable = int((RULE.search(match) or [0, 0])[1]), VARIABLE.search(match)
             if request.place == "regression" or number not in self.proved or not variable or not texts.get(variable[1]):
                 continue
-            unit, need = self.proved[number], lighten.Need()
-            place = lighten.place_of(variable[1].decode())
-            need.add((lighten.proofs(unit) or {})[place], lighten.transformations(unit) or [], map_file=False)
+            need = lighten.Need([self.proved[number]], lighten.place_of(variable[1].decode()))
             # Python 3.11 matches possessive repeats wrongly; here none is needed.
             expression = need.expression().replace("]++", "]").replace(")*+", ")*").replace(r"\z", r"\Z")
             if re.search(expression.encode(), texts[variable[1]].encode(), re.DOTALL):

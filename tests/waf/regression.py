@@ -44,10 +44,12 @@ ON_PURPOSE = {
     920400: "as 920360",
     920410: "as 920360",
     920450: "Accept-Charset passes (10300)",
-    920460: "libmodsecurity has undone the escapes before",
+    920460: "its expression doubles backslashes for Apache, which halves them; libmodsecurity then looks for two",
     941330: "as 920460",
     942131: "libmodsecurity matches it where both sides are the same, too (paranoia 2)",
 }
+# The same for a rule that matches where it should not; where it does not match it is missed.
+TOO_OFTEN = {922110: "libmodsecurity 3.0.9 leaves the line break at the end of a part's header: `charset=utf-8\\r\\n` is no known one"}
 WITHOUT_EXCLUSIONS = (
     Edit("rules/exclusions.conf", r"\A(?s:.*)\Z", ""),
     Edit("rules/kit.conf", r"^SecRule(?:UpdateTarget|Remove)ById .*$", ""),
@@ -145,7 +147,7 @@ def judge(stage: Stage, status: int, matched: set[int], without: set[int], loade
     # While the WAF only detects, any answer but the backend's is nginx's own.
     if matched & AT_ONCE or status != HTTPStatus.OK:
         return "refused earlier"
-    still = (stage.expected - without) | (stage.unexpected & without)
+    still = (stage.expected - without) | ((stage.unexpected & without) - TOO_OFTEN.keys())
     return "missed" if still - ON_PURPOSE.keys() else "excluded on purpose"
 
 

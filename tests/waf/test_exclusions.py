@@ -14,7 +14,7 @@ from tests.waf.site import Site
 from tests.waf.test_detection import explain, send
 from tools.local.nginx import Edit
 
-PASSING = 0.975
+PASSING = 0.98
 
 
 def test_ordinary_api_traffic_passes(site: Site, runtime: str, note: Callable[[str], None]) -> None:
@@ -72,6 +72,11 @@ VALUES = [
     ("SELECT * FROM orders WHERE total > 100 is slow. Should I add an index?", "SELECT * FROM users WHERE id = 1 OR 1=1 -- slow"),
     ("query Q($where: Filter!) { users(where: $where) { id } }", "$where: function() { return this.a }"),
     ("no such file or directory, open '/srv/app/package.json'", "'/srv/app/package.json'"),
+    ("datum.year >= 2020 && datum.name != 'x'", "x' || 'a'='a"),
+    ("00:01.000 --> 00:04.000\nWhere is the cat?", "00:01.000 --> 00:04.000\n--> <b"),
+    ("00:01.000 --> 00:04.000\nWhere is the cat?", "00:01.000 --> 00:04.000\ndocument%2ecookie"),
+    ("- Who's there?\n- It's me; open the door!", "1; declare @a int"),
+    ('<?xml version="1.0"?><rss version="2.0"><title>News</title></rss>', '<?xml version="1.0"?><rss><link onload="alert(1)"/></rss>'),
     ("(&(objectClass=person)(|(cn=Anna*)(mail=a@example.org)))", "*)(uid=*))(|(uid=*"),
 ]  # fmt: skip
 
@@ -170,8 +175,13 @@ def test_names_of_files(site: Site) -> None:
     def upload(name: str) -> int:
         return post(site, multipart({}, (name, "text/plain", b"hello")), f"multipart/form-data; boundary={BOUNDARY}")
 
-    assert {upload(name) for name in ("it's.txt", "a;b.txt", "a=b.txt", "O'Brien & Sons (3).pdf")} == {200}
+    def part(header: str) -> int:
+        body = multipart({}, ("2026-11-21T15:20.log", f"text/plain\r\n{header}", b"hello"))
+        return post(site, body, f"multipart/form-data; boundary={BOUNDARY}")
+
+    assert {upload(name) for name in ("it's.txt", "a;b.txt", "a=b.txt", "O'Brien & Sons (3).pdf", "2026-11-21T15:20.log")} == {200}
     assert upload("a.txt;filename=b.py") == 403
+    assert (part("X-Note: a"), part("X-Note: a b: c")) == (200, 403)
 
 
 def test_headers_and_passwords(site: Site) -> None:

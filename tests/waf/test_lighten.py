@@ -92,7 +92,7 @@ def test_rules_of_the_users_change_both_alike(compare: Compare, change: str) -> 
 
 
 def test_where_it_fails_the_rules_are_loaded_as_they_are(tmp_path: Path) -> None:
-    written, loaded = render(tmp_path, {}, [Edit("lighten.py", r"^    note_changes\(units\)$", '    raise SystemExit("failed")')])
+    written, loaded = render(tmp_path, {}, [Edit("lighten.py", r"^    directives\(units\)$", '    raise SystemExit("failed")')])
 
     assert loaded.read_text() == f'Include "{written}"\n'
 
