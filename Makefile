@@ -7,6 +7,8 @@ IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 # PROJECT=../myservice: an ejected project, for every target of the site and the doctor
 project = $(if $(PROJECT), --project "$(PROJECT)")
 STACK = $(PYTHON) -m tools.stack$(project)
+# $(call need,NAME,an example): ends make with one line when NAME is not given
+need = $(if $($(1)),,$(error $(1) is not given: make $@ $(1)=$(2)))
 
 .PHONY: help
 help:
@@ -45,7 +47,7 @@ rollback: venv ## Go back to the version that the last rollout replaced
 
 .PHONY: scale
 scale: venv ## Run so many app containers: make scale REPLICAS=5
-	@$(if $(REPLICAS),,$(error REPLICAS is not given: make scale REPLICAS=5))$(STACK) scale app "$(REPLICAS)"
+	@$(call need,REPLICAS,5)$(STACK) scale app "$(REPLICAS)"
 
 .PHONY: backup
 backup: venv ## Write the database to a file, while the site runs [FILE=...]
@@ -53,7 +55,7 @@ backup: venv ## Write the database to a file, while the site runs [FILE=...]
 
 .PHONY: restore
 restore: venv ## Restore the database from a backup: make restore FILE=... [ARGS=--yes]
-	@$(STACK) restore $(ARGS) "$(FILE)"
+	@$(call need,FILE,backups/...)$(STACK) restore $(ARGS) "$(FILE)"
 
 .PHONY: rotate-secret
 rotate-secret: venv #: Sign the sessions with another key, without signing anybody out [ARGS=--finish] (docs/operating.md)
@@ -139,11 +141,11 @@ loadtest: venv-loadtest ## Compare worker classes on this machine (PROFILE=smoke
 
 .PHONY: report
 report: venv-loadtest ## Write the report of a load test again: make report RUN=loadtest/results/...
-	@$(LOADTEST) report "$(RUN)"
+	@$(call need,RUN,loadtest/results/...)$(LOADTEST) report "$(RUN)"
 
 .PHONY: loadtest-diff
 loadtest-diff: venv-loadtest #: Compare two load tests: make loadtest-diff A=... B=...
-	@$(LOADTEST) diff "$(A)" "$(B)"
+	@$(call need,A,loadtest/results/... B=loadtest/results/...)$(call need,B,loadtest/results/...)$(LOADTEST) diff "$(A)" "$(B)"
 
 .PHONY: loadtest-ui
 loadtest-ui: venv-loadtest #: Run the load test's scenarios by hand, in Locust's web interface on http://127.0.0.1:8089

@@ -54,9 +54,18 @@ HEALTH_PATH=/healthz
 """
 
 
+def folder(text: str) -> Path:
+    """Return the project's folder; SystemExit when it is the kit's, as it is without DEST."""
+    if Path(text).resolve() == KIT:
+        sys.exit("DEST is not given, or is the kit itself: right would be make eject DEST=../myservice APP_MODULE=package.module:app")
+    return Path(text).resolve()
+
+
 def application(text: str, dest: Path) -> tuple[str, str, str]:
     """Return APP_MODULE as gunicorn needs it, its package, and the folder to import that from; SystemExit when it cannot be used."""
     match = re.fullmatch(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)(\([^#$]*\))?", text)
+    if not text:
+        sys.exit(f"APP_MODULE is not given: right would be APP_MODULE={os.environ.get('APP') or 'package.module:app'}")
     if not match:
         sys.exit(f"APP_MODULE={text}: right would be package.module:app or package.module:create_app()")
     module, name, call = match.groups()
@@ -171,14 +180,14 @@ def set_up(file: Path, mine: str, env: str, overlays: list[str]) -> None:
 def main() -> None:
     """Copy, or change nothing when a file is in the way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dest", type=Path, help="the folder of your project")
+    parser.add_argument("dest", type=folder, help="the folder of your project")
     parser.add_argument("app_module", help="package.module:app or package.module:create_app()")
     parser.add_argument("--overwrite", action="append", default=[], metavar="FILE", help="take the kit's; may be given again")
     parser.add_argument(
         "--with", action="append", default=[], choices=WITH, dest="overlays", help="copy this too, and use it; may be given again"
     )
     given = parser.parse_args()
-    dest = given.dest.resolve()
+    dest = given.dest
     mine = (dest / ".env").read_text(errors="replace") if (dest / ".env").exists() else ""
     env = "" if re.search(r"^(?:export )?APP_MODULE=", mine, re.MULTILINE) else settings(dest, given.app_module, given.overlays)
     record = (dest / RECORD).read_text().splitlines() if (dest / RECORD).is_file() else []

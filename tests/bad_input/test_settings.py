@@ -1,6 +1,8 @@
 """A setting that is wrong stops the start, and the message names it."""
 
-from collections.abc import Mapping
+import re
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,39 @@ def test_a_wrong_setting_leaves_what_runs(stack: Stack, name: str, value: str) -
     assert stack.processes() == before
 
 
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield str(server.getsockname()[1])
+
+
+@pytest.mark.runtimes("compose")
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("GATEWAY_BIND", "::1", "GATEWAY_BIND='::1' is no address"),
+        ("GATEWAY_BIND", "192.0.2.1", "this machine has no address 192.0.2.1"),
+        ("GATEWAY_BIND", "[2001:db8::1]", "this machine has no address 2001:db8::1"),
+        ("GATEWAY_PORT", "eighty", "GATEWAY_PORT='eighty' is not a whole number from 1 to 65535"),
+        ("GATEWAY_PORT", "", "port {taken} of 127.0.0.1 is taken by"),
+        ("APP_REPLICAS", "three", "APP_REPLICAS='three' is not a whole number from 1"),
+        ("APP_CPUS", "some", "APP_CPUS='some' is not a number of CPUs"),
+        ("APP_CPUS", "9999", "app may not have 9999 CPUs: this machine has"),
+        ("DATABASE_CPUS", "9999", "database may not have 9999 CPUs: this machine has"),
+        ("DATABASE_MAX_CONNECTIONS", "many", "DATABASE_MAX_CONNECTIONS='many' is not a whole number"),
+    ],
+)
+def test_what_compose_or_the_engine_would_refuse_too_late_is_named_first(
+    stack: Stack, taken_port: str, name: str, value: str, said: str
+) -> None:
+    before = stack.processes()
+
+    with pytest.raises(StackError, match=re.escape(said.format(taken=taken_port))):
+        changed(stack, name, value or taken_port).up(build=False)
+
+    assert stack.processes() == before
+
+
 @pytest.mark.runtimes("compose")
 def test_an_app_that_was_stopped_is_started_again(stack: Stack) -> None:
     """Its settings are read without the name that only a running one has."""
@@ -86,13 +121,15 @@ def test_an_app_that_was_stopped_is_started_again(stack: Stack) -> None:
 
 
 @pytest.mark.runtimes("compose")
-def test_compose_itself_takes_away_first(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("service", ["app", "gateway"])
+def test_compose_itself_takes_away_first(stack: Stack, taken_port: str, monkeypatch: pytest.MonkeyPatch, service: str) -> None:
     """The twin: nothing is asked before."""
     monkeypatch.setattr("tools.stack.compose.CHECKS", {})
-    before = [unit.id for unit in stack.processes() if unit.service == "app"]
+    monkeypatch.setattr(ComposeStack, "_check_machine", lambda *_: None)
+    before = [unit.id for unit in stack.processes() if unit.service == service]
     try:
         with pytest.raises(StackError, match="docker compose up failed"):
-            changed(stack, "GUNICORN_TIMEOUT", "abc").up(build=False)
+            changed(stack, *(("GATEWAY_PORT", taken_port) if service == "gateway" else ("GUNICORN_TIMEOUT", "abc"))).up(build=False)
         assert not set(before) & {unit.id for unit in stack.processes()}
     finally:
         stack.up(build=False)

@@ -45,6 +45,38 @@ def test_up_chooses_the_runtime_through_the_stack_command() -> None:
     assert "-m tools.stack up" in make("--dry-run", "up").stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("scale", "REPLICAS is not given: make scale REPLICAS=5"),
+        ("restore", "FILE is not given: make restore FILE=backups/"),
+        ("report", "RUN is not given: make report RUN=loadtest/results/"),
+        ("loadtest-diff A=x", "B is not given: make loadtest-diff B=loadtest/results/"),
+    ],
+)
+def test_what_a_target_needs_is_named(command: str, said: str) -> None:
+    answer = make("--dry-run", *command.split())
+
+    assert answer.returncode == 2
+    assert said in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("eject", "DEST is not given, or is the kit itself: right would be make eject DEST=../myservice APP_MODULE=package.module:app"),
+        ("eject DEST=. APP_MODULE=kit_app:app", "DEST is not given, or is the kit itself"),
+        ("eject DEST=../shop", "APP_MODULE is not given: right would be APP_MODULE=package.module:app"),
+        ("eject DEST=../shop APP=shop:create_app", "APP_MODULE is not given: right would be APP_MODULE=shop:create_app"),
+    ],
+)
+def test_eject_says_what_it_was_not_given(command: str, said: str) -> None:
+    answer = make(*command.split())
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(said)
+
+
 SKIPPING = "tests/stack/test_interface.py::test_the_configuration_of_nginx_can_be_read[compose]"
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.surgery import docker
 from tools.stack import StackError, open_stack
+from tools.stack.backup import MAGIC
 from tools.stack.base import project_name, read_settings
 from tools.stack.compose import ComposeStack
 from tools.stack.rollout import app_image, gateway_image
@@ -103,6 +104,23 @@ def test_the_stack_of_another_checkout_is_left_alone(checkout: Path, foreign: tu
         (line,) = answer.stderr.splitlines()
         assert line.startswith(f"stack: {name} is the name of the stack in {other}; write another COMPOSE_PROJECT_NAME")
     assert docker("ps", "--all", "--quiet", "--filter", f"name={name}-app-1")
+
+
+def test_commands_for_a_stack_that_does_not_run_say_what_to_do(
+    checkout: Path, tmp_path: Path, unavailable: Mapping[str, str], not_run: Callable[[str], None]
+) -> None:
+    if unavailable["compose"]:
+        not_run(f"runtime compose: {unavailable['compose']}")
+    (checkout / ".env").write_text(f"COMPOSE_PROJECT_NAME=kit-test-{os.getpid()}-none\n")
+    (tmp_path / "dump").write_bytes(MAGIC)
+    commands = ("status", "rotate-secret", "rotate-secret --finish", "rollout", "rollout gateway", "rollback", "scale app 2", "backup")
+
+    for command in (*commands, "maintenance on", f"restore --yes {tmp_path / 'dump'}"):
+        answer = run(checkout, *command.split())
+        assert answer.returncode == 1, command
+        line = answer.stderr.splitlines()[-1]
+        assert line.startswith("stack: "), command
+        assert "run make up" in line, command
 
 
 def test_a_checkout_that_was_moved_keeps_its_stack(checkout: Path, foreign: tuple[str, Path]) -> None:

@@ -52,6 +52,8 @@ def test_a_taken_port_is_named_with_its_owner(run: Command, name: str, free_port
         ("GATEWAY_PORT", "eighty", "GATEWAY_PORT='eighty' is not a whole number from 1 to 65535"),
         ("GATEWAY_PORT", "65536", "GATEWAY_PORT='65536' is not"),
         ("APP_REPLICAS", "0", "APP_REPLICAS='0' is not a whole number from 1 to 32"),
+        ("APP_CPUS", "some", "APP_CPUS='some' is not a number of CPUs"),
+        ("GATEWAY_BIND", "::1", "GATEWAY_BIND='::1' is no address; use an IPv4 address, an IPv6 address in brackets"),
         ("LAB_ENABLED", "maybe", "LAB_ENABLED='maybe' is neither on nor off"),
         ("LIMITS", "maybe", "LIMITS=maybe"),
         ("TRUSTED_PROXIES", "0.0.0.0/0", "TRUSTED_PROXIES"),

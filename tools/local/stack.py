@@ -22,7 +22,18 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 
 from tools.local import nginx, server, session, waf
 from tools.stack import machine
-from tools.stack.base import DEFAULT_PORT, DEFAULT_REPLICAS, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, other_server, read_number
+from tools.stack.base import (
+    DEFAULT_PORT,
+    DEFAULT_REPLICAS,
+    READY_TIMEOUT_S,
+    StackError,
+    Unit,
+    check_forms,
+    is_on,
+    last_lines,
+    other_server,
+    read_number,
+)
 from tools.stack.machine import Account
 from tools.stack.waiting import alive_path, answers_ok, ask, ready_path, wait_until
 
@@ -149,6 +160,7 @@ class LocalStack:
         binary, version = machine.require_nginx(self._settings)
         machine.require_port(HOST, self._gateway_port())
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=len(APPS))
+        check_forms(self._settings)
         programs = [*APPS[:replicas], *(["downstream"] if is_on(self._settings, "LAB_ENABLED") else [])]
         found = server.install(other_server(self._settings, self._root), self._root)
         user = machine.give(self._run, self._folder / "data", readable=[self._folder, self._root / "app", HERE])

@@ -23,6 +23,7 @@ def backup(stack: ComposeStack, file: Path | None = None) -> Path:
     if "database" not in stack.compose("config", "--services").stdout.split():
         hint = "pg_dump where DATABASE_URL leads, or copy the volume `instance`"
         raise StackError(f"{stack.name} has no database container", hint=hint, exit_code=2)
+    _require_database(stack)
     if file.exists():
         raise StackError(f"{file} is there already", hint="name another file", exit_code=2)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,7 @@ def restore(stack: ComposeStack, file: Path) -> None:
                 raise StackError(f"{file} is no backup of this kit", hint="name a file that `make backup` wrote", exit_code=2)
     except OSError as error:
         raise StackError(f"{file} cannot be read ({error.strerror})", hint="name a file that `make backup` wrote", exit_code=2) from None
+    _require_database(stack)
     command = ("pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", "--exit-on-error", "--dbname=kit")
     with file.open("rb") as source:
         answer = stack.pipe(*_in_database(*command), stdin=source)
@@ -57,6 +59,11 @@ def restore(stack: ComposeStack, file: Path) -> None:
         raise StackError(
             "the backup was not restored; the database is as it was", details=last_lines(answer.stderr.decode(errors="replace"))
         )
+
+
+def _require_database(stack: ComposeStack) -> None:
+    if not any(unit.service == "database" for unit in stack.processes()):
+        raise StackError(f"the database of {stack.name} does not run", hint="run make up")
 
 
 def _in_database(*command: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import NamedTuple, Protocol
@@ -15,6 +16,13 @@ DEFAULT_REPLICAS = 3
 # and a process that ends is noticed at once. A machine that is busy with other work needs half of it.
 READY_TIMEOUT_S = 120
 LOG_TAIL_LINES = 20
+
+# What Compose would refuse in words that do not name the setting, or the engine when the old container is gone.
+_NUMBERS = {"GATEWAY_PORT": (1, 65535), "GATEWAY_TLS_PORT": (1, 65535), "APP_REPLICAS": (1, 9999), "WAF_REPLICAS": (0, 9999)}
+_NUMBERS |= {"DATABASE_MAX_CONNECTIONS": (1, 262143)}
+_SERVICES = ("APP", "GATEWAY", "WAF", "DATABASE")
+_FORMS = {f"{name}_CPUS": (r"\d+\.?\d*|\.\d+", "a number of CPUs, such as 1.5") for name in _SERVICES}
+_FORMS |= {f"{name}_MEMORY": (r"(?i)\d+(\.\d+)?[kmgt]?i?b?", "a size such as 512m or 1g") for name in _SERVICES}
 
 # Compose's own rule for project names; the local runtime uses the name as a folder.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -131,6 +139,28 @@ def read_number(settings: Mapping[str, str], name: str, default: int, *, low: in
     if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
         raise StackError(f"{name}={text!r} is not a whole number from {low} to {high}", exit_code=2)
     return int(text)
+
+
+def check_forms(settings: Mapping[str, str]) -> None:
+    """Raise, with what would be right, for a value of docker-compose.yml that cannot be: nothing was touched yet."""
+    for name, (low, high) in _NUMBERS.items():
+        read_number(settings, name, low, low=low, high=high)
+    for name, (pattern, right) in _FORMS.items():
+        text = settings.get(name, "").strip()
+        if text and not re.fullmatch(pattern, text):
+            raise StackError(f"{name}={text!r} is not {right}", exit_code=2)
+    bind = settings.get("GATEWAY_BIND", "").strip()
+    if bind not in {"", "[]"} and not _is_address(bind):
+        hint = "use an IPv4 address, an IPv6 address in brackets, or [] for all of both"
+        raise StackError(f"GATEWAY_BIND={bind!r} is no address", hint=hint, exit_code=2)
+
+
+def _is_address(text: str) -> bool:
+    version, inside = (6, text[1:-1]) if text.startswith("[") and text.endswith("]") else (4, text)
+    try:
+        return ip_address(inside).version == version
+    except ValueError:
+        return False
 
 
 def is_on(settings: Mapping[str, str], name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -10,8 +10,8 @@ from typing import IO, Any
 
 import click
 
-from tools.stack import env_file
-from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, is_on, last_lines, other_server
+from tools.stack import env_file, machine
+from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, check_forms, is_on, last_lines, other_server
 from tools.stack.waiting import ready_path, wait_for_answer
 
 # The order in which a request meets them; services that are not named here come last.
@@ -80,14 +80,17 @@ class ComposeStack:
         return sum(unit.service == "app" for unit in self.processes())
 
     def up(self, *, wait: bool = True, build: bool = True) -> None:
+        check_forms(self._settings)
+        services = json.loads(self._read("config", "--format", "json"))["services"]
         self._warn()
+        self._check_machine(services)
         fresh = not self._all()
         waiting = ["--wait", "--wait-timeout", str(READY_TIMEOUT_S)] if wait else []
         # Built apart, so that the time it takes does not count against the wait.
         if build:
             self._run("build")
         if not fresh:
-            self._check()
+            self._check(services)
         try:
             self._run("up", "--detach", *waiting, *(["--no-build"] if build else []))
             if wait:
@@ -186,9 +189,24 @@ class ComposeStack:
                 hint = "write another COMPOSE_PROJECT_NAME, and another GATEWAY_PORT, into .env"
                 raise StackError(f"{self.name} is the name of the stack in {folder}", hint=hint, exit_code=2)
 
-    def _check(self) -> None:
+    def _check_machine(self, services: Mapping[str, Any]) -> None:
+        """Raise when the machine has not the processors or the port: the engine says so when the old container is gone."""
+        limits = {name: service.get("deploy", {}).get("resources", {}).get("limits", {}) for name, service in services.items()}
+        wanted = {name: float(limit.get("cpus", 0)) for name, limit in limits.items()}
+        greedy, most = max(wanted.items(), key=lambda item: item[1])
+        if most > 1 and most > (cpus := int(docker("info", "--format", "{{.NCPU}}"))):
+            hint = f"set {greedy.upper()}_CPUS to {cpus} or less"
+            raise StackError(f"{greedy} may not have {most:g} CPUs: this machine has {cpus}", hint=hint, exit_code=2)
+        if not docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").startswith("unix:"):
+            return  # the ports are those of another machine
+        ours = {str(port["PublishedPort"]) for row in self._all() for port in row.get("Publishers") or []}
+        for port in services.get("gateway", {}).get("ports", []):
+            if port["protocol"] == "tcp" and port.get("published", "").isdigit():
+                number = 0 if port["published"] in ours else int(port["published"])
+                machine.require_port(port.get("host_ip", "").strip("[]") or "0.0.0.0", number, as_engine=True)  # noqa: S104 - tried alone
+
+    def _check(self, services: Container[str]) -> None:
         """Let new containers read the settings before the old ones are touched: Compose takes those away first, and looks then."""
-        services = self._read("config", "--services").split()
         for service in (name for name in CHECKS if name in services):  # compose/no-waf.yaml takes one away
             self._try(f"{service} does not accept its settings", *trial(service))
         if self.replicas:  # else nothing would be taken away, and perhaps there is no database

@@ -1,5 +1,6 @@
 """What the local runtime needs from this machine: nginx, free ports, and a user without privileges."""
 
+import errno
 import os
 import pwd
 import random
@@ -118,16 +119,21 @@ def _services_stay_stopped() -> Iterator[None]:
         policy.unlink()
 
 
-def require_port(host: str, port: int) -> None:
-    """Raise when something listens on host:port already."""
-    with socket.socket() as probe:
+def require_port(host: str, port: int, *, as_engine: bool = False) -> None:
+    """Raise when something listens on host:port already, or this machine has no such address; an engine may open any port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         # As nginx binds: a port whose last connections are still in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except PermissionError:
-            raise StackError(f"port {port} may only be opened by root", hint="set GATEWAY_PORT to one above 1023", exit_code=2) from None
+            if not as_engine:
+                raise StackError(
+                    f"port {port} may only be opened by root", hint="set GATEWAY_PORT to one above 1023", exit_code=2
+                ) from None
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise StackError(f"this machine has no address {host}", hint="choose one that it has: GATEWAY_BIND", exit_code=2) from None
             owner = _listener(port)
             raise StackError(
                 f"port {port} of {host} is taken{f' by {owner}' if owner else f' ({error.strerror})'}",

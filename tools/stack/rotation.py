@@ -20,6 +20,8 @@ def rotate(stack: ComposeStack, *, finish: bool, say: Callable[[str], None] = cl
     """Accept a new key everywhere, then sign with it; with `finish`, accept the old one no longer."""
     if other_server(stack.settings, stack.root):
         raise StackError("only gunicorn reads a key again while it serves", hint="unset SERVER, or see docs/operating.md", exit_code=2)
+    if not stack.replicas:
+        raise StackError(f"{stack.name} does not run", hint="run make up")
     for step in ["forget"] if finish else ["accept", "sign"]:
         with STEP.open("rb") as script:
             done = stack.pipe("run", "--rm", "--no-deps", "--no-TTY", "preflight", "python", "-", step, stdin=script)
