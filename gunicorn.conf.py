@@ -108,8 +108,9 @@ def post_worker_init(worker):
 
 # --- Logging
 
-# json, text, or auto (text on a terminal). No accesslog: nginx and the application log each request.
+# No accesslog: nginx and the application log each request.
 logger_class = gunicorn_hooks.logs.logger_class()
+if os.environ.get("METRICS_DIR"): from gunicorn_hooks.metrics import install as post_fork
 
 # --- Application
 
