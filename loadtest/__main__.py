@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +13,12 @@ import click
 
 from loadtest.judge.answers import RunAnswers, answer_run
 from loadtest.judge.difference import difference, obstacles
-from loadtest.measure.generation import GeneratorError, GeneratorProcess
+from loadtest.measure.generation import GeneratorError, GeneratorProcess, Generators
 from loadtest.measure.kit import KitServers, check_app
 from loadtest.measure.runner import Progress, Run, calibrate
 from loadtest.measure.servers import ServerError
 from loadtest.measure.slicing import Bench
-from loadtest.options import RESULTS, expectation, manifest_of, question, runtime_of, settings_of
+from loadtest.options import RESULTS, expectation, manifest_of, question, reached_at, runtime_of, settings_of
 from loadtest.plan import PROFILES
 from loadtest.records.model import Manifest
 from loadtest.records.store import RunError, Store, require_empty
@@ -76,6 +76,7 @@ def _share(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--app", help="Another application than the sample site: package.module:app.")
 @click.option("--scenario", type=click.Path(path_type=Path), help="A locustfile of your own instead of the workloads.")
 @click.option("--from-access-log", type=click.Path(path_type=Path), help="The gateway's access log: its GET requests are the workload.")
+@click.option("--generators", callback=_names, help="Hosts that make the load together, by ssh: load1,load2 (docs/loadtest.md).")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. Default: a new one under loadtest/results.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say how long it will take and what it can see, and stop.")
 def run(**options: Any) -> None:
@@ -85,20 +86,20 @@ def run(**options: Any) -> None:
         candidates, workloads = question(options)
         if options["app"]:
             check_app(options["app"])
-        servers = KitServers(runtime_of(options), settings_of(options))
+        servers = KitServers("compose" if reached_at(options) else runtime_of(options), settings_of(options), reached_at(options))
         click.echo(f"Runtime: {servers.runtime}, because {servers.reason}.")
         manifest = manifest_of(options, candidates, workloads, servers)
         click.echo("\n".join(words.plan(manifest)))
         if options["only_plan"]:
             click.echo("\n".join(expectation(manifest, servers)))
         else:
-            _measure(options["out"] or RESULTS / manifest.run, manifest, servers)
+            _measure(options["out"] or RESULTS / manifest.run, manifest, servers, options["generators"])
 
 
-def _measure(folder: Path, manifest: Manifest, servers: KitServers) -> None:
+def _measure(folder: Path, manifest: Manifest, servers: KitServers, hosts: Sequence[str]) -> None:
     """Start, measure and report; whatever happens, what was measured is reported."""
     require_empty(folder)
-    with closing(servers), GeneratorProcess() as generator:
+    with closing(servers), Generators(hosts) if hosts else GeneratorProcess() as generator:
         bench = Bench(manifest, {}, generator, tuple(servers.cpus))
         for candidate in manifest.candidates:
             bench.servers[candidate.name] = servers.start(candidate)

@@ -32,7 +32,7 @@ OWN_SLO_MS = 200.0
 DIFFERENCES = (0.05, 0.1)
 # What stands before ARGS in the command that asks the same again, and what stands in it.
 VARIABLES = ("profile", "runtime", "app", "scenario")
-OPTIONS = ("seed", "candidates", "workloads", "slo", "minutes", "sees", "from_access_log")
+OPTIONS = ("seed", "candidates", "workloads", "slo", "minutes", "sees", "from_access_log", "generators")
 
 
 def runtime_of(options: dict[str, Any]) -> str:
@@ -43,6 +43,17 @@ def runtime_of(options: dict[str, Any]) -> str:
     if runtime == "compose":
         raise RunError("the images hold the sample site only", "name one of your own (APP_IMAGE=…), or use RUNTIME=local", 2)
     return "local"
+
+
+def reached_at(options: dict[str, Any]) -> str:
+    """Return the address of this machine for generators on other hosts; empty when there are none."""
+    if not options["generators"]:
+        return ""
+    if not (bind := os.environ.get("GATEWAY_BIND", "")):
+        raise RunError("the generators need an address of this machine", "say which one they reach: GATEWAY_BIND=10.0.0.1", 2)
+    if options["runtime"] == "local" or (options["app"] and not os.environ.get("APP_IMAGE")):
+        raise RunError("the local runtime listens on 127.0.0.1 only, which other hosts do not reach", "use RUNTIME=compose", 2)
+    return bind
 
 
 def settings_of(options: dict[str, Any]) -> dict[str, str]:
@@ -110,7 +121,7 @@ def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], worklo
         candidates=tuple(candidates),
         workloads=tuple(workloads),
         limits=Limits(),
-        machine=fingerprint(servers.runtime, servers.versions()),
+        machine=replace(fingerprint(servers.runtime, servers.versions()), one_machine=not options["generators"]),
     )
     minutes = _minutes(options, manifest, servers) if options["sees"] else options["minutes"] or profile.pace.minutes
     fit = blocks_in(manifest, minutes)

@@ -206,9 +206,12 @@ def _plainly(name: str) -> Iterator[None]:
 
 
 class KitServers:
-    """A stack for each candidate, all up at once: what is idle costs nothing (docs/loadtest-method.md). `reason`: for the runtime."""
+    """A stack for each candidate, all up at once: what is idle costs nothing (docs/loadtest-method.md). `reason`: for the runtime.
 
-    def __init__(self, runtime: str = "auto", settings: Mapping[str, str] | None = None) -> None:
+    `reached_at`: the address of this machine for generators elsewhere; then all of its processors are the servers'.
+    """
+
+    def __init__(self, runtime: str = "auto", settings: Mapping[str, str] | None = None, reached_at: str = "") -> None:
         self._settings = {**SETTINGS, **(settings or {})}
         self._running: list[KitServer] = []
         self._built: set[str] = set()
@@ -217,11 +220,11 @@ class KitServers:
         except StackError as error:
             raise ServerError(error.message, error.hint, error.exit_code) from None
         if self.runtime == "compose":
-            bind = gateway_address()
+            bind = reached_at or gateway_address()
             # The names are set whatever a .env has: the generator calls the gateway by its address.
             self._settings |= {"GATEWAY_BIND": bind, "SERVER_NAMES": f"localhost {bind}"}
         # The generator has the last processor, where there are two: all parts of the stack are kept off it.
-        self._server_cpus, self.cpus = processors_apart()
+        self._server_cpus, self.cpus = ([], []) if reached_at else processors_apart()
         if self.cpus:
             self._settings["LOADTEST_CPUSET"] = ",".join(map(str, self._server_cpus))
 

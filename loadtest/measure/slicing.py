@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psutil
 
@@ -22,6 +22,9 @@ PROBE_USERS, PROBE_S, STILL_WARMING = 32, 0.5, 1.15
 OBJECTIVES = 5
 # A server may still work on what nobody waits for any more: the next slice waits until all use less of a core than this, or so long.
 QUIET_CORES, QUIET_LOOK_S, QUIET_AT_MOST_S = 0.1, 0.02, 3.0
+
+
+KNOWN = ("server", "gateway", "rest")
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,9 @@ class Bench:
         seen = self.generator.step(step, lambda _: moments.append(self._moment(place.candidate)))
         first, last = moments
         wall_s = last.at_s - first.at_s
-        used = {name: getattr(last.reading, name).since(getattr(first.reading, name)) for name in ("server", "gateway", "rest")}
-        used["generator"] = last.generator.since(first.generator)
+        used = {name: getattr(last.reading, name).since(getattr(first.reading, name)) for name in KNOWN}
+        here = last.generator.since(first.generator)
+        used["generator"] = replace(here, cpu_ns=round(seen.cpu_share * step.measure_s * 1e9))  # of the busiest, which may be elsewhere
         return Slice(
             workload=place.workload.name,
             candidate=place.candidate,
@@ -121,7 +125,7 @@ class Bench:
             **used,
             idle_cpu_ns=None if first.idle_ns is None or last.idle_ns is None else max(last.idle_ns - first.idle_ns, 0),
             steal_share=share_of_all(last.steal_s - first.steal_s, wall_s),
-            others_cpu_share=_others(last.busy_s - first.busy_s, list(used.values()), wall_s),
+            others_cpu_share=_others(last.busy_s - first.busy_s, [here, *(used[name] for name in KNOWN)], wall_s),
         )
 
     def _calm_down(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Self
@@ -44,6 +45,24 @@ class Recording:
     series: dict[str, Series]
     errors: dict[str, int]
     received_bytes: int = 0
+
+    @classmethod
+    def merged(cls, parts: Sequence[Recording]) -> Self:
+        """Put together what several generators saw in the same stretch of time."""
+        names = sorted({name for part in parts for name in part.series})
+        offered, dropped, unfinished, received = (
+            sum(getattr(part, name) for part in parts) for name in ("offered", "dropped", "unfinished", "received_bytes")
+        )
+        return cls(
+            parts[0].duration_s,
+            offered,
+            dropped,
+            unfinished,
+            Histogram.merged(part.slip for part in parts),
+            {name: Series.merged([part.of(name) for part in parts]) for name in names},
+            dict(sum((Counter(part.errors) for part in parts), Counter())),
+            received,
+        )
 
     @cached_property
     def all(self) -> Series:
