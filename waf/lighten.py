@@ -503,7 +503,6 @@ CLEAR = f'SecRule REQUEST_METHOD "@streq -" "id:{{}},phase:2,{QUIET}"\n'
 # Rules before a chain that reads what matched before it: these are asked as they are written.
 NEAR = 3
 BODY = 2  # the phase after the body was read, in which nearly all rules are
-WORTH = 3  # taking out so many costs what a jump does
 # In per cent of ordinary values: a proof that they meet more often is none; rules that they meet more seldom.
 OFTEN, SELDOM = 7.9, 0.55
 
@@ -592,7 +591,7 @@ def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]
     here = {unit.id for unit in units}
     runs = [list(run) for mine, run in groupby(loaded, here.__contains__) if mine]
     removed = ",".join(f"ctl:ruleRemoveById={run[0]}-{run[-1]}" for run in runs)
-    return text + f'SecAction "id:{next(numbers)},phase:2,{QUIET},setvar:tx.kit_shut=+1,{removed}"\nSecMarker KIT-ASK-{name}\n'
+    return text + f'SecAction "id:{next(numbers)},phase:2,{QUIET},{removed}"\nSecMarker KIT-ASK-{name}\n'
 
 
 def gates(units: list[Unit]) -> None:
@@ -613,12 +612,6 @@ def gates(units: list[Unit]) -> None:
         first.before += gate(name, [unit for unit in gated if gated[unit] == name], numbers, loaded)
     # What the questions matched is nothing for a chain to read.
     first.before += CLEAR.format(next(numbers)) if first.reads_matches() else ""
-    # Where all gates are shut, rules that are side by side are jumped over: a rule that is taken out costs half of one that is asked.
-    for gated_ones, run in ((mine, list(run)) for mine, run in groupby(rules, lambda unit: unit in gated and not unit.reads_matches())):
-        if gated_ones and len(run) > WORTH:
-            shut = f'SecRule TX:kit_shut "@eq {len(set(gated.values()))}" "id:{next(numbers)},phase:2,{QUIET}'
-            run[0].before += f'{shut},skipAfter:KIT-RULES-{run[0].id}"\n'
-            run[-1].text += f"SecMarker KIT-RULES-{run[0].id}\n"
 
 
 # --- Files -------------------------------------------------------------------------------------------------------------
