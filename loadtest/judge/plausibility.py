@@ -30,7 +30,6 @@ class NoteKind(StrEnum):
     LITTLE = "Little's law"
     BLOCKING_DRIVER = "blocking driver"
     SMALL_POOL = "pool smaller than slots"
-    NO_BUFFER = "no buffering gateway"
     TIMEOUT = "p99 above timeout"
     TIRING = "carries less with time"
 
@@ -115,8 +114,6 @@ def _of_proof(candidate: Candidate, proof: Mapping[str, object]) -> Iterator[Not
     slots, pool = proof.get("slots_per_process"), proof.get("database_pool_size")
     if isinstance(slots, int) and isinstance(pool, int) and slots > pool > 0:
         yield Note(NoteKind.SMALL_POOL, candidate.name, (slots, pool))
-    if slots == 1 and proof.get("gateway_buffers") is False:
-        yield Note(NoteKind.NO_BUFFER, candidate.name)
 
 
 def _timeout(candidate: Candidate, slices: Sequence[JudgedSlice], proof: Mapping[str, object]) -> Iterator[Note]:

@@ -141,7 +141,7 @@ class KitServer:
             self._find()
 
     def proof(self) -> dict[str, Any]:
-        known = {"gateway_buffers": True, "timeout_s": float(self._settings.get("GUNICORN_TIMEOUT") or GUNICORN_TIMEOUT_S)}
+        known: dict[str, Any] = {"timeout_s": float(self._settings.get("GUNICORN_TIMEOUT") or GUNICORN_TIMEOUT_S)}
         for name, setting in (("slots_per_process", "GUNICORN_THREADS"), ("database_pool_size", "DATABASE_POOL_SIZE")):
             if self._settings.get(setting):
                 known[name] = int(self._settings[setting])

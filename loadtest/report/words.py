@@ -38,7 +38,6 @@ _NOTES = {
     NoteKind.LITTLE: "at {:.0f}/s: {:.1f} visitors on their way, Little's law expects {:.1f}; one of the two measurements is wrong",
     NoteKind.BLOCKING_DRIVER: "the database driver {} blocks, so one query stops all greenlets of its process",
     NoteKind.SMALL_POOL: "{} requests at once in a process share {} database connections; the others wait for one",
-    NoteKind.NO_BUFFER: "nothing buffers in front of it, so each slow client holds a whole process",
     NoteKind.TIRING: "the longer its processes live the less it carries: {:.2f} times as much in the second half of a block",
     NoteKind.TIMEOUT: "answers of {:.1f} s are above its timeout of {:g} s: it kills what it works on",
 }

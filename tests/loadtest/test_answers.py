@@ -246,7 +246,6 @@ def with_proof(proof: dict[str, object]) -> list[Record]:
     [
         ({"gevent_patched": True, "database_driver": {"name": "psycopg", "cooperative": False}}, NoteKind.BLOCKING_DRIVER),
         ({"slots_per_process": 16, "database_pool_size": 5}, NoteKind.SMALL_POOL),
-        ({"slots_per_process": 1, "gateway_buffers": False}, NoteKind.NO_BUFFER),
         ({"timeout_s": 0.01}, NoteKind.TIMEOUT),
     ],
 )
