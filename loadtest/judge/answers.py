@@ -367,19 +367,22 @@ def _both_ways(pairs: Iterable[Pair]) -> Iterable[Pair]:
 
 
 def recommend(seen: Sequence[CandidateAnswer], pairs: Sequence[Pair], margin: float) -> str | None:
-    """Return the simplest candidate that no other was shown to beat by more than the margin; None when none has enough blocks.
+    """Return the simplest server that no other was shown to beat by more than the margin; None when none has enough blocks.
 
     The whole interval must lie beyond it, or one run would call for the simpler and the next for another, over 8 % [2 to 15].
     A simpler one beats by any difference that was shown.
     """
-    simplicity = {one.candidate.name: one.candidate.simplicity for one in seen}
+    simplicity = {one.candidate.name: one.candidate.simplicity for one in seen if not one.candidate.limit}
     beaten = {
         pair.base
         for pair in _both_ways(pairs)
-        if (pair.interval and pair.interval.low > 1 + margin)
-        or (pair.comparison is Comparison.HIGHER and simplicity[pair.other] < simplicity[pair.base])
+        if {pair.base, pair.other} <= simplicity.keys()
+        and (
+            (pair.interval and pair.interval.low > 1 + margin)
+            or (pair.comparison is Comparison.HIGHER and simplicity[pair.other] < simplicity[pair.base])
+        )
     }
-    best = [one.candidate.name for one in seen if one.able and one.candidate.name not in beaten]
+    best = [one.candidate.name for one in seen if one.able and one.candidate.name in simplicity.keys() - beaten]
     return min(best, key=lambda name: simplicity[name], default=None)
 
 

@@ -34,6 +34,7 @@ class Candidate:
 
     `simplicity`: the lower is taken when there is no difference. `settings`: environment of the server under test.
     `expect`: what the server must say of itself (GET /lab/process) before it is measured. `on_request`: only when it is named.
+    `origin`: the set-up that people come from with it. `limit`: it serves no site and shows what the others could reach at most.
     """
 
     name: Name
@@ -44,6 +45,8 @@ class Candidate:
     expect: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     on_request: bool = False
+    origin: str = ""
+    limit: bool = False
 
 
 @record

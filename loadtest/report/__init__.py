@@ -52,7 +52,7 @@ def validity(judged: RunAnswers) -> Iterator[tuple[str, int, int, dict[str, int]
 def summary(judged: RunAnswers) -> str:
     """Return the answers as JSON, for programs; what cannot be said is null. Single slices are in the records."""
     plan = judged.manifest
-    left_out: Any = {"workload": True, "candidates": {"__all__": {"candidate": {"settings", "expect", "on_request"}}}}
+    left_out: Any = {"workload": True, "candidates": {"__all__": {"candidate": {"settings", "expect", "on_request", "origin", "limit"}}}}
     workloads = {}
     for answer in judged.answers:
         told = _ANSWER.dump_python(answer, mode="json", exclude=left_out)

@@ -120,17 +120,18 @@ def sentence(manifest: Manifest, answer: Answer) -> str:
     all_, invalid = (sum(getattr(one, name) for one in answer.candidates) for name in ("slices", "invalid"))
     if invalid > MOST_INVALID * (all_ + invalid):
         return f"INVALID: {invalid} of {all_ + invalid} slices are not believed; why, is said under Validity."
-    lost = [seen.candidate.name for seen in answer.candidates if seen.lost]
-    short = [seen.candidate.name for seen in answer.candidates if len(seen.knees_per_s) < FEWEST_BLOCKS and not seen.lost]
+    servers = [seen for seen in answer.candidates if not seen.candidate.limit]
+    lost = [seen.candidate.name for seen in servers if seen.lost]
+    short = [seen.candidate.name for seen in servers if len(seen.knees_per_s) < FEWEST_BLOCKS and not seen.lost]
     if best is None:
         why = f"fewer than {FEWEST_BLOCKS} blocks of {_list(short)}" if short else "no candidate held the objective to the end"
         return f"No verdict: {why}."
     found: dict[Comparison, list[Pair]] = defaultdict(list)
-    for seen in answer.candidates:
+    for seen in servers:
         if pair := answer.between(seen.candidate.name, best):
             found[pair.comparison].append(pair)
     parts = [*_found(found, best, margin, answer)]
-    if failed := [seen.candidate.name for seen in answer.candidates if seen.failure]:
+    if failed := [seen.candidate.name for seen in servers if seen.failure]:
         parts.append(f"{_list(failed)} did not hold the objective at any rate")
     if few := [name for name in short if name not in failed]:
         parts.append(f"too few blocks of {_list(few)}")
@@ -158,6 +159,23 @@ def _times(pairs: Sequence[Pair]) -> str:
 
 def _list(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def moving(answer: Answer) -> Iterator[str]:
+    """Yield for each set-up that people come from what moving to the recommended server would bring, and how far all are from the limit."""
+    best = answer.recommended
+    for seen in answer.candidates:
+        name, origin = seen.candidate.name, seen.candidate.origin
+        if origin and best == name:
+            yield f"From {origin} ({name}): nothing, no other was shown to carry more"
+        elif origin and best and (pair := answer.between(name, best)) and pair.interval:
+            yield f"From {origin} ({name}) to {best}: {ratio(pair.interval, 'times as much')}, {verdict(pair)}"
+        elif origin and best and seen.failure:
+            yield f"From {origin} ({name}) to {best}: {name} did not hold the objective at any rate"
+        if seen.candidate.limit:
+            pairs = (answer.between(name, other.candidate.name) for other in answer.candidates)
+            if shares := [f"{p.other} {ratio(p.interval)}" for p in pairs if p and p.interval]:
+                yield f"Against {name}, the limit: {_list(shares)}"
 
 
 def throughput(answer: Answer, seen: CandidateAnswer) -> str:

@@ -1,6 +1,7 @@
 """From records to answers, on computed runs whose truth is known."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -19,6 +20,7 @@ from loadtest.records.histogram import Histogram
 from loadtest.records.model import Manifest
 from loadtest.records.recording import Series
 from loadtest.records.slices import Loss, Record, Slice, Start
+from loadtest.report import words
 from tests.loadtest.synthetic import PROOF, load, manifest, run, stored
 
 THREE = ("sync", "gthread", "gevent")
@@ -113,6 +115,20 @@ def test_a_simpler_one_gives_way_only_to_what_is_shown_to_carry_more_than_the_ma
     for found, recommended in ((wide, "sync"), (clear, "gthread")):
         pair = Pair("sync", "gthread", Compared(found, Comparison.HIGHER, 8, 0.05), None)
         assert recommend(answer().candidates[:2], [pair], 0.05) == recommended
+
+
+def test_the_report_says_what_moving_would_bring_and_never_recommends_the_limit() -> None:
+    """The limit carries most, and by far: it is no server for a site."""
+    plan = manifest(("modwsgi", "gthread", "bare"), JSON)
+    found = answer_run(plan, run(plan, {("json", "modwsgi"): 100.0, ("json", "gthread"): 200.0, ("json", "bare"): 800.0})).answers[0]
+    moving, limit = words.moving(found)
+
+    assert found.recommended == "gthread"
+    assert "bare" not in words.sentence(plan, found)
+    assert re.fullmatch(r"From Apache with mod_wsgi \(modwsgi\) to gthread: [12]\.\d\d times as much \[.+\], more.*", moving)
+    assert re.fullmatch(r"Against bare, the limit: modwsgi 0\.1\d times \[.+\] and gthread 0\.2\d times \[.+\]", limit)
+    plan = replace(plan, candidates=tuple(replace(one, limit=False) for one in plan.candidates))
+    assert answer_run(plan, run(plan, {("json", "bare"): 800.0})).answers[0].recommended == "bare"
 
 
 def test_a_smoke_run_gives_no_verdict() -> None:
