@@ -24,7 +24,7 @@ def test_the_server_is_the_same_in_both_lists() -> None:
 @pytest.mark.parametrize("name", LISTS)
 def test_every_package_has_a_hash(name: str) -> None:
     """One is enough for pip to insist on all; without any it would take whatever the index gives."""
-    entries = re.split(r"\n(?=[a-z])", (ROOT / f"requirements/{name}.txt").read_text())[1:]
+    entries = re.split(r"^(?=[a-z])", (ROOT / f"requirements/{name}.txt").read_text(), flags=re.MULTILINE)[1:]
 
     assert len(entries) == len(locked(name))
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tools.stack.machine import free_ports
 
 ROOT = CONF.parent
 Numbers = dict[tuple[str, ...], float]
+Serve = Callable[..., Gunicorn]
 
 
 class Exporter:
@@ -60,7 +61,7 @@ def exporter(folder: Path) -> Iterator[Exporter]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, folder: Path) -> Iterator[object]:
+def serve(tmp_path: Path, folder: Path) -> Iterator[Serve]:
     """Return a function (*arguments, conf=, **settings) -> a gunicorn with two workers, which serves tests/metrics/shop.py."""
     running: list[Gunicorn] = []
 

@@ -12,9 +12,8 @@ import pytest
 
 from tests.clients import wait_until
 from tests.gunicorn_conf.process import Gunicorn, copy_of_the_kit
-from tests.metrics.conftest import Exporter, Numbers
+from tests.metrics.conftest import Exporter, Numbers, Serve
 
-Serve = Callable[..., Gunicorn]
 # How often workers are replaced; 500 were tried by hand (docs/metrics.md).
 TIMES = int(os.environ.get("METRICS_TIMES", "30"))
 

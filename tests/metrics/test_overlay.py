@@ -1,0 +1,50 @@
+"""What compose/metrics.yaml adds to the stack, and to nothing else."""
+
+import re
+
+import yaml
+
+from tests.compose.conftest import Read, ask, read
+from tests.conftest import ROOT
+from tests.metrics.conftest import Exporter, Serve
+
+__all__ = ["ask", "read"]
+ADDED = {"metrics", "probes", "prometheus"}
+
+
+def test_the_application_gets_a_folder_and_neither_port_nor_network(read: Read) -> None:
+    before, after = (read(variants=variants)["services"] for variants in ((), ("compose/metrics.yaml",)))
+    app = after["app"]
+    mounted = app["volumes"].pop()
+
+    assert after.keys() - before.keys() == ADDED
+    assert (app["environment"].pop("METRICS_DIR"), mounted["source"], mounted["target"]) == ("/run/metrics", "metrics", "/run/metrics")
+    assert {name: after[name] for name in before} == before
+
+
+def test_what_is_added_is_hardened_and_out_of_the_gateways_reach(read: Read) -> None:
+    services = read(variants=("compose/metrics.yaml",))["services"]
+    for name in ADDED:
+        kept = {key: services[name].get(key) for key in ("read_only", "cap_drop", "security_opt", "restart")}
+        assert kept == {key: services["gateway"][key] for key in kept}
+        assert {"cpus", "memory", "pids"} == services[name]["deploy"]["resources"]["limits"].keys()
+
+    assert {name for name, service in services.items() if "metrics" in (service.get("networks") or ())} == ADDED
+    assert set(services["metrics"]["networks"]) == {"metrics"}
+    assert {port["host_ip"] for name in ADDED for port in services[name].get("ports", [])} == {"127.0.0.1"}
+
+
+def test_the_alerts_ask_for_what_there_is(serve: Serve, exporter: Exporter) -> None:
+    """A metric that nobody has would never fire."""
+    serve()
+    rules = [rule for group in yaml.safe_load((ROOT / "compose/metrics/rules.yml").read_text())["groups"] for rule in group["rules"]]
+    named = set(re.findall(r"\bkit_\w+", " ".join(rule["expr"] for rule in rules)))
+
+    assert named
+    assert named <= {name for name, *_ in exporter.numbers()}
+
+
+def test_the_page_names_each_alert() -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+
+    assert [alert for alert in re.findall(r"- alert: (\w+)", (ROOT / "compose/metrics/rules.yml").read_text()) if alert not in page] == []
