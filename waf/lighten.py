@@ -299,6 +299,9 @@ class Unit:
         """The engine clears MATCHED_VARS where a rule does not match, so a chain sees what the rules right before it matched as well."""
         return any(target.lstrip("&!").startswith("MATCHED_VAR") for link in self.links[1:] for target in link.targets)
 
+    def sets_or_inits(self) -> list[tuple[str, str]]:
+        return [(name, value) for name, value in self.links[0].actions if name in ("setvar", "initcol")]
+
     def jump(self) -> str | None:
         """The marker it jumps to; "?" for somewhere else."""
         actions = (action for link in self.links for action in link.actions)
@@ -451,14 +454,18 @@ def simplify(units: list[Unit]) -> None:
         unit.gone |= not unit.user and (unit.decided is False or bool(unit.decided and unit.jump()))
     first = (unit for unit in units if unit.phase == 1 and not unit.gone)
     for run in (list(run) for decided, run in groupby(first, lambda unit: unit.decided) if decided):
-        run[0].effects = [(name, value) for unit in run for name, value in unit.links[0].actions if name in ("setvar", "initcol")]
+        run[0].effects = [pair for unit in run for pair in unit.sets_or_inits()]
         for unit in run:
             unit.gone, unit.text = unit is not run[0], ""
+    # In the other phase each by itself: a question that matches costs the most.
+    later = [unit for unit in units if unit.phase == BODY and not unit.gone]
+    for unit in (unit for unit in set(later) - near(later) if unit.decided):
+        unit.effects = unit.sets_or_inits()
     while drop_unread(units):
         pass
     for unit in (unit for unit in units if unit.effects):
         parts = [
-            f"id:{unit.id},phase:1,pass,nolog,t:none",
+            f"id:{unit.id},phase:{unit.phase},pass,nolog,t:none",
             *(f"{name}:{value}" if name == "initcol" else f"{name}:'{value}'" for name, value in unit.effects),
         ]
         unit.text = 'SecAction "' + ",\\\n    ".join(parts) + '"\n'
@@ -500,8 +507,7 @@ PLACES = {
 QUIET = "nolog,noauditlog,pass,t:none"
 # Never matches, and so clears what the rules before it matched.
 CLEAR = f'SecRule REQUEST_METHOD "@streq -" "id:{{}},phase:2,{QUIET}"\n'
-# Rules before a chain that reads what matched before it: these are asked as they are written.
-NEAR = 3
+NEAR = 3  # rules before a chain that reads what matched before it
 BODY = 2  # the phase after the body was read, in which nearly all rules are
 # In per cent of ordinary values: a proof that they meet more often is none; rules that they meet more seldom.
 OFTEN, SELDOM = 7.9, 0.55
@@ -585,8 +591,11 @@ def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]
             # All headers in one text, one to a line, and the body: what that does not hold no header does. One question for some twenty.
             need.texts.discard(b"\n")
             once = need.expression().replace(r"\A", r"\A(?=.)")
-            asked = f'SecRule FULL_REQUEST "@rx {once}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-HEADERS-{name}"\n' + asked
-            asked += f"SecMarker KIT-HEADERS-{name}\n"
+            asked = f"""SecRule FULL_REQUEST "!@rx {once}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-SINGLE-{name}"
+SecAction "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-HEADERS-{name}"
+SecMarker KIT-SINGLE-{name}
+{asked}SecMarker KIT-HEADERS-{name}
+"""
         text += asked
     here = {unit.id for unit in units}
     runs = [list(run) for mine, run in groupby(loaded, here.__contains__) if mine]
@@ -594,16 +603,21 @@ def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]
     return text + f'SecAction "id:{next(numbers)},phase:2,{QUIET},{removed}"\nSecMarker KIT-ASK-{name}\n'
 
 
+def near(rules: list[Unit]) -> set[Unit]:
+    """Those right before a chain that reads what matched before it: these are asked as they are written."""
+    return {one for number, unit in enumerate(rules) if unit.reads_matches() for one in rules[max(0, number - NEAR) : number]}
+
+
 def gates(units: list[Unit]) -> None:
     """Put gates before the rules of phase 2 that have a proof."""
     numbers = count(10900)
     rules = [unit for unit in units if unit.phase == BODY and not unit.gone]
-    near = {one for number, unit in enumerate(rules) if unit.reads_matches() for one in rules[max(0, number - NEAR) : number]}
     # What never matches is gone, and would have cleared what a chain reads (Unit.reads_matches).
     for before, unit in pairwise(unit for unit in units if unit.phase == BODY and (not unit.gone or unit.decided is False)):
         if before.gone and not unit.gone and unit.reads_matches():
             unit.before += CLEAR.format(next(numbers))
-    gated = {unit: kind(unit) for unit in rules if unit not in near and kind(unit)}
+    asked = near(rules)
+    gated = {unit: kind(unit) for unit in rules if unit not in asked and kind(unit)}
     loaded = sorted(unit.id for unit in units if unit.links and not unit.gone)
     if not gated:
         return
