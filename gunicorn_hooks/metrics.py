@@ -54,7 +54,8 @@ def install(_server: Any, worker: Any) -> None:
         from flask import request, request_started
 
         def note_route(*_: Any, **__: Any) -> None:  # Flask's rule, gone when the request ends; an unknown path has none
-            request.environ["kit.route"] = request.url_rule.rule[:100] if request.url_rule else ""
+            one = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - the proxy looks it up each time
+            one.environ["kit.route"] = one.url_rule.rule[:100] if one.url_rule else ""
 
         request_started.connect(note_route, weak=False)
 
@@ -77,12 +78,12 @@ def count_requests(cfg: Any, prometheus: Any) -> None:
     def end(worker: Any, request: Any, environ: dict[str, Any], response: Any) -> None:
         if began := getattr(request, "began", None):
             in_flight.dec()
-            status = str(response.status if response and response.status else 500)[0] + "xx"
+            status = f"{response.status[0] if response and response.status else 5}xx"
             key = (environ.get("kit.route", ""), request.method if request.method in METHODS else "other", status)
             key = key if key in series or len(series) < MOST_SERIES else ("other", *key[1:])
             (series.get(key) or series.setdefault(key, took.labels(*key))).observe(time.perf_counter() - began[1])
-            with suppress(ValueError):  # it did not come by the gateway
-                queued.observe(max(0.0, began[0] - float(environ.get("HTTP_X_REQUEST_START", "").removeprefix("t="))))
+            if (start := environ.get("HTTP_X_REQUEST_START", "")[2:]).replace(".", "", 1).isdecimal():  # it came by the gateway
+                queued.observe(max(0.0, began[0] - float(start)))
         after(worker, request, environ, response)
 
     cfg.set("pre_request", begin)

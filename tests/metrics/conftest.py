@@ -65,7 +65,7 @@ def serve(tmp_path: Path, folder: Path) -> Iterator[Serve]:
     """Return a function (*arguments, conf=, **settings) -> a gunicorn with two workers, which serves tests/metrics/shop.py."""
     running: list[Gunicorn] = []
 
-    def start(*arguments: str, conf: Path = CONF, **settings: str) -> Gunicorn:
+    def start(*arguments: str, conf: Path = CONF, ready: bool = True, **settings: str) -> Gunicorn:
         defaults = {
             "APP_MODULE": "shop:app",
             "METRICS_DIR": str(folder),
@@ -73,7 +73,8 @@ def serve(tmp_path: Path, folder: Path) -> Iterator[Serve]:
             "WEB_CONCURRENCY": "2",
         }
         running.append(Gunicorn(tmp_path, conf, {**defaults, **settings}, arguments))
-        running[-1].wait_until_ready()
+        if ready:
+            running[-1].wait_until_ready()
         return running[-1]
 
     yield start

@@ -15,7 +15,7 @@ from tests.gunicorn_conf.process import Gunicorn, copy_of_the_kit
 from tests.metrics.conftest import Exporter, Numbers, Serve
 
 # How often workers are replaced; 500 were tried by hand (docs/metrics.md).
-TIMES = int(os.environ.get("METRICS_TIMES", "30"))
+TIMES = int(os.environ.get("METRICS_TIMES", "15"))
 
 
 def ask(gunicorn: Gunicorn, method: str, path: str, headers: dict[str, str] | None = None) -> int:
@@ -114,10 +114,11 @@ def test_without_numbers_they_would(serve: Serve, exporter: Exporter, folder: Pa
 
 @pytest.fixture
 def small(folder: Path, not_run: Callable[[str], None]) -> object:
-    """METRICS_DIR has room for less than one worker's files."""
+    """METRICS_DIR is full."""
     if os.geteuid():
         not_run("only root can mount a small file system")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    (folder / "full").write_bytes(bytes(1 << 20))
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 
@@ -127,6 +128,17 @@ def test_a_full_volume_costs_the_metrics_and_no_request(serve: Serve, small: Pat
 
     assert {ask(gunicorn, "GET", f"/many/{place}") for place in range(50)} == {200}
     assert f"METRICS_DIR={small}: [Errno 28] No space left on device; this worker serves without metrics" in gunicorn.log()
+
+
+@pytest.mark.usefixtures("small")
+def test_without_room_that_is_taken_at_once_workers_would_die(serve: Serve, tmp_path: Path) -> None:
+    """The twin."""
+    conf = copy_of_the_kit(tmp_path)
+    hook = conf.parent / "gunicorn_hooks/metrics.py"
+    hook.write_text(hook.read_text().replace("os.posix_fallocate(file.fileno(), 0, FILE_SIZE)", "pass"))
+    gunicorn = serve(conf=conf, ready=False, WEB_CONCURRENCY="1")
+
+    wait_until(lambda: "SIGBUS" in gunicorn.log(), "a worker has died")
 
 
 def test_without_a_folder_nothing_is_imported(serve: Serve, folder: Path) -> None:
