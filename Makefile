@@ -183,6 +183,10 @@ bench-waf: venv-test #: Measure what the WAF costs: with this machine's nginx, o
 bench-site: venv-test #: Measure the CPU of a request beside another revision and a bare Flask view [AGAINST=HEAD] (about 3 minutes)
 	@$(IN_VENV) python -m tests.app.bench --against "$(or $(AGAINST),HEAD)" $(ARGS)
 
+.PHONY: bench-parts
+bench-parts: venv-test #: Measure how much of a request is nginx, WAF, gunicorn, Flask, template, database; needs wrk (IMAGES as for bench-waf)
+	@$(IN_VENV) python -m tests.app.parts $(IMAGES)
+
 .PHONY: bench-gateway
 bench-gateway: venv-test #: Measure a request through gateway and WAF against a plain nginx and gunicorn alone; needs wrk (IMAGES as for bench-waf)
 	@$(IN_VENV) python -m tests.nginx.bench $(IMAGES)

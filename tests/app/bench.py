@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -52,24 +52,26 @@ def bare() -> Flask:
     return app
 
 
-class Site:
-    """A gunicorn with one worker, and kept-alive connections to it."""
+BARE_APP = {"APP_MODULE": "tests.app.bench:bare()", "PYTHONPATH": str(ROOT)}
 
-    def __init__(self, exits: ExitStack, server_url: str, tree: Path | None) -> None:
+
+class Site:
+    """A gunicorn with one worker, and kept-alive connections to it. `app`: settings of another application than the site of `tree`."""
+
+    def __init__(self, exits: ExitStack, server_url: str, tree: Path, app: Mapping[str, str] | None = None) -> None:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory()))
         settings = {"DATABASE_URL": exits.enter_context(new_database(server_url)), "LAB_ENABLED": "1", "WEB_CONCURRENCY": "1"}
-        if tree:
+        if not app:
             migrate = [sys.executable, "-m", "flask", "--app", "kit_app", "db", "upgrade"]
             subprocess.run(migrate, cwd=tree / "app", env=environment(**settings), capture_output=True, check=True)
-        else:
-            settings |= {"APP_MODULE": "tests.app.bench:bare()", "PYTHONPATH": str(ROOT)}
-        server = exits.enter_context(running(gunicorn_command("--max-requests=0", root=tree or ROOT), folder, settings))
-        [self._worker] = psutil.Process(server.process.pid).children()
-        for number in range(25 if tree else 0):
+        server = exits.enter_context(running(gunicorn_command("--max-requests=0", root=tree), folder, {**settings, **(app or {})}))
+        [self.worker] = psutil.Process(server.process.pid).children()
+        for number in range(0 if app else 25):
             entry = {"name": f"Visitor {number}", "message": "A lovely evening, and thank you for everything. " * 3}
             httpx.post(f"{server.url}/api/entries", json=entry, timeout=60).raise_for_status()
-        address = ("127.0.0.1", httpx.URL(server.url).port)
-        self._connections = [exits.enter_context(socket.create_connection(address, 60)) for _ in range(CONNECTIONS)]
+        self.address = server.url.removeprefix("http://")
+        host, _, port = self.address.partition(":")
+        self._connections = [exits.enter_context(socket.create_connection((host, int(port)), 60)) for _ in range(CONNECTIONS)]
 
     def cpu_us(self, path: str, seconds: float = 1.0) -> float:
         """Microseconds of CPU for one request: one on each connection, wait for all the answers, and again."""
@@ -84,7 +86,7 @@ class Site:
         return (self._cpu_ns() - before) / count / 1000
 
     def _cpu_ns(self) -> int:
-        return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{self._worker.pid}/task").glob("*/schedstat"))
+        return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{self.worker.pid}/task").glob("*/schedstat"))
 
 
 def receive(connection: socket.socket) -> None:
@@ -113,7 +115,7 @@ def main(against: str, rounds: int) -> None:
         subprocess.run(["tar", "-x", "-C", old], input=archive, check=True)
         server_url = exits.enter_context(cluster()).url
         os.sched_setaffinity(0, cores[:1])  # gunicorn inherits it
-        sites = {name: Site(exits, server_url, tree) for name, tree in {HERE: ROOT, BARE: None, against: old}.items()}
+        sites = {HERE: Site(exits, server_url, ROOT), BARE: Site(exits, server_url, ROOT, BARE_APP), against: Site(exits, server_url, old)}
         os.sched_setaffinity(0, cores[-1:])
         found: dict[tuple[str, str], list[float]] = {
             (path, name): [] for path in PATHS for name in sites if (path, name) != (PATHS[1], BARE)
