@@ -121,7 +121,7 @@ def test_up_again_and_impossible_scales_change_nothing_and_say_so(local: LocalSt
 def test_scale_goes_by_the_settings_of_up_and_writes_where_the_processes_cannot(run: Command, name: str) -> None:
     assert run("up", APP_REPLICAS="1", MAX_CONTENT_LENGTH="4096", WAF_MODE="Off").returncode == 0
     assert run("scale", "app", "2").returncode == 0
-    config = run("nginx-config").stdout
+    config = open_stack("local", name=name).nginx_config()
 
     assert "client_max_body_size 4096;" in config
     assert "max_conns=32" in config  # 128, of two instances in two sets each

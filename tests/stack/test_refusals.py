@@ -149,7 +149,7 @@ def test_the_path_of_a_folder_may_be_too_long_for_a_socket(name: str, tmp_path: 
 
 
 def test_commands_for_a_stack_that_does_not_run_say_so(run: Command) -> None:
-    for arguments in (["status"], ["exec", "app", "true"], ["nginx-config"], ["scale", "app", "2"]):
+    for arguments in (["status"], ["scale", "app", "2"]):
         assert "does not run; run make up" in refusal(run(*arguments), 1)
 
 

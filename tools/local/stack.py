@@ -149,8 +149,6 @@ class LocalStack:
             if record and name in states and states[name][1]
         ]
 
-    containers = processes
-
     # --- start
 
     def _start(self, *, wait: bool) -> None:

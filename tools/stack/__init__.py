@@ -6,13 +6,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from tools.stack.base import Stack, StackError, Unit, project_name, read_settings
+from tools.stack.base import StackError, Unit, project_name, read_settings
 from tools.stack.choice import Choice, choose
 from tools.stack.compose import ComposeStack
 
+if TYPE_CHECKING:
+    from tools.local.stack import LocalStack
+
 __all__ = ["Choice", "Stack", "StackError", "Unit", "choose", "open_stack"]
 
+# What both can do; every method raises StackError.
+Stack: TypeAlias = "ComposeStack | LocalStack"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

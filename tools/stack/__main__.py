@@ -110,20 +110,6 @@ def logs(stack: Stack, service: str | None, follow: bool) -> None:  # noqa: FBT0
 
 
 @main.command()
-@click.pass_obj
-def url(stack: Stack) -> None:
-    """Print the address of the gateway."""
-    click.echo(stack.url)
-
-
-@main.command("nginx-config")
-@click.pass_obj
-def nginx_config(stack: Stack) -> None:
-    """Print the configuration that nginx reads (nginx -T)."""
-    click.echo(stack.nginx_config(), nl=False)
-
-
-@main.command()
 @click.argument("service")
 @click.argument("count", type=click.IntRange(min=1))
 @click.pass_obj
@@ -215,19 +201,6 @@ def _compose(stack: Stack) -> ComposeStack:
     if isinstance(stack, ComposeStack):
         return stack
     raise StackError("this is for containers; the local runtime has none", hint="start Docker, and: RUNTIME=compose make up", exit_code=2)
-
-
-@main.command(context_settings={"ignore_unknown_options": True})
-@click.option("--index", default=1, show_default=True, type=click.IntRange(min=1), help="Which instance.")
-@click.argument("service")
-@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.pass_obj
-def exec(stack: Stack, service: str, argv: tuple[str, ...], index: int) -> NoReturn:  # noqa: A001 - the command's name
-    """Run a command beside an instance of SERVICE, with its settings and its user."""
-    answer = stack.exec(service, list(argv), index=index)
-    click.echo(answer.stdout, nl=False)
-    click.echo(answer.stderr, nl=False, err=True)
-    sys.exit(answer.returncode)
 
 
 @main.command()

@@ -1,12 +1,11 @@
-"""What both runtimes share: the interface, its errors, and how settings are read."""
+"""What both runtimes share: errors, and how settings are read."""
 
 import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from subprocess import CompletedProcess
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tools.stack import env_file
 
@@ -53,56 +52,6 @@ class Unit(NamedTuple):
     id: str  # short container id, or pid of the parent process
     address: str  # "host:port, …" where it listens, "" when that is not known
     state: str  # what the engine or the supervisor says of it, in lower case
-
-
-class Stack(Protocol):
-    """A running (or not yet running) copy of the kit. Every method raises StackError."""
-
-    @property
-    def runtime(self) -> str:
-        """Either "compose" or "local"."""
-
-    @property
-    def name(self) -> str:
-        """What tells this copy from others on the same machine."""
-
-    @property
-    def url(self) -> str:
-        """Where the gateway answers, "http://127.0.0.1:8080", without a slash at the end."""
-
-    @property
-    def replicas(self) -> int:
-        """How many app instances are running."""
-
-    def up(self, *, wait: bool = True, build: bool = True) -> None:
-        """Start everything that is not running; with `wait`, return when the gateway passes requests to a ready app."""
-
-    def down(self, *, volumes: bool = False) -> None:
-        """Stop everything; with `volumes`, delete the database and the generated secrets too."""
-
-    def scale(self, service: str, count: int) -> None:
-        """Run `count` instances of `service`; returns when the new ones are ready."""
-
-    def restart(self, service: str, env: Mapping[str, str]) -> None:
-        """Replace all instances of `service` by fresh ones, `env` laid over the settings of `up`; returns when these are ready."""
-
-    def logs(self, service: str | None = None) -> str:
-        """What the services have written so far, each line with the instance that wrote it."""
-
-    def follow_logs(self, service: str | None = None) -> None:
-        """Print the logs and go on printing until interrupted."""
-
-    def exec(self, service: str, argv: list[str], *, index: int = 1) -> CompletedProcess[str]:
-        """Run a command beside instance `index` (from 1) of `service`, with its settings and its user; never raises for its exit code."""
-
-    def nginx_config(self) -> str:
-        """The configuration that nginx reads, complete (`nginx -T`)."""
-
-    def processes(self) -> list[Unit]:
-        """What runs, in the order a request meets it."""
-
-    def containers(self) -> list[Unit]:
-        """The same as `processes`: the name that reads better where the runtime is Compose."""
 
 
 def project_name(root: Path, settings: Mapping[str, str]) -> str:

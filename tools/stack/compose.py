@@ -52,7 +52,10 @@ _PROBES = "{{if .State.Health}}{{range .State.Health.Log}}{{.Output}}{{end}}{{en
 
 
 class ComposeStack:
-    """One Compose project. The Compose file in the root folder says what it consists of."""
+    """One Compose project. The Compose file in the root folder says what it consists of.
+
+    The public methods up to `processes` are those of both runtimes.
+    """
 
     runtime = "compose"
 
@@ -66,6 +69,7 @@ class ComposeStack:
 
     @property
     def url(self) -> str:
+        """Where the gateway answers, "http://127.0.0.1:8080", without a slash at the end."""
         # With compose/tls.yaml the plain port only leads to the other one. A port that the image names and nobody publishes is ":0".
         secure = [line for line in self._capture("port", "gateway", TLS_PORT_IN_CONTAINER).stdout.split() if not line.endswith(":0")]
         scheme = "https" if secure else "http"
@@ -77,9 +81,11 @@ class ComposeStack:
 
     @property
     def replicas(self) -> int:
+        """How many app instances are running."""
         return sum(unit.service == "app" for unit in self.processes())
 
     def up(self, *, wait: bool = True, build: bool = True) -> None:
+        """Start everything that is not running; with `wait`, return when the gateway passes requests to a ready app."""
         check_forms(self._settings)
         services = json.loads(self._read("config", "--format", "json"))["services"]
         self._warn()
@@ -105,15 +111,18 @@ class ComposeStack:
             raise
 
     def down(self, *, volumes: bool = False) -> None:
+        """Stop everything; with `volumes`, delete the database and the generated secrets too."""
         self._run("down", "--remove-orphans", *(["--volumes"] if volumes else []))
 
     def scale(self, service: str, count: int) -> None:
+        """Run `count` instances of `service`; returns when the new ones are ready."""
         self._run(
             *("up", "--detach", "--no-recreate", "--no-deps", "--no-build", "--wait", "--wait-timeout", str(READY_TIMEOUT_S)),
             *("--scale", f"{service}={count}", service),
         )
 
     def restart(self, service: str, env: Mapping[str, str]) -> None:
+        """Replace all instances of `service` by fresh ones, `env` laid over the settings of `up`; returns when these are ready."""
         self._settings = {**self._given, **env}
         # Its progress is for nobody: whoever restarts often says so, and a failure is told with the last lines.
         self._read(
@@ -122,25 +131,28 @@ class ComposeStack:
         self._wait()
 
     def logs(self, service: str | None = None) -> str:
+        """Return what the services have written so far, each line with the instance that wrote it."""
         return self._read("logs", "--no-color", *([service] if service else []))
 
     def follow_logs(self, service: str | None = None) -> None:
+        """Print the logs and go on printing until interrupted."""
         self._run("logs", "--follow", "--tail", "100", *([service] if service else []), check=False)
 
     def exec(self, service: str, argv: list[str], *, index: int = 1) -> CompletedProcess[str]:
+        """Run a command beside instance `index` (from 1) of `service`, with its settings and its user; never raises for its exit code."""
         # A rollout leaves containers with higher numbers, so the first is asked for without one.
         return self._capture("exec", "--no-TTY", *(["--index", str(index)] if index > 1 else []), service, *argv)
 
     def nginx_config(self) -> str:
+        """Return the configuration that nginx reads, complete (`nginx -T`)."""
         answer = self.exec("gateway", ["nginx", "-T"])
         if answer.returncode:
             raise StackError("nginx does not accept its configuration", details=last_lines(answer.stderr))
         return answer.stdout
 
     def processes(self) -> list[Unit]:
+        """Return what runs, in the order a request meets it."""
         return [_unit(row, self._addresses(row["ID"])) for row in self._all() if row["State"] == "running"]
-
-    containers = processes
 
     def units(self, service: str = "") -> list[Unit]:
         """Every container of the stack, or of one of its services, those that have ended too."""

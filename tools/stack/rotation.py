@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -28,26 +28,25 @@ def rotate(stack: ComposeStack, *, finish: bool, say: Callable[[str], None] = cl
         if done.returncode:
             raise StackError(f"the key is as it was ({step})", details=last_lines(done.stderr.decode(errors="replace")))
         say(f"secret_key: {step}; reloading the workers ...")
-        _reload(stack)
+        reload_workers([unit.id for unit in stack.processes() if unit.service == "app"])
     if not finish:
         say("The old key is accepted until `make rotate-secret ARGS=--finish`; whoever comes until then is signed in with the new one.")
 
 
-def _reload(stack: ComposeStack) -> None:
-    """Have every worker replaced by one that has read the files again; they finish what they have."""
-    boxes = [unit.id for unit in stack.processes() if unit.service == "app"]
-    before = {box: _workers(box) for box in boxes}
+def reload_workers(boxes: Sequence[str]) -> None:
+    """Have every worker of these containers replaced by one that has read the files again; they finish what they have."""
+    before = {box: workers(box) for box in boxes}
     for box in boxes:
         docker("kill", "--signal", "HUP", box)
     for box in boxes:
-        wait_until(lambda box=box: _replaced(before[box], _workers(box)), RELOAD_S, f"the workers of {box} are not replaced")  # type: ignore[misc]
+        wait_until(lambda box=box: _replaced(before[box], workers(box)), RELOAD_S, f"the workers of {box} are not replaced")  # type: ignore[misc]
 
 
 def _replaced(before: set[str], now: set[str]) -> bool:
     return len(now) >= len(before) and not before & now
 
 
-def _workers(box: str) -> set[str]:
+def workers(box: str) -> set[str]:
     """Return the processes of a container but the first, which is gunicorn's master."""
     rows = [line.split() for line in docker("top", box, "-o", "pid,ppid").splitlines()[1:]]
     pids = {pid for pid, _ in rows}

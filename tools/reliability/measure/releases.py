@@ -8,8 +8,8 @@ from tools.reliability.measure.event import Act, Event
 from tools.stack import StackError, open_stack
 from tools.stack.base import last_lines
 from tools.stack.compose import ComposeStack, docker
-from tools.stack.rollout import ASK_S, Rollout, Wish, app_image, previous_of, roll_gateway
-from tools.stack.waiting import wait_until
+from tools.stack.rollout import Rollout, Wish, app_image, previous_of, roll_gateway
+from tools.stack.rotation import reload_workers, workers
 
 # Half of the requests are POST: what must not be repeated.
 MIX = {"reader": 1.0, "writer": 1.0}
@@ -80,24 +80,14 @@ def _bad(setting: str) -> Act:
 def _reload(stack: ComposeStack) -> None:
     """SIGHUP to one app container after the other, each when every worker of the one before has been replaced."""
     for unit in stack.units("app"):
-        _reload_one(unit.id)
-
-
-def _reload_one(container: str) -> None:
-    before = _workers(container)
-    docker("kill", "--signal", "HUP", container)
-    wait_until(lambda: not _workers(container) & before, NO_MORE_THAN_S, "workers stay after SIGHUP", poll_s=ASK_S)
-
-
-def _workers(container: str) -> set[str]:
-    return set(docker("top", container, "-o", "pid").split()[1:]) - {docker("inspect", "--format", "{{.State.Pid}}", container)}
+        reload_workers([unit.id])
 
 
 def _with_recycling(rate_per_s: float) -> Act:
     def act(stack: ComposeStack) -> None:
-        workers = sum(len(_workers(unit.id)) for unit in stack.units("app"))
+        count = sum(len(workers(unit.id)) for unit in stack.units("app"))
         # gunicorn adds up to the jitter to its number.
-        fewest = max(round(rate_per_s * WORKER_LIVES_S / workers / 2), 10)
+        fewest = max(round(rate_per_s * WORKER_LIVES_S / count / 2), 10)
         stack.restart("app", {"GUNICORN_CMD_ARGS": f"--max-requests {fewest} --max-requests-jitter {2 * fewest}"})
 
     return act

@@ -96,16 +96,11 @@ def _soak(stack: ComposeStack, options: Options, minutes: float, worker_class: s
     event = Event("soak", f"{minutes:g} minutes of visitors", "no request", lambda _: None, promised=True)
     return Soak(
         **options.facts(worker_class, event),
-        began_s=load.result().started_s,
         ended_s=load.result().stopped_s,
         **outcome(stack, [load.result()]),
         before=before,
         after=after,
-        samples=seen.samples,
-        rollouts=seen.rollouts,
-        missed=seen.missed,
-        problem=seen.problem,
-        interrupted=seen.interrupted,
+        **vars(seen),
     )
 
 
