@@ -1,6 +1,7 @@
 """compose/sticky.yaml: a visitor stays with a container, until that is gone."""
 
 import http.cookies
+import socket
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,20 @@ def test_a_visitor_stays_with_a_container_until_it_is_gone(site: Site) -> None:
     moved = sticky.get("/", f"Cookie: {cookie(first)}")
     assert (moved.status, moved.body.decode()) == (200, (hosts - {home}).pop())
     assert cookie(moved) != cookie(first)
+
+
+def test_a_visitor_moves_on_from_a_container_that_is_full(site: Site) -> None:
+    """One that has all requests that it may have in flight (MAX_IN_FLIGHT) is as good as gone; when it has room, the cookie holds again."""
+    hosts = {site.backend(), site.backend()}
+    sticky = site.gateway(*MOUNT, "--env", "MAX_IN_FLIGHT=6").client()  # one for each container
+    wait_until(lambda: answering(sticky) == hosts, "it knows both")
+    first = sticky.get("/")
+    home, comes_back = first.body.decode(), f"Cookie: {cookie(first)}"
+    assert answering(sticky, comes_back) == {home}
+
+    with socket.create_connection(("127.0.0.1", sticky.port)) as reader:
+        reader.sendall(f"GET /large HTTP/1.1\r\nHost: localhost\r\n{comes_back}\r\n\r\n".encode())
+        assert reader.recv(16)  # and no more
+        assert answering(sticky, comes_back) == hosts - {home}
+
+    wait_until(lambda: answering(sticky, comes_back) == {home}, "it has room again")
