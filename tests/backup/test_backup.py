@@ -10,7 +10,7 @@ from tests.clients import wait_until
 from tools.reliability.measure.load import Load
 from tools.reliability.measure.stacks import stored_writes
 from tools.stack import Stack, StackError
-from tools.stack.backup import backup, restore
+from tools.stack.backup import _in_database, backup, restore
 from tools.stack.compose import ComposeStack
 
 pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LIMITS="off", APP_REPLICAS="2", LAB_ENABLED="0")]
@@ -65,8 +65,15 @@ def test_a_backup_that_is_cut_off_changes_nothing(compose: ComposeStack, tmp_pat
     assert stored_writes(compose) == before
 
 
-def test_a_backup_that_fails_leaves_no_file(tmp_path: Path) -> None:
-    stack = ComposeStack("kit-test-not-there", root=Path(__file__).resolve().parents[2], settings=dict(os.environ))
+def test_a_backup_that_fails_leaves_no_file(compose: ComposeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.stack.backup._in_database", lambda *command: _in_database(*command, "--table=nowhere"))
     with pytest.raises(StackError, match="was not dumped"):
-        backup(stack, tmp_path / "kit.dump")
+        backup(compose, tmp_path / "kit.dump")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_runs_it_says_what_to_do(tmp_path: Path) -> None:
+    stack = ComposeStack("kit-test-not-there", root=Path(__file__).resolve().parents[2], settings=dict(os.environ))
+    with pytest.raises(StackError, match="does not run") as refused:
+        backup(stack, tmp_path / "kit.dump")
+    assert refused.value.hint == "run make up"
