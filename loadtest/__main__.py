@@ -86,7 +86,7 @@ def run(**options: Any) -> None:
         candidates, workloads = question(options)
         if options["app"]:
             check_app(options["app"])
-        servers = KitServers("compose" if reached_at(options) else runtime_of(options), settings_of(options), reached_at(options))
+        servers = KitServers(runtime_of(options), settings_of(options), reached_at(options))
         click.echo(f"Runtime: {servers.runtime}, because {servers.reason}.")
         manifest = manifest_of(options, candidates, workloads, servers)
         click.echo("\n".join(words.plan(manifest)))

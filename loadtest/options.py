@@ -37,7 +37,7 @@ OPTIONS = ("seed", "candidates", "workloads", "slo", "minutes", "sees", "from_ac
 
 def runtime_of(options: dict[str, Any]) -> str:
     """Return the runtime to ask for: an application that is not in the images runs as plain processes, unless there are images of it."""
-    runtime: str = options["runtime"]
+    runtime: str = "compose" if options["generators"] else options["runtime"]
     if not options["app"] or os.environ.get("APP_IMAGE"):
         return runtime
     if runtime == "compose":
@@ -51,7 +51,7 @@ def reached_at(options: dict[str, Any]) -> str:
         return ""
     if not (bind := os.environ.get("GATEWAY_BIND", "")):
         raise RunError("the generators need an address of this machine", "say which one they reach: GATEWAY_BIND=10.0.0.1", 2)
-    if options["runtime"] == "local" or (options["app"] and not os.environ.get("APP_IMAGE")):
+    if options["runtime"] == "local":
         raise RunError("the local runtime listens on 127.0.0.1 only, which other hosts do not reach", "use RUNTIME=compose", 2)
     return bind
 

@@ -16,9 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 
 KIT = Path(__file__).resolve().parents[1]
-COPIED = ["docker-compose.yml", "compose/no-waf.yaml", "gunicorn.conf.py", "nginx", ".env.example", "secrets/README.md"]
+COPIED = ["docker-compose.yml", "compose/no-waf.yaml", "gunicorn.conf.py", "gunicorn_hooks", "nginx", ".env.example", "secrets/README.md"]
 COPIED += ["app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py", "app/make_secrets.py", "requirements/server.txt"]
-COPIED += ["gunicorn_hooks/[!m]*"]  # without metrics.py
 # What is copied when it is asked for, --with NAME: the overlay compose/NAME.yaml, where there is one, and these files.
 WITH = {
     "basic-auth": ["compose/basic-auth.conf.template"],

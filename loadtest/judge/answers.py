@@ -373,14 +373,12 @@ def recommend(seen: Sequence[CandidateAnswer], pairs: Sequence[Pair], margin: fl
     A simpler one beats by any difference that was shown.
     """
     simplicity = {one.candidate.name: one.candidate.simplicity for one in seen if not one.candidate.limit}
+    compared = (pair for pair in _both_ways(pairs) if {pair.base, pair.other} <= simplicity.keys())
     beaten = {
         pair.base
-        for pair in _both_ways(pairs)
-        if {pair.base, pair.other} <= simplicity.keys()
-        and (
-            (pair.interval and pair.interval.low > 1 + margin)
-            or (pair.comparison is Comparison.HIGHER and simplicity[pair.other] < simplicity[pair.base])
-        )
+        for pair in compared
+        if (pair.interval and pair.interval.low > 1 + margin)
+        or (pair.comparison is Comparison.HIGHER and simplicity[pair.other] < simplicity[pair.base])
     }
     best = [one.candidate.name for one in seen if one.able and one.candidate.name in simplicity.keys() - beaten]
     return min(best, key=lambda name: simplicity[name], default=None)

@@ -23,7 +23,8 @@ from loadtest.records.recording import Recording
 ROOT = Path(__file__).resolve().parents[2]
 STOP_TIMEOUT_S = 5
 # How to start one elsewhere, where the kit lies in the same folder. A host that does not answer any more ends ssh, and so the run.
-ELSEWHERE = f"ssh -o BatchMode=yes -o ServerAliveInterval=2 {{host}} cd {ROOT} && exec .venv/bin/python -m loadtest.measure.generator"
+_THERE = f"cd {shlex.quote(str(ROOT))} && exec .venv/bin/python -m loadtest.measure.generator"
+ELSEWHERE = f"ssh -o BatchMode=yes -o ServerAliveInterval=2 {{host}} {shlex.quote(_THERE)}"
 APART = 0.05  # of what is measured: so much earlier may one of them begin or end than another
 
 
@@ -36,8 +37,8 @@ class GeneratorProcess:
 
     def __init__(self, host: str = "") -> None:
         self._host = host
-        elsewhere = os.environ.get("LOADTEST_GENERATOR", ELSEWHERE).replace("{host}", host)
-        self._command = shlex.split(elsewhere) if host else [sys.executable, "-m", "loadtest.measure.generator"]
+        elsewhere = os.environ.get("LOADTEST_GENERATOR", ELSEWHERE)
+        self._command = shlex.split(elsewhere.replace("{host}", host)) if host else [sys.executable, "-m", "loadtest.measure.generator"]
 
     def __enter__(self) -> Self:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -24,9 +24,6 @@ OBJECTIVES = 5
 QUIET_CORES, QUIET_LOOK_S, QUIET_AT_MOST_S = 0.1, 0.02, 3.0
 
 
-KNOWN = ("server", "gateway", "rest")
-
-
 @dataclass(frozen=True)
 class Place:
     """Where a slice stands in its run. `seed`: of the arrivals, the same for all candidates of a round; `calm`: so is the rate."""
@@ -107,8 +104,9 @@ class Bench:
         seen = self.generator.step(step, lambda _: moments.append(self._moment(place.candidate)))
         first, last = moments
         wall_s = last.at_s - first.at_s
-        used = {name: getattr(last.reading, name).since(getattr(first.reading, name)) for name in KNOWN}
+        used = {name: getattr(last.reading, name).since(getattr(first.reading, name)) for name in ("server", "gateway", "rest")}
         here = last.generator.since(first.generator)
+        others = _others(last.busy_s - first.busy_s, [*used.values(), here], wall_s)
         used["generator"] = replace(here, cpu_ns=round(seen.cpu_share * step.measure_s * 1e9))  # of the busiest, which may be elsewhere
         return Slice(
             workload=place.workload.name,
@@ -125,7 +123,7 @@ class Bench:
             **used,
             idle_cpu_ns=None if first.idle_ns is None or last.idle_ns is None else max(last.idle_ns - first.idle_ns, 0),
             steal_share=share_of_all(last.steal_s - first.steal_s, wall_s),
-            others_cpu_share=_others(last.busy_s - first.busy_s, [here, *(used[name] for name in KNOWN)], wall_s),
+            others_cpu_share=others,
         )
 
     def _calm_down(self) -> None:

@@ -1,29 +1,18 @@
 """gunicorn.conf.py and gunicorn_hooks/ in a real gunicorn."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.gunicorn_conf.process import CONF, HERE, Edited, Effective, Gunicorn, Refusal, Start, copy_of_the_kit, run
+from tests.gunicorn_conf.process import CONF, HERE, Edited, Effective, Refusal, Start, copy_of_the_kit, run, starting
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Return a function (settings, conf=, arguments=) -> Gunicorn that answers, or with ready=False one that may not yet."""
-    running: list[Gunicorn] = []
-
-    def launch(
-        settings: Mapping[str, str] | None = None, *, conf: Path = CONF, arguments: Sequence[str] = (), ready: bool = True
-    ) -> Gunicorn:
-        running.append(Gunicorn(tmp_path, conf, settings or {}, arguments))
-        if ready:
-            running[-1].wait_until_ready()
-        return running[-1]
-
-    yield launch
-    for gunicorn in running:
-        gunicorn.stop()
+    with starting(tmp_path) as launch:
+        yield launch
 
 
 @pytest.fixture

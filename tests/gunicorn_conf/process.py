@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -104,3 +104,24 @@ Start = Callable[..., Gunicorn]
 Refusal = Callable[..., str]
 Effective = Callable[..., dict[str, str]]
 Edited = Callable[..., Path]
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[Start]:
+    """Give a function (settings, conf=, arguments=) -> Gunicorn that answers, or with ready=False one that may not yet.
+
+    All of them end with the block.
+    """
+    running: list[Gunicorn] = []
+
+    def launch(
+        settings: Mapping[str, str] | None = None, *, conf: Path = CONF, arguments: Sequence[str] = (), ready: bool = True
+    ) -> Gunicorn:
+        running.append(Gunicorn(folder, conf, settings or {}, arguments))
+        if ready:
+            running[-1].wait_until_ready()
+        return running[-1]
+
+    yield launch
+    for gunicorn in running:
+        gunicorn.stop()

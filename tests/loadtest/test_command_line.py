@@ -88,6 +88,22 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, locustfile: Path, arguments
     assert answer.returncode == code
 
 
+@pytest.mark.parametrize(
+    ("bind", "more", "message"),
+    [
+        ("", ["--runtime", "compose"], "the generators need an address of this machine"),
+        ("192.0.2.1", ["--runtime", "local"], "the local runtime listens on 127.0.0.1 only"),
+        ("192.0.2.1", ["--app", "json:dumps", "--scenario", str(FOREIGN / "shoppers.py")], "the images hold the sample site only"),
+    ],
+)
+def test_generators_elsewhere_need_what_they_can_reach(bind: str, more: list[str], message: str) -> None:
+    answer = loadtest("run", "--generators", "a,b", *more, GATEWAY_BIND=bind, APP_IMAGE="")
+
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.returncode == 2
+
+
 def test_the_plan_starts_nothing(tmp_path: Path) -> None:
     answer = loadtest("run", "--plan", "--runtime", "local", "--seed", "7", "--out", tmp_path / "run")
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.clients import wait_until
-from tests.gunicorn_conf.process import CONF, Gunicorn
+from tests.gunicorn_conf.process import CONF, Gunicorn, starting
 from tools.stack.machine import free_ports
 
 ROOT = CONF.parent
@@ -63,20 +63,15 @@ def exporter(folder: Path) -> Iterator[Exporter]:
 @pytest.fixture
 def serve(tmp_path: Path, folder: Path) -> Iterator[Serve]:
     """Return a function (*arguments, conf=, **settings) -> a gunicorn with two workers, which serves tests/metrics/shop.py."""
-    running: list[Gunicorn] = []
 
-    def start(*arguments: str, conf: Path = CONF, ready: bool = True, **settings: str) -> Gunicorn:
+    def launch(*arguments: str, conf: Path = CONF, ready: bool = True, **settings: str) -> Gunicorn:
         defaults = {
             "APP_MODULE": "shop:app",
             "METRICS_DIR": str(folder),
             "PYTHONPATH": f"{Path(__file__).parent}:{ROOT}",
             "WEB_CONCURRENCY": "2",
         }
-        running.append(Gunicorn(tmp_path, conf, {**defaults, **settings}, arguments))
-        if ready:
-            running[-1].wait_until_ready()
-        return running[-1]
+        return start({**defaults, **settings}, conf=conf, arguments=arguments, ready=ready)
 
-    yield start
-    for gunicorn in running:
-        gunicorn.stop()
+    with starting(tmp_path) as start:
+        yield launch

@@ -89,8 +89,9 @@ class ComposeStack:
         check_forms(self._settings)
         services = json.loads(self._read("config", "--format", "json"))["services"]
         self._warn()
-        self._check_machine(services)
-        fresh = not self._all()
+        found = self._all()
+        self._check_machine(services, found)
+        fresh = not found
         waiting = ["--wait", "--wait-timeout", str(READY_TIMEOUT_S)] if wait else []
         # Built apart, so that the time it takes does not count against the wait.
         if build:
@@ -201,7 +202,7 @@ class ComposeStack:
                 hint = "write another COMPOSE_PROJECT_NAME, and another GATEWAY_PORT, into .env"
                 raise StackError(f"{self.name} is the name of the stack in {folder}", hint=hint, exit_code=2)
 
-    def _check_machine(self, services: Mapping[str, Any]) -> None:
+    def _check_machine(self, services: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
         """Raise when the machine has not the processors or the port: the engine says so when the old container is gone."""
         limits = {name: service.get("deploy", {}).get("resources", {}).get("limits", {}) for name, service in services.items()}
         wanted = {name: float(limit.get("cpus", 0)) for name, limit in limits.items()}
@@ -211,7 +212,7 @@ class ComposeStack:
             raise StackError(f"{greedy} may not have {most:g} CPUs: this machine has {cpus}", hint=hint, exit_code=2)
         if not docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").startswith("unix:"):
             return  # the ports are those of another machine
-        ours = {str(port["PublishedPort"]) for row in self._all() for port in row.get("Publishers") or []}
+        ours = {str(port["PublishedPort"]) for row in found for port in row.get("Publishers") or []}
         for port in services.get("gateway", {}).get("ports", []):
             if port["protocol"] == "tcp" and port.get("published", "").isdigit():
                 number = 0 if port["published"] in ours else int(port["published"])
