@@ -79,7 +79,7 @@ CASES = (
         {"keepalive_timeout": "1 s", "keepalive": "1 s"}, {CONF, UPSTREAM},
     ),
     Case(
-        "upstream-names", UPSTREAM, r"server app:8000 resolve max_fails=3", "server shop:8000 resolve max_fails=3",
+        "upstream-names", UPSTREAM, r"server \$\{APP_HOST\}:8000 resolve max_fails=3", "server shop:8000 resolve max_fails=3",
         {"server": "shop"}, {UPSTREAM},
     ),
     Case(

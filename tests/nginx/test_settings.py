@@ -43,6 +43,7 @@ WRONG = [
     *[("GATEWAY_TLS_PORT", value) for value in ("https", "0", "8443;")],
     *[("TLS_HSTS", value) for value in ("on", "-1", "600", "max-age=600; preload", "max-age=600; everything", "max-age=600\\")],
     *[("APP_MAX_CONNS", value) for value in ("1; }", "x")],
+    *[(name, value) for name in ("APP_HOST", "WAF_HOST") for value in ("app;", "app:8000", "a b", ".app", "app..svc")],
     *[("HEALTH_PATH", value) for value in ("healthz", "/a b", "/a{")],
     *[("PROXY_PROTOCOL", value) for value in ("On", "v2", "on")],  # on: with TRUSTED_PROXIES alone
     *[("URL_PREFIX", value) for value in ("/", "shop", "/shop/", "//shop", "/a.b")],
@@ -56,7 +57,7 @@ LEFT_TO_NGINX = [
     ("TRUSTED_PROXIES", "fe80::1::2", "fe80::1::2"),
 ]
 TEXTS = [*re.findall(r"(?m)^export ([A-Z_]+)=", DEFAULTS), "NGINX_LOCAL_RESOLVERS", "NGINX_WORKER_PROCESSES", "NGINX_WORKER_CONNECTIONS"]
-TEXTS += ["GUNICORN_TIMEOUT", "WEBSOCKET_PATHS", "WEBSOCKET_TIMEOUT"]
+TEXTS += ["APP_HOST", "WAF_HOST", "GUNICORN_TIMEOUT", "WEBSOCKET_PATHS", "WEBSOCKET_TIMEOUT"]
 TEXTS = [name for name in TEXTS if not name.startswith("NGINX_ENVSUBST")]
 
 Block = list[dict[str, Any]]  # as crossplane gives it
@@ -123,6 +124,14 @@ def test_resolvers_may_be_given(tmp_path: Path, resolvers: str) -> None:
     done = fill(tmp_path, {"NGINX_LOCAL_RESOLVERS": resolvers})
 
     assert f"resolver {resolvers} valid=1s ipv6=off;" in done["upstream/app.conf"]
+
+
+def test_servers_have_other_names_where_dns_has(tmp_path: Path) -> None:
+    """In a cluster: nginx completes no name by a search domain."""
+    done = fill(tmp_path, {"APP_HOST": "app.shop.svc.cluster.local", "WAF_HOST": "waf.shop.svc.cluster.local"})
+
+    servers = {file: re.findall(r"server (\S+) resolve", done[f"upstream/{file}.conf"]) for file in ("app", "waf")}
+    assert servers == {"app": ["app.shop.svc.cluster.local:8000"] * 2, "waf": ["waf.shop.svc.cluster.local:8080"] * 2}
 
 
 def fill(folder: Path, env: dict[str, str]) -> dict[str, str]:

@@ -114,11 +114,11 @@ def listen(ports: Mapping[int, str | int]) -> list[Edit]:
 
 
 def servers(upstream: str, addresses: Sequence[str]) -> list[Edit]:
-    """An upstream's servers, "address:port" each, in place of the name of the service. Names are still resolved."""
+    """An upstream's servers, "address:port" each, in place of the name of the service (in copies of earlier versions that itself). Names are still resolved."""
     file = f"templates/upstream/{upstream}.conf.template"
     named = any(not _is_address(address) for address in addresses)
     lines = "".join(rf"\1server {address}{' resolve' if named else ''}\2\n" for address in addresses)
-    edits = [Edit(file, rf"^( *)server {upstream}:\d+ resolve(.*;)\n", lines)]
+    edits = [Edit(file, rf"^( *)server (?:\$\{{\w+_HOST\}}|{upstream}):\d+ resolve(.*;)\n", lines)]
     return edits if named else [*edits, Edit(file, r"^ *resolver .*\n", "")]
 
 
