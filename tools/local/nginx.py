@@ -114,7 +114,7 @@ def listen(ports: Mapping[int, str | int]) -> list[Edit]:
 
 
 def servers(upstream: str, addresses: Sequence[str]) -> list[Edit]:
-    """An upstream's servers, "address:port" each, in place of the name of the service (in copies of earlier versions that itself). Names are still resolved."""
+    """An upstream's servers, "address:port" each, in place of its name (earlier copies have no variable). Names are still resolved."""
     file = f"templates/upstream/{upstream}.conf.template"
     named = any(not _is_address(address) for address in addresses)
     lines = "".join(rf"\1server {address}{' resolve' if named else ''}\2\n" for address in addresses)
