@@ -8,7 +8,8 @@ import pytest
 
 from tests.budgets import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# The changelog speaks of what was there once.
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "CHANGELOG.md")]
 # Made by the reader, or while something runs.
 MADE = re.compile(
     r"secrets/(secret_key|database_password)|backups/|sbom/|tls/|\.run/|tools/reliability/results/|loadtest/results/|instance/"
