@@ -31,7 +31,7 @@ HELP = 15  # targets in `make help`
 CODE = {"app", "compose", "docker-compose.yml", "gunicorn.conf.py", "gunicorn_hooks", "loadtest", "nginx", "servers", "tools", "waf"}
 CODE_LINES = 15_000
 # What is over its budget and known to be, and how much it may be; anything else that is over fails the check.
-KNOWN = {("product, tools and load test", "lines"): 21_300}
+KNOWN = {("product, tools and load test", "lines"): 20_860}
 
 
 def tracked() -> list[Path]:

@@ -26,7 +26,7 @@ class Report:
     def rules(self) -> dict[str, dict[str, Any]]:
         """Map each rule to its finding (--json)."""
         assert self.code in {0, 1}, self.stderr
-        return {rule["id"]: rule for rule in json.loads(self.stdout)["rules"]}
+        return {rule["rule"]: rule for rule in json.loads(self.stdout)["rules"]}
 
     def with_verdict(self, verdict: str) -> set[str]:
         """Return the ids of the rules that ended so."""

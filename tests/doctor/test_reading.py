@@ -26,11 +26,11 @@ def test_every_line_that_is_named_holds_the_setting(make_kit: MakeKit) -> None:
     named = 0
     for rule in kit.doctor("--json").rules().values():
         for value in rule["files"]["values"]:
-            path = kit.root / value["place"]
-            if value["line"] is None:
+            origin = value["origin"]
+            if origin["line"] is None:
                 continue
-            line = path.read_text().splitlines()[value["line"] - 1]
-            assert value["name"].split()[0] in line or (value["note"] and value["note"] in line), f"{value} is not in: {line}"
+            line = (kit.root / origin["place"]).read_text().splitlines()[origin["line"] - 1]
+            assert value["name"].split()[0] in line or (origin["note"] and origin["note"] in line), f"{value} is not in: {line}"
             named += 1
     assert named > 20  # otherwise nothing was compared
 

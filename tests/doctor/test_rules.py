@@ -137,8 +137,8 @@ def test_one_changed_value_breaks_the_rule(make_kit: MakeKit, case: Case) -> Non
     finding = report.rules()[case.rule]
     assert finding["verdict"] == case.verdict, finding
     assert case.values.items() <= report.shown(case.rule).items()
-    assert case.files <= {value["place"] for value in finding["files"]["values"]}
-    assert finding["files"]["edit"]
+    assert case.files <= {value["origin"]["place"] for value in finding["files"]["values"]}
+    assert any(value["editable"] for value in finding["files"]["values"])
     # That rule and no other: a doctor that complains of everything would pass the lines above.
     broken = ({case.rule} if case.verdict == "BROKEN" else set()) | case.also
     assert report.with_verdict("BROKEN") == broken

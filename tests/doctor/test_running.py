@@ -27,7 +27,7 @@ def test_a_running_stack_agrees_and_is_asked_itself(stack: Stack) -> None:
     rules = report.rules()
     assert report.code == 0
     assert {rule for rule, found in rules.items() if found["running"]["verdict"] in {"not checked", "BROKEN"}} == set()
-    places = {value["name"]: value["place"] for value in rules["database-connections"]["running"]["values"]}
+    places = {value["name"]: value["origin"]["place"] for value in rules["database-connections"]["running"]["values"]}
     assert places["max_connections"] == "the running database"
     trusted = [ipaddress.ip_network(text) for text in rules["trusted-proxies"]["running"]["values"][-1]["shown"].split(", ")]
     assert [network for network in trusted if 8 < network.prefixlen < 32], "the network of Compose, whatever size the engine gives it"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import StackFactory
-from tools.reliability.judge.figures import EventFigures, figures
+from tools.reliability.judge.figures import EventFigures
 from tools.reliability.measure.events import observe
 from tools.reliability.measure.faults import FAULTS, MIX
 from tools.reliability.measure.stacks import Options
@@ -29,7 +29,7 @@ def strike(stack_factory: StackFactory) -> Inject:
         stack = stack_factory({"LIMITS": "off", "APP_REPLICAS": "2", "LAB_ENABLED": "0"})
         assert isinstance(stack, ComposeStack)
         fault = FAULTS[name]
-        seen = figures(observe(stack, replace(fault, after_s=min(fault.after_s, AFTER_S)), OPTIONS, "gthread"))
+        seen = EventFigures(observe(stack, replace(fault, after_s=min(fault.after_s, AFTER_S)), OPTIONS, "gthread"))
         assert seen.balance.holds, said(seen)
         assert seen.balance.acknowledged > 0
         return seen

@@ -13,9 +13,9 @@ from playwright.sync_api import Browser
 from tests.charts import unreadable
 from tools.reliability import report
 from tools.reliability.__main__ import main
-from tools.reliability.judge.figures import EventFigures, figures
+from tools.reliability.judge.figures import EventFigures
 from tools.reliability.judge.ledger import reconcile
-from tools.reliability.judge.timeline import effect, p99, seconds
+from tools.reliability.judge.timeline import effect, goodput, p99, seconds
 from tools.reliability.measure.stacks import failed_answers, notable_lines
 from tools.reliability.records import LoadResult, Observation, Records, Request, Write
 from tools.reliability.report.words import moment, said
@@ -69,6 +69,13 @@ def test_the_effect_counts_from_the_beginning_of_the_fault() -> None:
     assert seen.slowest_s == pytest.approx(2.0)
     assert seen.slow == 0
     assert effect([*REQUESTS, Request("GET", 13.0, 15.5, "")], 12.0).slow == 1
+
+
+def test_what_is_late_is_no_goodput() -> None:
+    late = [Request("GET", 12.2, 15.0, "")]
+
+    assert goodput([*REQUESTS, *late], 10.0, 13.0) == pytest.approx(1)
+    assert goodput(REQUESTS, 10.0, 11.0) == pytest.approx(2)
 
 
 def test_the_percentile_is_the_nearest_rank() -> None:
@@ -129,14 +136,14 @@ def test_a_record_is_judged_anew_from_its_file(tmp_path: Path) -> None:
     (read,) = Records(tmp_path, "faults").read()
 
     assert read == record()
-    assert said(figures(read)) == said(figures(record()))
-    assert figures(read).kept
-    assert not figures(replace(read, promised=True)).kept
+    assert said(EventFigures(read)) == said(EventFigures(record()))
+    assert EventFigures(read).kept
+    assert not EventFigures(replace(read, promised=True)).kept
     assert {"said", "effect", "ledger", "verdict", "seconds"}.isdisjoint(asdict(read))
 
 
 def test_the_report_is_one_offline_file_whose_charts_have_words(tmp_path: Path) -> None:
-    html, markdown = report.write("faults", [figures(record())], tmp_path)
+    html, markdown = report.write("faults", [EventFigures(record())], tmp_path)
     page = Page(html.read_text())
 
     assert page.tags.count("svg") == page.tags.count("desc") == 2
@@ -164,12 +171,21 @@ def test_the_text_of_every_chart_can_be_read(browser: Browser, tmp_path: Path, w
         record(event=f"event{n}", began_s=began_s, ended_s=ended_s, loads=[replace(record().loads[0], stopped_s=stopped_s)])
         for n, (began_s, ended_s, stopped_s) in enumerate(times)
     ]
-    html, _ = report.write("faults", [figures(one) for one in seen], tmp_path)
+    html, _ = report.write("faults", [EventFigures(one) for one in seen], tmp_path)
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.goto(html.as_uri())
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert unreadable(page) == []
+
+
+def test_an_event_that_lasts_has_a_goodput_and_failures_a_time() -> None:
+    seen = EventFigures(record(began_s=12.0, ended_s=14.0))
+
+    assert seen.in_time_per_s == pytest.approx(0.5)
+    assert seen.failed_after_s == pytest.approx((2.0, 2.0))
+    assert math.isnan(EventFigures(record(began_s=12.0, ended_s=12.5)).in_time_per_s)
+    assert math.isnan(EventFigures(record(loads=[replace(record().loads[0], requests=REQUESTS[:2])])).failed_after_s[0])
 
 
 def test_a_promise_is_broken_by_a_failed_request_one_that_was_not_sent_and_a_lost_write() -> None:
@@ -198,6 +214,11 @@ def test_a_promise_is_broken_by_a_failed_request_one_that_was_not_sent_and_a_los
         (("releases", "--replicas", "1"), "1 is not in the range"),
         (("releases", "--class", "bare"), "'bare' is not one of"),
         (("releases", "--class", "uwsgi", "--release", "hup"), "--class uwsgi: only gunicorn has hup"),
+        (("soak", "--minutes", "0"), "0 is not in the range"),
+        (("soak", "--replicas", "1"), "1 is not in the range"),
+        (("overload", "--factor", "0.5"), "0.5 is not in the range"),
+        (("overload", "--seconds", "0"), "0.0 is not in the range"),
+        (("overload", "--max-in-flight", "many"), "'many' is not a valid integer"),
     ],
 )
 def test_a_wrong_wish_is_refused(arguments: tuple[str, ...], says: str) -> None:
@@ -217,11 +238,19 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, kind: str) -> Non
     assert "give a folder that is empty or holds a run" in answer.output
 
 
-def test_a_plan_starts_nothing() -> None:
-    answer = CliRunner().invoke(main, ["chaos", "--plan", "--class", "sync", "--fault", "nothing", "--fault", "power-cut"])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("chaos", "--fault", "nothing", "--fault", "power-cut"), "faults: 2, worker classes: 1, 200 requests/s: about 2 minutes"),
+        (("soak", "--minutes", "5"), "soak: 1, worker classes: 1, 15 requests/s: about 7 minutes"),
+        (("overload",), "overload: 3 times the peak for 60 s, worker classes: 1: about 4 minutes."),
+    ],
+)
+def test_a_plan_starts_nothing(arguments: tuple[str, ...], says: str) -> None:
+    answer = CliRunner().invoke(main, [*arguments, "--plan", "--class", "sync"])
 
     assert answer.exit_code == 0
-    assert "faults: 2, worker classes: 1, 200 requests/s: about 2 minutes" in answer.output
+    assert says in answer.output
 
 
 def test_more_rounds_take_longer() -> None:

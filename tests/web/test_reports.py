@@ -8,8 +8,7 @@ from playwright.sync_api import Browser
 from loadtest.report import make_report
 from tests.charts import unreadable
 from tests.faults.test_figures import record as event
-from tests.faults.test_overload import overload
-from tests.faults.test_soak import record as soak
+from tests.faults.test_soak import soak
 from tests.loadtest.synthetic import manifest, run, stored
 from tests.web import checkers
 from tools.reliability import report
@@ -18,7 +17,6 @@ from tools.reliability.judge.figures import EventFigures
 WORKLOADS = ("json", "wait", "slow-clients")
 KINDS: dict[str, list[EventFigures]] = {
     "faults": [EventFigures(event()), EventFigures(event(event="other"))],
-    "overload": [overload()],
     "soak": [soak()],
 }
 

@@ -3,7 +3,8 @@
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from tools.doctor.facts import Facts
@@ -80,14 +81,6 @@ def _wrapped(words: str, indent: str) -> list[str]:
 
 
 def as_json(folder: str, runs: str, findings: Iterable[Finding]) -> dict[str, Any]:
-    """Return the same for a program: every judgement with its values and where they are written."""
-    named = [{"id": one.rule, "title": one.title, "why": one.why, "verdict": one.verdict} for one in findings]
-    judged = [{"files": _as_json(one.files), "running": one.running and _as_json(one.running)} for one in findings]
-    return {"folder": folder, "running": runs, "rules": [{**name, **found} for name, found in zip(named, judged, strict=True)]}
-
-
-def _as_json(judgement: Judgement) -> dict[str, Any]:
-    values = [
-        {"name": v.name, "shown": v.shown, "place": v.origin.place, "line": v.origin.line, "note": v.origin.note} for v in judgement.values
-    ]
-    return {"verdict": str(judgement.verdict), "says": judgement.says, "values": values, "edit": list(judgement.edit)}
+    """Return the same for a program: every judgement with its values, as they are shown, and where they are written."""
+    shown = partial(asdict, dict_factory=lambda pairs: {name: value for name, value in pairs if name != "value"})
+    return {"folder": folder, "running": runs, "rules": [{**shown(one), "verdict": one.verdict} for one in findings]}

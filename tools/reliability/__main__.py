@@ -17,13 +17,13 @@ import click
 from loadtest.measure.machine import fingerprint
 from loadtest.records.store import RunError
 from tools.reliability import report
-from tools.reliability.judge.figures import figures
-from tools.reliability.measure import events, overload, soak
+from tools.reliability.judge.figures import EventFigures
+from tools.reliability.measure import events, overload
 from tools.reliability.measure.event import Event
 from tools.reliability.measure.faults import FAULTS, MIX as FAULT_MIX
-from tools.reliability.measure.releases import MIX as RELEASE_MIX, releases as releases_of
+from tools.reliability.measure.releases import MIX as RELEASE_MIX, SOAK_MIX, releases as releases_of, soak
 from tools.reliability.measure.stacks import Options
-from tools.reliability.records import KINDS, Observation, Records
+from tools.reliability.records import Observation, Records
 from tools.reliability.report.words import said
 from tools.stack import REPOSITORY, StackError
 from tools.stack.base import other_servers
@@ -34,6 +34,7 @@ SERVERS = [name for name in other_servers(REPOSITORY) if name != "bare"]  # ther
 GUNICORNS = {"bad-start", "hup", "recycling"}  # what is done there is gunicorn's
 NAMES = list(releases_of(1, 2, 1))
 MOST_IN_FLIGHT = 100_000
+KINDS = ("faults", "releases", "overload", "soak")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,25 +99,25 @@ def releases(*, names: tuple[str, ...], rounds: int, out: Path | None, only_plan
 
 
 @main.command(name="soak")
-@click.option("--minutes", default=20.0, show_default=True, type=click.FloatRange(0.5, 1440), help="How long, for each worker class.")
+@click.option("--minutes", default=20, show_default=True, type=click.IntRange(1, 1440), help="How long, for each worker class.")
 @_options(rate_per_s=15.0, fewest=2, classes=CLASSES[1:2], rate="Visitors per second; one sends 1.7 requests.")
-def soak_(*, minutes: float, out: Path | None, only_plan: bool, **asked: Any) -> None:
+def soak_(*, minutes: int, out: Path | None, only_plan: bool, **asked: Any) -> None:
     """Visit for a long time, with workers recycled and a rollout every minute. Exit code 1 when something grew, failed or was left."""
-    options = _asked("soak", [], soak.MIX, **asked)
-    what = f"soak: {minutes:g} minutes, worker classes: {len(options.classes)}, {options.rate_per_s:g} visitors/s"
-    _carry_out(options, what, soak.lasts_s(options, minutes), out, None if only_plan else partial(soak.run, options, minutes))
+    if os.geteuid() and not only_plan:
+        raise click.UsageError("only root may see what the processes of a container have open; run this as root")
+    _events(_asked("soak", [soak(minutes, asked["rate_per_s"])], SOAK_MIX, **asked), out, only_plan=only_plan)
 
 
 @main.command(name="overload")
 @click.option("--factor", default=3.0, show_default=True, type=click.FloatRange(1, 20), help="How many times the peak is asked for.")
-@click.option("--seconds", "lasts_s", default=60.0, show_default=True, type=click.FloatRange(5, 600), help="For how long.")
+@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(5, 600), help="For how long.")
 @_options(rate_per_s=40.0, fewest=1, rate="Requests per second with which the search for the peak begins.")
-def overload_(*, factor: float, lasts_s: float, out: Path | None, only_plan: bool, **asked: Any) -> None:
-    """Find the most that a stack answers in time, and ask for three times as much. Exit code 1 when less than 80 % of it was left."""
+def overload_(*, factor: float, seconds: float, out: Path | None, only_plan: bool, **asked: Any) -> None:
+    """Find the most that a stack answers in time, and ask for three times as much."""
     options = _asked("overload", [], FAULT_MIX, "the last of them for the load generator alone, where there are two", **asked)
-    excess = overload.Excess(factor, lasts_s)
-    what = f"overload: {factor:g} times the peak for {lasts_s:g} s, worker classes: {len(options.classes)}"
-    _carry_out(options, what, overload.lasts_s(options, excess), out, None if only_plan else partial(overload.run, options, excess))
+    what = f"overload: {factor:g} times the peak for {seconds:g} s, worker classes: {len(options.classes)}"
+    run = None if only_plan else partial(overload.run, options, factor, seconds)
+    _carry_out(options, what, overload.lasts_s(options, seconds), out, run)
 
 
 def _asked(
@@ -146,8 +147,8 @@ def _carry_out(options: Options, what: str, lasts_s: float, out: Path | None, ru
         records.read()  # what cannot be read is said before anything is started
         for record in run(click.echo):
             records.save(record)
-            click.echo(f"    {said(figures(record))}")
-        judged = [figures(record) for record in records.read()]
+            click.echo(f"    {said(EventFigures(record))}")
+        judged = [EventFigures(record) for record in records.read()]
     except (OSError, RunError) as error:
         raise click.BadParameter(f"{error}; give a folder that is empty or holds a run", param_hint="--out") from None
     except StackError as error:
@@ -161,11 +162,11 @@ def _carry_out(options: Options, what: str, lasts_s: float, out: Path | None, ru
 
 
 @main.command(name="report")
-@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("kind", type=click.Choice(KINDS))
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def report_(kind: str, folder: Path) -> None:
     """Judge a run again, from its files, and draw its report."""
-    for path in report.write(kind, [figures(record) for record in Records(folder, kind).read()], folder):
+    for path in report.write(kind, [EventFigures(record) for record in Records(folder, kind).read()], folder):
         click.echo(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,12 +45,33 @@ class LoadResult:
         return [request for request in self.requests if request.error]
 
 
+class Sample(NamedTuple):
+    """One container at one moment: seconds from the begin, and since it started.
+
+    heap_bytes: the heaps of its processes, so neither files nor shared memory. files: open descriptors, sockets among them.
+    connections: of the app to the database, each a process there; these are not among processes and files of the database.
+    """
+
+    at_s: float
+    age_s: float
+    service: str
+    container: str
+    heap_bytes: int
+    processes: int
+    files: int
+    connections: int
+
+
+Counts = dict[str, dict[str, int]]  # service -> what is counted -> how many
+
+
 @record
 class Observation:
     """One event under load. Moments are of the monotonic clock, which all processes of a machine share.
 
     stored: key of a write -> rows in the database, of the keys that were sent. notable, answers: of the log, lines that an operator
     would look for, and what the gateway says of answers that failed. command, machine: how and where it was measured.
+    before, after, samples: of an event that is watched, what was held with no load, and the containers meanwhile.
     """
 
     worker_class: str
@@ -67,6 +89,9 @@ class Observation:
     stored: dict[str, int]
     notable: list[str]
     answers: list[dict[str, Any]]
+    before: Counts = field(default_factory=dict)
+    after: Counts = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
 
     @property
     def requests(self) -> list[Request]:
@@ -78,63 +103,7 @@ class Observation:
         return sum(load.dropped for load in self.loads)
 
 
-@record
-class Overload(Observation):
-    """The event is too many requests: the second load, among the first one's. ladder: the steps to the peak, by rate asked.
-
-    memory: service -> (the most that one container held, its limit), in bytes.
-    """
-
-    factor: float
-    ladder: list[tuple[float, LoadResult]]
-    memory: dict[str, tuple[int, int]]
-    steal_share: float
-
-
-class Sample(NamedTuple):
-    """One container at one moment.
-
-    at_s: the moment, from the begin. age_s: since the container started. memory_bytes: all that counts against its limit;
-    anonymous_bytes: of that the heaps of its processes, so neither files nor shared memory. files: open descriptors, sockets among
-    them. connections: of the app to the database, each a process there; these are not among the processes, files and sockets of the
-    database. temp_bytes: in its temporary file systems. log_bytes: of its log on the engine's disk. pids: its processes.
-    """
-
-    at_s: float
-    age_s: float
-    service: str
-    container: str
-    memory_bytes: int
-    anonymous_bytes: int
-    processes: int
-    files: int
-    sockets: int
-    connections: int
-    temp_bytes: int
-    log_bytes: int
-    pids: tuple[int, ...] = ()
-
-
-Counts = dict[str, dict[str, int]]  # service -> what is counted -> how many
-
-
-@record
-class Soak(Observation):
-    """The event is a long time. before, after: what was held with no load. rollouts: (begin, seconds that it took).
-
-    missed: samples for which the engine did not answer. problem: why it ended early.
-    """
-
-    before: Counts
-    after: Counts
-    samples: list[Sample]
-    rollouts: list[tuple[float, float]]
-    missed: int
-    problem: str
-    interrupted: bool
-
-
-KINDS: dict[str, type[Observation]] = {"faults": Observation, "releases": Observation, "overload": Overload, "soak": Soak}
+_RECORD: TypeAdapter[Observation] = TypeAdapter(Observation)
 
 
 class Records:
@@ -142,14 +111,13 @@ class Records:
 
     def __init__(self, folder: Path, kind: str) -> None:
         self._folder = folder / kind
-        self._adapter: TypeAdapter[Any] = TypeAdapter(KINDS[kind])
 
-    def read(self) -> list[Any]:
+    def read(self) -> list[Observation]:
         """Return all records in the order in which they were measured; raises RunError for a file that is none."""
         found = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                found.append(self._adapter.validate_json(path.read_bytes()))
+                found.append(_RECORD.validate_json(path.read_bytes()))
             except ValidationError as error:
                 raise RunError(f"{path}: {error.errors()[0]['msg']}", "give a folder that is empty or holds a run", 2) from None
         return sorted(found, key=lambda one: one.began_s)
@@ -157,4 +125,4 @@ class Records:
     def save(self, one: Observation) -> None:
         """Write a record."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self._folder / f"{one.worker_class}.{one.event}.json", self._adapter.dump_json(one))
+        write_whole(self._folder / f"{one.worker_class}.{one.event}.json", _RECORD.dump_json(one))

@@ -28,7 +28,7 @@ AGE_S = (20.0, 50.0)
 SETTLES = 0.25
 MINUTE_S = 60.0
 # What is counted where nothing moves any more: it must be the same before and after.
-COUNTED = ("processes", "files", "sockets", "temp_bytes")
+COUNTED = ("processes", "files")
 # But for this: PostgreSQL's own processes open a table's files when they first have to write to it, and keep them.
 NOT_JUDGED = {("database", "files")}
 
@@ -90,7 +90,7 @@ def drifts(samples: Sequence[Sample]) -> dict[str, Drift]:
         elif sample.at_s >= SETTLES * ended_s:
             of_service.setdefault(sample.at_s // MINUTE_S, []).append(sample)
     return {
-        service: drift(sorted((fmean(one.at_s for one in group), fmean(one.anonymous_bytes for one in group)) for group in groups.values()))
+        service: drift(sorted((fmean(one.at_s for one in group), fmean(one.heap_bytes for one in group)) for group in groups.values()))
         for service, groups in points.items()
     }
 
@@ -98,8 +98,8 @@ def drifts(samples: Sequence[Sample]) -> dict[str, Drift]:
 def held(samples: Sequence[Sample]) -> Counts:
     """Sum up one moment by service: what must be the same before and after.
 
-    A connection of the app to the database is kept for the next request. That is a socket (and so a file) there and a process
-    here; as many as the database tells of are taken off.
+    A connection of the app to the database is kept for the next request. That is a file there and a process here; as many as the
+    database tells of are taken off.
     """
     counts: dict[str, Counter[str]] = {}
     for sample in samples:
@@ -107,8 +107,7 @@ def held(samples: Sequence[Sample]) -> Counts:
         for name in COUNTED:
             counter[name] += getattr(sample, name)
     if "app" in counts:
-        kept = sum(sample.connections for sample in samples)
-        counts["app"].subtract({"files": kept, "sockets": kept})
+        counts["app"]["files"] -= sum(sample.connections for sample in samples)
     return {service: {name: counter[name] for name in COUNTED} for service, counter in counts.items()}
 
 

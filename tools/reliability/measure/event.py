@@ -18,7 +18,7 @@ class Event:
     after_s: how long it is watched afterwards. promised: no request may fail.
     prepare, clear: done before and after the load. lab: it needs the laboratory and its slow service (LAB_ENABLED=1), and some visitors
     ask for that service. moves_gateway: it may have another address afterwards, so that visitors come over
-    the published port.
+    the published port. watched: what the containers hold is read meanwhile, and before and after, with no load.
     """
 
     name: str
@@ -33,3 +33,4 @@ class Event:
     clear: Act | None = None
     lab: bool = False
     moves_gateway: bool = False
+    watched: bool = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 from tools.reliability.measure.event import Event
 from tools.reliability.measure.load import Load
+from tools.reliability.measure.samples import at_rest, sampling
 from tools.reliability.measure.stacks import STACK_S, Options, gateway_address, let_run, outcome, ready, stack_for
-from tools.reliability.records import Observation
+from tools.reliability.records import LoadResult, Observation, Sample
 from tools.stack.compose import ComposeStack
 
 BEFORE_S = 5.0
@@ -41,15 +43,18 @@ def run(options: Options, say: Callable[[str], None]) -> Iterator[Observation]:
                 left_s -= _event_s(event)
 
 
-def observe(stack: ComposeStack, event: Event, options: Options, worker_class: str) -> Observation:
-    """Let one event happen under load."""
+def observe(stack: ComposeStack, event: Event, options: Options, worker_class: str, others: Sequence[LoadResult] = ()) -> Observation:
+    """Let one event happen under load; `others`: loads of its own, which it adds to."""
     if event.prepare:
         event.prepare(stack)
     ready(stack)
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     visitors = {**options.mix, **(LAB_MIX if event.lab else {})}
     url = stack.url if event.moves_gateway else gateway_address(stack)
-    with Load(url, rate_per_s=options.rate_per_s, mix=visitors, keep_alive=options.kind == "releases") as load:
+    before = at_rest(stack.name) if event.watched else {}
+    load = Load(url, rate_per_s=options.rate_per_s, mix=visitors, cpus=options.cpus, keep_alive=options.kind == "releases")
+    samples: list[Sample] = []
+    with sampling(stack.name, samples) if event.watched else nullcontext(), load:
         let_run(BEFORE_S)
         began_s = time.monotonic()
         event.begin(stack)
@@ -59,7 +64,9 @@ def observe(stack: ComposeStack, event: Event, options: Options, worker_class: s
         ended_s = time.monotonic()
         let_run(event.after_s)
     ready(stack)
-    seen = outcome(stack, [load.result()], since)
+    after = at_rest(stack.name, before) if event.watched else {}
+    seen = outcome(stack, [load.result(), *others], since)
     if event.clear:
         event.clear(stack)
+    seen |= {"before": before, "after": after, "samples": samples}
     return Observation(**options.facts(worker_class, event), began_s=began_s, ended_s=ended_s, **seen)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
-from loadtest.measure.machine import share_of_all, steal_s
 from tools.reliability.judge.timeline import goodput
 from tools.reliability.measure.event import Event
-from tools.reliability.measure.faults import MIX
+from tools.reliability.measure.events import observe
 from tools.reliability.measure.load import Load
-from tools.reliability.measure.stacks import STACK_S, Options, gateway_address, keep_apart, let_run, outcome, ready, stack_for
-from tools.reliability.records import LoadResult, Overload
-from tools.stack.compose import ComposeStack, docker
+from tools.reliability.measure.stacks import STACK_S, Options, gateway_address, keep_apart, let_run, ready, stack_for
+from tools.reliability.records import LoadResult, Observation
+from tools.stack.compose import ComposeStack
 
 # The ladder to the peak: from the first rate up, each step for so long, until on two steps in a row less than this share of what is
 # asked is answered in time. On one alone it may be the machine, or workers that are not warm yet.
@@ -22,88 +20,50 @@ ENOUGH, SHORT_STEPS = 0.8, 2
 HIGHEST_PER_S = 2000.0
 # The load before, during and after the overload, as a share of the peak: when it is served again, the site has recovered.
 CALM = 0.3
-BEFORE_S, AFTER_S = 5.0, 12.0
-MEASURED_SERVICES = ("gateway", "waf", "app", "database")
-# The most that a container ever held and what it may hold, in bytes: cgroup v2 and v1.
-_MEMORY = (
-    "cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory.max 2>/dev/null || "
-    "cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes /sys/fs/cgroup/memory/memory.limit_in_bytes"
-)
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
-    """How much too much: so many times the peak, for so many seconds."""
-
-    factor: float
-    lasts_s: float
-
-
-def lasts_s(options: Options, excess: Excess) -> float:
+def lasts_s(options: Options, overload_s: float) -> float:
     """About how long it takes in all; how many steps the ladder takes is not known before."""
-    return len(options.classes) * (STACK_S + 7 * (STEP_S + 4.0) + BEFORE_S + excess.lasts_s + AFTER_S + 15.0)
+    return len(options.classes) * (STACK_S + 7 * (STEP_S + 4.0) + overload_s + 32.0)
 
 
-def run(options: Options, excess: Excess, say: Callable[[str], None]) -> Iterator[Overload]:
+def run(options: Options, factor: float, overload_s: float, say: Callable[[str], None]) -> Iterator[Observation]:
     """Overload a stack of each class; yields what was seen. options.rate_per_s: the first step of the ladder."""
     for worker_class in options.classes:
         say(f"{worker_class}: starting a stack of its own ...")
         with stack_for(options, worker_class) as stack:
             ready(stack)
-            yield _overload(stack, options, excess, worker_class, say)
+            yield _overload(stack, replace(options, cpus=keep_apart(stack)), factor, overload_s, worker_class=worker_class, say=say)
 
 
-def _overload(stack: ComposeStack, options: Options, excess: Excess, worker_class: str, say: Callable[[str], None]) -> Overload:
-    url, cpus = gateway_address(stack), keep_apart(stack)
+def _overload(
+    stack: ComposeStack, options: Options, factor: float, overload_s: float, *, worker_class: str, say: Callable[[str], None]
+) -> Observation:
+    url = gateway_address(stack)
+    peak_per_s = max(_ladder(url, options, say))
+    many: list[LoadResult] = []
 
-    def load(rate_per_s: float, seed: int = 1) -> Load:
-        return Load(url, rate_per_s=rate_per_s, mix=MIX, seed=seed, cpus=cpus)
+    def begin(_: ComposeStack) -> None:
+        with Load(url, rate_per_s=(factor - CALM) * peak_per_s, mix=options.mix, seed=2, cpus=options.cpus) as load:
+            let_run(overload_s)
+        many.append(load.result())
 
-    started_s, stolen_s = time.monotonic(), steal_s()
-    ladder = list(_ladder(load, options.rate_per_s, say))
-    peak_per_s = max(_in_time(step) for _, step in ladder)
-    say(f"    {excess.factor:g} times the peak, {excess.factor * peak_per_s:.0f}/s, for {excess.lasts_s:g} s ...")
-    with load(CALM * peak_per_s) as calm:
-        let_run(BEFORE_S)
-        with load((excess.factor - CALM) * peak_per_s, seed=2) as many:
-            let_run(excess.lasts_s)
-        let_run(AFTER_S)
-    ready(stack)
-    event = Event("overload", f"{excess.factor:g} times the peak", "what cannot be answered in time, with 503", lambda _: None)
-    return Overload(
-        **options.facts(worker_class, event),
-        began_s=many.result().started_s,
-        ended_s=many.result().stopped_s,
-        **outcome(stack, [calm.result(), many.result()]),
-        factor=excess.factor,
-        ladder=ladder,
-        memory=memory(stack),
-        steal_share=share_of_all(steal_s() - stolen_s, time.monotonic() - started_s),
-    )
+    title = f"{factor:g} times the peak of {peak_per_s:.0f}/s"
+    say(f"    {title} for {overload_s:g} s ...")
+    event = Event("overload", title, "what cannot be answered in time, with 503", begin, after_s=12.0)
+    seen = observe(stack, event, replace(options, rate_per_s=round(CALM * peak_per_s, 1)), worker_class, many)
+    return replace(seen, began_s=many[0].started_s, ended_s=many[0].stopped_s)
 
 
-def _ladder(load: Callable[[float], Load], rate_per_s: float, say: Callable[[str], None]) -> Iterator[tuple[float, LoadResult]]:
-    short = 0
+def _ladder(url: str, options: Options, say: Callable[[str], None]) -> Iterator[float]:
+    """Yield what is answered in time, per second, on each step."""
+    short, rate_per_s = 0, options.rate_per_s
     while rate_per_s <= HIGHEST_PER_S and short < SHORT_STEPS:
-        with load(rate_per_s) as step:
+        with Load(url, rate_per_s=rate_per_s, mix=options.mix, cpus=options.cpus) as load:
             let_run(STEP_S)
-        answered_per_s = _in_time(step.result())
+        seen = load.result()
+        answered_per_s = goodput(seen.requests, seen.started_s, seen.stopped_s)
         say(f"    {rate_per_s:.0f}/s asked, {answered_per_s:.0f}/s answered in time")
-        yield rate_per_s, step.result()
+        yield answered_per_s
         short = short + 1 if answered_per_s < ENOUGH * rate_per_s else 0
         rate_per_s *= STEP
-
-
-def _in_time(seen: LoadResult) -> float:
-    """Return what decides about the next step: answers in time, per second."""
-    return goodput(seen.requests, seen.started_s, seen.stopped_s)
-
-
-def memory(stack: ComposeStack) -> dict[str, tuple[int, int]]:
-    """Return for each service the most that one of its containers ever held, and its limit, in bytes (files in memory count)."""
-    found = {}
-    for service in MEASURED_SERVICES:
-        readings = [docker("exec", unit.id, "sh", "-c", _MEMORY).split() for unit in stack.units(service)]
-        if readings:  # the firewall may be off
-            found[service] = max((int(most), int(limit)) for most, limit in readings)
-    return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import time
 
 from tools.reliability.measure.event import Act, Event
+from tools.reliability.measure.load import Load
 from tools.stack import StackError, open_stack
 from tools.stack.base import last_lines
 from tools.stack.compose import ComposeStack, docker
@@ -13,6 +15,10 @@ from tools.stack.rotation import reload_workers, workers
 
 # Half of the requests are POST: what must not be repeated.
 MIX = {"reader": 1.0, "writer": 1.0}
+# Of the soak: a browser's visit of three requests, a read and a write of the API, in equal parts.
+SOAK_MIX = {"guest": 1.0, "reader": 1.0, "writer": 1.0}
+SOAK_REQUESTS = 5 / 3  # of one visitor
+MINUTE_S = 60.0
 # For how long workers are recycled, and how long a worker lives meanwhile, more or less half. At a rate of requests that is worth a run
 # a shorter life would be a machine that starts workers most of the time: an application may take each a second of a processor.
 RECYCLING_S = 40.0
@@ -51,11 +57,13 @@ def _silent(_line: str) -> None:
     """Drop what a rollout says: progress is told by event."""
 
 
-def _roll(rounds: int) -> Act:
+def _roll(rounds: int, every_s: float = 0.0) -> Act:
     def act(stack: ComposeStack) -> None:
         present = docker("inspect", "--format", "{{.Image}}", stack.units("app")[0].id)
         for number in range(rounds):
+            next_s = time.monotonic() + every_s
             Rollout(stack, Wish(image=present if number % 2 else version(stack, "RELEASE=2")), _silent).run()
+            time.sleep(max(next_s - time.monotonic(), 0))
 
     return act
 
@@ -83,14 +91,12 @@ def _reload(stack: ComposeStack) -> None:
         reload_workers([unit.id])
 
 
-def _with_recycling(rate_per_s: float) -> Act:
-    def act(stack: ComposeStack) -> None:
-        count = sum(len(workers(unit.id)) for unit in stack.units("app"))
-        # gunicorn adds up to the jitter to its number.
-        fewest = max(round(rate_per_s * WORKER_LIVES_S / count / 2), 10)
-        stack.restart("app", {"GUNICORN_CMD_ARGS": f"--max-requests {fewest} --max-requests-jitter {2 * fewest}"})
-
-    return act
+def recycle(stack: ComposeStack, rate_per_s: float) -> None:
+    """Have each worker replaced after about WORKER_LIVES_S of so many requests a second."""
+    count = sum(len(workers(unit.id)) for unit in stack.units("app"))
+    # gunicorn adds up to the jitter to its number.
+    fewest = max(round(rate_per_s * WORKER_LIVES_S / count / 2), 10)
+    stack.restart("app", {"GUNICORN_CMD_ARGS": f"--max-requests {fewest} --max-requests-jitter {2 * fewest}"})
 
 
 def _without_recycling(stack: ComposeStack) -> None:
@@ -126,8 +132,8 @@ def _roll_gateway(stack: ComposeStack) -> None:
 
 def releases(rounds: int, count: int, rate_per_s: float) -> dict[str, Event]:
     """Return all releases by name; `rounds` rollouts in a row, with `count` app containers, under so many requests a second."""
-    recycling = _with_recycling(rate_per_s)
     none, nothing, step_s = "no request", lambda _: None, STEP_S * count
+    recycling: Act = lambda stack: recycle(stack, rate_per_s)  # noqa: E731
     recycled = f"Workers recycled after {WORKER_LIVES_S:g} s of requests, more or less half (max_requests)"
     listed = (
         Event("nothing", "Nothing at all", none, nothing, nothing, 5, AFTER_S, True),
@@ -159,3 +165,17 @@ def releases(rounds: int, count: int, rate_per_s: float) -> dict[str, Event]:
         ),
     )
     return {event.name: event for event in listed}
+
+
+def soak(minutes: int, rate_per_s: float) -> Event:
+    """Return visitors for a long time, so many a second, while workers are recycled, with a rollout every minute."""
+
+    def prepare(stack: ComposeStack) -> None:
+        recycle(stack, rate_per_s * SOAK_REQUESTS)
+        with Load(stack.url, rate_per_s=rate_per_s, mix=SOAK_MIX):  # opens what is opened once: tables, caches, pools
+            _roll(2)(stack)
+
+    title = f"{minutes} min of visitors, workers recycled, a rollout every minute"
+    return Event(
+        "soak", title, "no request", _roll(minutes, MINUTE_S), None, minutes * MINUTE_S, promised=True, prepare=prepare, watched=True
+    )

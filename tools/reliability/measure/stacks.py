@@ -52,6 +52,7 @@ class Options:
     waf: str
     max_in_flight: str
     build: bool
+    cpus: Sequence[int] = ()  # for the load; empty: any
 
     def facts(self, worker_class: str, event: Event) -> dict[str, Any]:
         """Return what a record has of these."""
@@ -61,10 +62,9 @@ class Options:
 
 
 @contextmanager
-def stack_for(options: Options, worker_class: str, more: Mapping[str, str] | None = None) -> Iterator[ComposeStack]:
-    """A stack of this run's own, with a worker class or server, more settings, and images under names of its own: releases move them."""
+def stack_for(options: Options, worker_class: str) -> Iterator[ComposeStack]:
+    """A stack of this run's own, with a worker class or server, and images under names of its own: releases move them."""
     settings = {
-        **(more or {}),
         "GATEWAY_PORT": str(free_ports(1)[0]),
         "LIMITS": "off",
         "WAF_MODE": options.waf,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.report.chart import BOTTOM, LEFT, RIGHT, WIDTH, Chart, Scale
 from loadtest.report.page import write_pages
-from tools.reliability.judge.figures import EventFigures, SoakFigures
+from tools.reliability.judge.figures import EventFigures
 from tools.reliability.judge.growth import COUNTED
 from tools.reliability.judge.timeline import SLOW_S, Second, seconds
 from tools.reliability.records import Observation, Sample
@@ -16,7 +16,7 @@ from tools.reliability.report import words
 from tools.reliability.report.words import MIB
 from tools.stack.compose import ORDER
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = Path(__file__).with_name("events.md.j2")
 HEIGHT = 214
 TOP = 50  # the unit, and below it what begins and ends
 
@@ -26,18 +26,18 @@ def write(kind: str, events: Sequence[EventFigures], folder: Path) -> list[Path]
     runs: dict[tuple[str, str], list[Observation]] = {}  # (machine, command) -> what was measured there
     for one in events:
         runs.setdefault((one.record.machine, one.record.command), []).append(one.record)
-    template = TEMPLATES / ("events.md.j2" if kind in {"faults", "releases"} else f"{kind}.md.j2")
-    filters = {name: getattr(words, name) for name in ("kinds", "last_failure", "mib", "ms", "said")}
-    charts = soak_charts if kind == "soak" else event_charts
-    return write_pages(template, folder / kind, filters, kind=kind, events=events, runs=runs, charts=charts, counted=COUNTED, slow_s=SLOW_S)
+    filters = {name: getattr(words, name) for name in ("kinds", "mib", "ms", "said")}
+    return write_pages(
+        TEMPLATE, folder / kind, filters, kind=kind, events=events, runs=runs, charts=_charts, counted=COUNTED, slow_s=SLOW_S
+    )
 
 
-def event_charts(one: EventFigures) -> list[Chart]:
-    """Return the timelines of one event: requests per second by outcome, and the p99 of each second."""
+def _charts(one: EventFigures) -> list[Chart]:
+    """Return the timelines of one event: requests per second by outcome, the p99 of each second, and heaps that were watched."""
     load = one.record.loads[0]
     rows = seconds(one.requests, load.started_s, load.stopped_s)
     x = Scale(0, max(len(rows), 1), LEFT, WIDTH - RIGHT)
-    return [_rates(one, rows, x), _waits(one, rows, x)]
+    return [_rates(one, rows, x), _waits(one, rows, x), *([_heaps(one, x)] if one.record.samples else [])]
 
 
 def _rates(one: EventFigures, rows: Sequence[Second], x: Scale) -> Chart:
@@ -84,29 +84,18 @@ def _mark(chart: Chart, one: EventFigures, x: Scale) -> None:
         chart.label(word, place + gap, TOP - 18, side)
 
 
-def soak_charts(one: SoakFigures) -> list[Chart]:
-    """Return one timeline for each thing, with a line for each container."""
-    return [
-        _soak_chart(one, "heap", "Heaps of each container", "MiB", lambda sample: sample.anonymous_bytes / MIB),
-        _soak_chart(one, "files", "Open files of each container, sockets among them", "files", lambda sample: sample.files),
-        _soak_chart(one, "disk", "Temporary files and log of each container", "MiB", lambda one: (one.temp_bytes + one.log_bytes) / MIB),
-    ]
-
-
-def _soak_chart(one: SoakFigures, kind: str, title: str, unit: str, value: Callable[[Sample], float]) -> Chart:
+def _heaps(one: EventFigures, x: Scale) -> Chart:
     lines: dict[str, dict[str, list[Sample]]] = {service: {} for service in ORDER}
     for sample in one.record.samples:
-        lines.setdefault(sample.service, {}).setdefault(sample.container, []).append(sample)
-    lines = {service: containers for service, containers in lines.items() if containers}
-    highest = {service: max(value(sample) for line in containers.values() for sample in line) for service, containers in lines.items()}
-    says = f"At most: {', '.join(f'{service} {most:.1f}' for service, most in highest.items()) or 'nothing was read'}."
-    chart = Chart(f"{kind}-{one.record.worker_class}", title, says, HEIGHT)
-    x = Scale(0, (one.record.ended_s - one.record.began_s) / 60, LEFT, WIDTH - RIGHT)
-    y = Scale(0, max(highest.values(), default=1.0), HEIGHT - BOTTOM, TOP)
-    chart.axis_x(x, "minutes")
-    chart.axis_y(y, unit)
-    for number, containers in enumerate(lines.values()):
-        for line in containers.values():
-            chart.line([(x(sample.at_s / 60), y(value(sample))) for sample in line], number)
-    chart.legend = list(enumerate(lines))
+        lines[sample.service].setdefault(sample.container, []).append(sample)
+    highest = {name: max(sample.heap_bytes for line in found.values() for sample in line) / MIB for name, found in lines.items() if found}
+    says = f"At most: {', '.join(f'{service} {most:.1f}' for service, most in highest.items())}."
+    chart = _timeline(one, "heap", "Heap of each container", says)
+    y = Scale(0, max(highest.values()), HEIGHT - BOTTOM, TOP)
+    chart.axis_x(x, "seconds")
+    chart.axis_y(y, "MiB")
+    for number, service in enumerate(highest):
+        for line in lines[service].values():
+            chart.line([(x(sample.at_s), y(sample.heap_bytes / MIB)) for sample in line], number)
+    chart.legend = list(enumerate(highest))
     return chart
