@@ -29,6 +29,8 @@ TRIMMED = 0.2
 # A percentile from fewer is a guess: ten requests must lie beyond it.
 BEYOND = 10
 DIFFERENCES = (0.05, 0.1)
+# A difference is known when its interval reaches no further than this from the ratio: "5.8 times [1.5 to 23]" tells nobody anything.
+TELLS = 0.5
 
 
 @dataclass(frozen=True)
@@ -191,14 +193,19 @@ def undecided(manifest: Manifest, slices: Sequence[JudgedSlice]) -> set[tuple[st
         present = {one.slice.candidate for one in here if one.slice.block == now}  # who was lost, or is known, tells no more of the others
         failed = {name for name in present if _failure(own[name]) and len({one.slice.block for one in own[name]}) >= FEWEST_BLOCKS}
         pairs = _pairs(manifest, work, {name: seen for name, seen in own.items() if name in present - failed})
-        left |= {(name, work.name) for pair in pairs if not _known(pair, manifest.sees) for name in (pair.base, pair.other)}
+        left |= {(name, work.name) for pair in pairs if not _known(pair, manifest) for name in (pair.base, pair.other)}
     return left
 
 
-def _known(pair: Pair, enough: float | None) -> bool:
-    """Say whether a pair has its verdict, or an interval so narrow that the difference that was asked for would have been seen."""
-    narrow = pair.interval is not None and enough is not None and pair.interval.high / pair.interval.ratio <= 1 + enough
-    return narrow or pair.comparison is not Comparison.UNDECIDED
+def _known(pair: Pair, manifest: Manifest) -> bool:
+    """Say whether a pair needs no more blocks: what is recommended rests on more than that there is a difference, and so does a reader."""
+    if pair.interval is None:
+        return False
+    within = pair.interval.high / pair.interval.ratio - 1
+    if manifest.sees is not None and within <= manifest.sees:  # the difference that was asked for would have been seen
+        return True
+    outside = pair.interval.low > 1 + manifest.margin or pair.interval.high < 1 / (1 + manifest.margin)
+    return pair.comparison is Comparison.TIE or (outside and within <= TELLS)
 
 
 def _by_candidate(manifest: Manifest, slices: Iterable[JudgedSlice]) -> dict[str, list[JudgedSlice]]:

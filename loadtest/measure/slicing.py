@@ -20,6 +20,8 @@ from loadtest.records.slices import Slice, Usage
 PROBE_USERS, PROBE_S, STILL_WARMING = 32, 0.5, 1.15
 # Slices last at least so many times the objective: a queue that grows needs time until somebody waits for longer than that.
 OBJECTIVES = 5
+# A calm one is longer: it has fewer requests a second, and is the only one of its block from which processor time is compared.
+CALM_TIMES = 2
 # A server may still work on what nobody waits for any more: the next slice waits until all use less of a core than this, or so long.
 QUIET_CORES, QUIET_LOOK_S, QUIET_AT_MOST_S = 0.1, 0.02, 3.0
 
@@ -91,12 +93,13 @@ class Bench:
         """Measure one. Raises ServerError when the candidate has died, and GeneratorError."""
         self._calm_down()
         pace, server, objective_s = self.manifest.pace, self.servers[place.candidate], place.workload.slo_ms / 1e3
+        least_s = max(pace.slice_s * (CALM_TIMES if place.calm else 1), pace.fewest_requests / rate_per_s)
         step = StepOrder(
             name=_name(place.workload, place.candidate),
             rate_per_s=rate_per_s,
             seed=place.seed,
             warm_up_s=pace.settle_s,
-            measure_s=max(min(max(pace.slice_s, pace.fewest_requests / rate_per_s), pace.longest_slice_s), objective_s * OBJECTIVES),
+            measure_s=max(min(least_s, pace.longest_slice_s), objective_s * OBJECTIVES),
             patience_s=_patience_s(place.workload),
         )
         server.look()

@@ -234,6 +234,7 @@ def test_slices_go_to_the_pairs_that_are_undecided() -> None:
     both = {("gthread", "wait"), ("gevent", "wait")}
 
     assert undecided(plan, judged(plan, fast(), 2)) == both | {("sync", "wait")}
+    assert undecided(plan, judged(plan, fast(), 4)) == both | {("sync", "wait")}  # six times as much [4.0 to 9.6]: more, but how much?
     assert undecided(plan, judged(plan, fast(), 8)) == both
     assert undecided(replace(plan, sees=0.5), judged(plan, fast(), 8)) == set()  # no difference of 50 %: that is all that was asked
 
