@@ -11,6 +11,7 @@ import asyncio
 import os
 import re
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from dns import asyncresolver, message, rcode, rdatatype, resolver, rrset
@@ -18,8 +19,7 @@ from dns.exception import DNSException
 
 DNS_PORT = 8053
 INTERVAL_S = 1.0
-# For one answer. While a container hangs, a round takes this long.
-TIMEOUT_S = 2.0
+TIMEOUT_S = 2.0  # for one answer; while a container hangs, a round takes this long
 # As a visitor over TLS would ask, or an application that checks its hosts or insists on https would refuse it.
 HOST = (os.environ.get("SERVER_NAMES") or "localhost").split()[0].replace("*", "www").lstrip(".")
 REQUEST = f"GET {{}} HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-Proto: https\r\nUser-Agent: health-check\r\nConnection: close\r\n\r\n"
@@ -30,13 +30,11 @@ async def status(address: str, port: int, path: str) -> str:
     try:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address, port)
-            try:
+            with closing(writer):
                 writer.write(REQUEST.format(path).encode())
                 line = await reader.readline()
                 while await reader.read(65536):
                     pass  # to the end: the application logs a client that closes in the middle
-            finally:
-                writer.close()
     except TimeoutError:
         return "silent"
     except (OSError, ValueError):  # ValueError: a first line without an end
@@ -69,9 +67,7 @@ class Service:
         if exists and not self.listed:
             return  # the engine's DNS has not answered yet
         statuses = await asyncio.gather(*(status(address, self.port, self.path) for address in self.listed))
-        answers = list(zip(self.listed, statuses, strict=True))
-        healthy = {address for address, answer in answers if answer == "200"}
-        silent = {address for address, answer in answers if answer == "silent"}
+        healthy, silent = ({self.listed[n] for n, said in enumerate(statuses) if said == wanted} for wanted in ("200", "silent"))
         self.choose(healthy, silent, exists=exists)
 
     async def find(self) -> bool:
@@ -90,11 +86,11 @@ class Service:
         self.seen = (self.seen & set(self.listed)) | healthy
         silent &= self.seen
         overload = len(silent) if len(silent) > len(healthy) > 0 else 0
-        chosen = healthy  # also when DNS no longer has the name: no other will come back
-        if exists and not healthy:
+        chosen = healthy | silent if overload else healthy  # an overload rather than a fault: the few that answer could not take it all
+        if not healthy:
             chosen = self.seen or set(self.listed)  # one of them may answer in a moment, and nobody else will
-        elif exists and overload:
-            chosen = healthy | silent  # an overload rather than a fault: the few that answer could not take it all
+        if not exists:
+            chosen = healthy  # DNS no longer has the name: no other will come back
         if overload and overload != self.overload:
             print(f"{self.name}: {overload} do not answer and {len(healthy)} do, so all are in rotation")
         self.overload = overload

@@ -4,22 +4,21 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tools.doctor.values import CannotRead, Environment, Missing, NotKnown, Origin, Setting, need, show_bytes, show_seconds, variable
+from tools.doctor.values import CannotRead, Environment, Missing, NotKnown, Origin, Setting, show_bytes, show_seconds, variable
 
 PROBE, MARK = Path(__file__).parent / "probe.py", "doctor-answer:"
 # An application that needs longer than this to be imported is not waited for.
 PROBE_TIMEOUT_S = 120
 CONF = "gunicorn.conf.py"
 IN_SECONDS = frozenset({"timeout", "graceful_timeout", "keepalive"})
+RESERVED = ("superuser_reserved_connections", "reserved_connections")
 ALIASES = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
+class Application(NamedTuple):
     """What gunicorn's workers run with; `place` names the file or container, `lines` its assignments."""
 
     settings: Mapping[str, Any]
@@ -62,6 +61,13 @@ class Application:
         size, overflow = self._flask("pool"), self._flask("overflow")
         origin = self._from("DATABASE_POOL_SIZE")
         return Setting("pool size", size, str(size), origin), Setting("max overflow", overflow, str(overflow), origin)
+
+    @property
+    def database(self) -> tuple[Setting, Setting]:
+        """Return what the running database allows, and what it keeps for its administrators."""
+        limits, origin = self._flask("database"), Origin("the running database")
+        most, reserved = limits["max_connections"], sum(limits.get(name, 0) for name in RESERVED)
+        return Setting("max_connections", most, str(most), origin), Setting("reserved connections", reserved, str(reserved), origin)
 
     def _flask(self, name: str) -> Any:
         if name not in self.flask:
@@ -115,12 +121,3 @@ def stand_ins(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     file.write_text("a stand-in of the doctor, not a secret, and long enough")
     missing = {name for name, value in environment.items() if name.endswith("_FILE") and value and not Path(value).is_file()}
     return {name: str(file) if name in missing else value for name, value in environment.items()}
-
-
-def database(application: Application | Missing) -> tuple[Setting, Setting]:
-    """Return what the running database allows, and what it keeps for its administrators."""
-    limits = need(application)._flask("database")  # noqa: SLF001 - the same module
-    reserved = limits.get("superuser_reserved_connections", 0) + limits.get("reserved_connections", 0)
-    origin = Origin("the running database")
-    most = limits["max_connections"]
-    return Setting("max_connections", most, str(most), origin), Setting("reserved connections", reserved, str(reserved), origin)

@@ -4,10 +4,9 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tools.doctor.values import CannotRead, Missing, NotKnown, Origin, Setting, seconds, show_bytes, show_seconds, size_bytes, variable
 from tools.stack import env_file
@@ -26,21 +25,20 @@ def docker(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProc
         raise CannotRead("docker does not answer") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """One service, in the words of `docker compose config`; `sources` knows where each of them is written."""
+class Service(NamedTuple):
+    """One service, in the words of `docker compose config`; `origin` knows where each of them is written."""
 
     name: str
     model: Mapping[str, Any]
-    sources: "Files | Containers"
+    origin: Callable[..., Origin]
 
     def at(self, *path: str) -> Origin:
-        return self.sources.origin(self.name, *path)
+        return self.origin(self.name, *path)
 
     @property
     def environment(self) -> dict[str, Setting]:
         given = {name: str(value).replace("$$", "$") for name, value in (self.model.get("environment") or {}).items() if value is not None}
-        return {name: variable(name, value, self.sources.origin(self.name, "environment", name)) for name, value in given.items()}
+        return {name: variable(name, value, self.at("environment", name)) for name, value in given.items()}
 
     @property
     def replicas(self) -> Setting:
@@ -66,12 +64,8 @@ class Service:
 
     @property
     def tmpfs(self) -> dict[str, Setting]:
-        found = {}
-        for text in self.model.get("tmpfs") or ():
-            path, _, options = text.partition(":")
-            size = re.search(r"size=(\w+)", options)
-            found[path] = _size(f"tmpfs {path}", size and size[1], self.at("tmpfs"))
-        return found
+        mounts = [text.partition(":")[::2] for text in self.model.get("tmpfs") or ()]
+        return {path: _size(f"tmpfs {path}", (re.findall(r"size=(\w+)", how) or [None])[0], self.at("tmpfs")) for path, how in mounts}
 
     @property
     def ports(self) -> list[Setting]:
@@ -92,8 +86,7 @@ def _size(name: str, value: Any, origin: Origin) -> Setting:
     return Setting(name, number, "none" if number is None else show_bytes(number), origin)
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(NamedTuple):
     """What a project consists of."""
 
     name: str
@@ -162,7 +155,7 @@ def read(project: Path) -> Services | Missing:
         said = (answer.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise CannotRead(f"{sources.names[0]}: docker compose refuses it: {said.replace(f'{project}/', '')}")
     model = json.loads(answer.stdout)
-    return Services(model["name"], {name: Service(name, service, sources) for name, service in model["services"].items()})
+    return Services(model["name"], {name: Service(name, service, sources.origin) for name, service in model["services"].items()})
 
 
 def dotenv(project: Path) -> dict[str, Setting]:
@@ -172,16 +165,6 @@ def dotenv(project: Path) -> dict[str, Setting]:
     except ValueError as error:
         raise CannotRead(str(error)) from None
     return {name: variable(name, value.text, Origin(".env", value.line, name)) for name, value in values.items() if value.text}
-
-
-@dataclass(frozen=True, slots=True)
-class Containers:
-    """Where a running value is written: in its container."""
-
-    names: Mapping[str, str]
-
-    def origin(self, service: str, *_path: str) -> Origin:
-        return Origin(self.names[service])
 
 
 def running(project: Path, services: Services | Missing) -> Services | Missing:
@@ -201,8 +184,10 @@ def running(project: Path, services: Services | Missing) -> Services | Missing:
             by_service.setdefault(labels[f"{LABEL}.service"], []).append(box)
     if not by_service:
         return Missing(f"no container of the project {services.name} is running")
-    sources = Containers({name: found[0]["Name"].removeprefix("/") for name, found in by_service.items()})
-    return Services(services.name, {name: Service(name, _as_config(found), sources) for name, found in by_service.items()})
+    names = {name: found[0]["Name"].removeprefix("/") for name, found in by_service.items()}
+    return Services(
+        services.name, {name: Service(name, _as_config(found), lambda name, *_: Origin(names[name])) for name, found in by_service.items()}
+    )
 
 
 def _as_config(boxes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -210,10 +195,9 @@ def _as_config(boxes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     config, host = boxes[0]["Config"], boxes[0]["HostConfig"]
     published = ((target.partition("/"), one) for target, all_of in boxes[0]["NetworkSettings"]["Ports"].items() for one in all_of or ())
     ports = [{"target": t[0], "protocol": t[2], "published": one["HostPort"], "host_ip": one["HostIp"]} for t, one in published]
-    limits = {"memory": host["Memory"] or None, "cpus": host["NanoCpus"] / 1e9}
     return {
         "command": config["Cmd"],
-        "deploy": {"replicas": len(boxes), "resources": {"limits": limits}},
+        "deploy": {"replicas": len(boxes), "resources": {"limits": {"memory": host["Memory"] or None, "cpus": host["NanoCpus"] / 1e9}}},
         "networks": {name: {"aliases": about["Aliases"]} for name, about in boxes[0]["NetworkSettings"]["Networks"].items()},
         "environment": dict(word.split("=", 1) for word in config["Env"] or () if "=" in word),
         "ports": ports,

@@ -4,9 +4,9 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from tools.doctor import application, compose, nginx
 from tools.doctor.application import CONF, Application, assigned_lines
@@ -21,8 +21,7 @@ POSTGRES_CONNECTIONS, POSTGRES_RESERVED = 100, 3
 DOCKER_DNS = "127.0.0.11"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """`waf` is Missing where the gateway passes to the app; `database`: most connections, and those for administrators."""
 
     services: Services | Missing
@@ -46,28 +45,21 @@ def from_files(project: Path, services: Services | Missing) -> Facts:
     with TemporaryDirectory(prefix="kit-doctor-") as name:
         folder = Path(name).resolve()
         gateway = _nginx_of("nginx", "gateway", project, services, folder)
-        waf: Nginx | Missing = Missing("the WAF is off")
-        if gateway.passes_to("waf"):
-            waf = _nginx_of("waf", "waf", project, services, folder)
-        asked = _application(project, services, folder)
-    return Facts(services, gateway, waf, asked, _database(services))
+        waf = _nginx_of("waf", "waf", project, services, folder) if gateway.passes_to("waf") else Missing("the WAF is off")
+        return Facts(services, gateway, waf, _application(project, services, folder), _database(services))
 
 
-def _environment(project: Path, services: Services | Missing, name: str) -> Environment:
-    """What Compose gives a service; without Compose, `.env` and the environment."""
+def _given(project: Path, services: Services | Missing, name: str) -> tuple[Environment, float | None]:
+    """What Compose gives a service, and its limit of CPUs; without Compose, `.env` and the environment."""
     if isinstance(services, Services) and name in services.all:
-        return services.get(name).environment
+        return services.get(name).environment, services.get(name).cpus
     given = {key: variable(key, value, Origin("the environment")) for key, value in os.environ.items()}
-    return {**compose.dotenv(project), **given}
+    return {**compose.dotenv(project), **given}, None
 
 
 def _nginx_of(image: str, name: str, project: Path, services: Services | Missing, folder: Path) -> Nginx:
-    environment = _environment(project, services, name)
-    service = services.all.get(name) if isinstance(services, Services) else None
-    of_the_container = {
-        "NGINX_LOCAL_RESOLVERS": DOCKER_DNS,
-        "NGINX_WORKER_PROCESSES": str(math.ceil(service.cpus or 1)) if service else "1",
-    }
+    environment, cpus = _given(project, services, name)
+    of_the_container = {"NGINX_LOCAL_RESOLVERS": DOCKER_DNS, "NGINX_WORKER_PROCESSES": str(math.ceil(cpus or 1))}
     settings = {key: variable(key, value, Origin("the container")) for key, value in of_the_container.items()}
     given = {key: setting for key, setting in environment.items() if key not in OF_THE_IMAGE}
     return Nginx(nginx.from_files(project, image, {**settings, **given}, folder), environment)
@@ -81,11 +73,10 @@ def _application(project: Path, services: Services | Missing, folder: Path) -> A
             return Missing(f"SERVER={server} runs in gunicorn's place")
     except StackError as error:
         raise CannotRead(f"{error.message}; {error.hint}") from None
-    environment = _environment(project, services, "app")
-    service = services.all.get("app") if isinstance(services, Services) else None
+    environment, cpus = _given(project, services, "app")
     base = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     given = {name: setting.value for name, setting in environment.items() if name not in OF_THE_IMAGE}
-    order = {"argv": ["--config", str(project / CONF)], "folder": str(project), "ask": False, "cpus": service and service.cpus}
+    order = {"argv": ["--config", str(project / CONF)], "folder": str(project), "ask": False, "cpus": cpus}
     order["lines"] = assigned_lines((project / CONF).read_text())
     cwd = project / "app" if (project / "app").is_dir() else project
     env = application.stand_ins({**base, **given}, folder)
@@ -95,11 +86,10 @@ def _application(project: Path, services: Services | Missing, folder: Path) -> A
 def _database(services: Services | Missing) -> tuple[Setting, Setting] | Missing:
     """What the Compose file tells PostgreSQL, or PostgreSQL's own defaults."""
     try:
-        service = need(services).get("database")
+        option = need(services).get("database").command_option
     except NotKnown as reason:
         return Missing(str(reason))
-    reserved = service.command_option("superuser_reserved_connections", POSTGRES_RESERVED)
-    return service.command_option("max_connections", POSTGRES_CONNECTIONS), reserved
+    return option("max_connections", POSTGRES_CONNECTIONS), option("superuser_reserved_connections", POSTGRES_RESERVED)
 
 
 # --- What runs
@@ -107,16 +97,13 @@ def _database(services: Services | Missing) -> tuple[Setting, Setting] | Missing
 
 def from_containers(services: Services) -> Facts:
     """Ask the running containers; a layer that cannot be asked is missing, with the reason."""
-    gateway = _running_nginx(services, "gateway")
-    waf = _running_nginx(services, "waf")
+    asked: Application | Missing = Missing("there is no service app")
     try:
         asked = _running_application(services.get("app"))
-        database: tuple[Setting, Setting] | Missing = application.database(asked)
-    except NotKnown as reason:
-        asked, database = asked if "app" in services.all else Missing(str(reason)), Missing(str(reason))
-    except CannotRead as error:
-        asked = database = Missing(str(error))
-    return Facts(services, gateway, waf, asked, database)
+        database: tuple[Setting, Setting] | Missing = need(asked).database
+    except (NotKnown, CannotRead) as reason:
+        asked, database = asked if isinstance(reason, NotKnown) else Missing(str(reason)), Missing(str(reason))
+    return Facts(services, _running_nginx(services, "gateway"), _running_nginx(services, "waf"), asked, database)
 
 
 def _running_nginx(services: Services, name: str) -> Nginx | Missing:

@@ -6,10 +6,9 @@ import glob
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import crossplane
 
@@ -28,8 +27,7 @@ _VARIABLE = re.compile(r"\$\{([A-Z_]+)\}")
 Locate = Callable[[Path, int], Origin]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One directive; `children` is empty for a simple one. The root has no name."""
 
     name: str
@@ -48,8 +46,7 @@ class Node:
             yield from child.walk()
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """A place in the tree: the blocks that enclose it, outermost first, itself last."""
 
     blocks: tuple[Node, ...]
@@ -78,8 +75,7 @@ def all_scopes(blocks: tuple[Node, ...]) -> Iterator[Scope]:
             yield from all_scopes((*blocks, child))
 
 
-@dataclass(frozen=True, slots=True)
-class Nginx:
+class Nginx(NamedTuple):
     """The whole configuration, includes resolved."""
 
     tree: Node

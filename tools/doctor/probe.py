@@ -22,7 +22,6 @@ from typing import Any
 
 MARK = "doctor-answer:"
 PATIENCE_S = 120
-DATABASE_LIMITS = ("max_connections", "superuser_reserved_connections", "reserved_connections")
 
 
 def load_gunicorn() -> Any:
@@ -106,7 +105,7 @@ def pool_settings(app: Any, *, ask: bool) -> dict[str, Any]:
         return {"pool_error": f"{type(engine.pool).__name__} does not bound the connections"}
     answer: dict[str, Any] = {"pool": engine.pool.size(), "overflow": engine.pool._max_overflow}  # noqa: SLF001 - it has no public name
     if ask:
-        question = f"select name, setting from pg_settings where name in {DATABASE_LIMITS}"  # noqa: S608 - constants
+        question = "select name, setting from pg_settings where name ~ '^(max|(superuser_)?reserved)_connections$'"
         with engine.connect() as connection:
             answer["database"] = {name: int(value) for name, value in connection.exec_driver_sql(question)}
     return answer
@@ -114,10 +113,6 @@ def pool_settings(app: Any, *, ask: bool) -> dict[str, Any]:
 
 def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-
-
-def say(answer: dict[str, Any]) -> None:
-    print("\n" + MARK + json.dumps(answer), flush=True)
 
 
 def main() -> None:
@@ -130,9 +125,9 @@ def main() -> None:
 
             sizing.usable_cpus = lambda: (order["cpus"], "the limit of the Compose file")
     cfg = load_gunicorn()
-    settings = {name: readable(setting.get()) for name, setting in cfg.settings.items()}
-    say({"settings": {**settings, "worker_class": cfg.worker_class_str}, "environment": dict(os.environ)})
-    say({"app": flask_settings(cfg, ask=order["ask"])})
+    settings = {name: readable(setting.get()) for name, setting in cfg.settings.items()} | {"worker_class": cfg.worker_class_str}
+    print(f"\n{MARK}{json.dumps({'settings': settings, 'environment': dict(os.environ)})}", flush=True)
+    print(f"\n{MARK}{json.dumps({'app': flask_settings(cfg, ask=order['ask'])})}", flush=True)
     os._exit(0)  # threads that the application started must not keep this process
 
 

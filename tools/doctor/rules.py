@@ -8,21 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any
+from typing import Any, NamedTuple
 
 from tools.doctor.facts import Facts
 from tools.doctor.nginx import Nginx, Scope, scopes
-from tools.doctor.values import (
-    NotKnown,
-    Origin,
-    Setting,
-    need,
-    seconds,
-    setting_of,
-    show_bytes,
-    show_seconds,
-    size_bytes,
-)
+from tools.doctor.values import NotKnown, Origin, Setting, need, seconds, setting_of, show_bytes, show_seconds, size_bytes
 
 # Memory of a Python process with Flask, SQLAlchemy and a driver, of gunicorn's master, and of nginx, before they do any work.
 WORKER_BYTES, MASTER_BYTES, NGINX_BYTES = 56 * 1024**2, 32 * 1024**2, 32 * 1024**2
@@ -78,8 +68,7 @@ def below(smaller: Setting, larger: Setting) -> Judgement:
     return judged(smaller.value < larger.value, f"{smaller.shown} and {larger.shown}", smaller, larger)
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(NamedTuple):
     """A directive of nginx, with its default, and how its argument number `at` is read and shown."""
 
     name: str

@@ -3,13 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 _SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIAL")
 _PASSWORD_IN_URL = re.compile(r"://[^:/@\s${]+:([^@\s$]+)@")
 _FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-# Longest unit first: "ms" must not be read as minutes.
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", re.ASCII)
 _SECONDS = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 T = TypeVar("T")
 
@@ -22,8 +20,7 @@ class NotKnown(Exception):  # noqa: N818 - it says what happened
     """A rule needs a value that could not be read; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(NamedTuple):
     """A layer that was not read, and why: every rule that needs it says so instead of passing."""
 
     reason: str
@@ -86,11 +83,11 @@ def size_bytes(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Read `35s`, `1m30s`, `500ms` or plain seconds."""
+    number = r"(\d+(?:\.\d+)?)(ms|[smhd]?)"  # longest unit first: "ms" must not be read as minutes
     packed = text.replace(" ", "")
-    parts = list(_DURATION.finditer(packed))
-    if not packed or "".join(part[0] for part in parts) != packed:
+    if not re.fullmatch(rf"(?:{number})+", packed, re.ASCII):
         raise CannotRead(f"{text!r} is not a duration")
-    return sum(float(part[1]) * _SECONDS[part[2]] for part in parts)
+    return sum(float(count) * _SECONDS[unit] for count, unit in re.findall(number, packed))
 
 
 def show_seconds(value: float) -> str:

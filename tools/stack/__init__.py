@@ -23,12 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def open_stack(
-    runtime: str = "auto",
-    *,
-    name: str = "",
-    env: Mapping[str, str] | None = None,
-    overrides: Sequence[Path] = (),
-    root: Path = REPOSITORY,
+    runtime: str = "auto", *, name: str = "", env: Mapping[str, str] | None = None, overrides: Sequence[Path] = (), root: Path = REPOSITORY
 ) -> Stack:
     """Return the stack of the project in `root`, started or not; `name` goes before COMPOSE_PROJECT_NAME.
 

@@ -64,9 +64,7 @@ def project_name(root: Path, settings: Mapping[str, str]) -> str:
     name = settings.get("COMPOSE_PROJECT_NAME") or (written[1] if written else re.sub(r"[^a-z0-9_-]", "", root.name.lower()).lstrip("_-"))
     if not _NAME.fullmatch(name):
         raise StackError(
-            f"{name!r} cannot name a stack",
-            hint="use lower-case letters, digits, - and _, beginning with a letter or digit",
-            exit_code=2,
+            f"{name!r} cannot name a stack", hint="use lower-case letters, digits, - and _, beginning with a letter or digit", exit_code=2
         )
     return name
 

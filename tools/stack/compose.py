@@ -245,11 +245,7 @@ class ComposeStack:
     def _addresses(self, container: str) -> str:
         template = "{{range $name, $network := .NetworkSettings.Networks}}{{$network.IPAddress}} {{end}}"
         answer = subprocess.run(
-            ["docker", "inspect", "--format", template, container],
-            capture_output=True,
-            text=True,
-            env=self._settings,
-            check=False,
+            ["docker", "inspect", "--format", template, container], capture_output=True, text=True, env=self._settings, check=False
         )
         return ", ".join(answer.stdout.split())
 
@@ -295,14 +291,7 @@ class ComposeStack:
             raise StackError(f"docker compose {arguments[0]} failed (exit code {code})", hint="its own words are above")
 
     def _capture(self, *arguments: str) -> CompletedProcess[str]:
-        return subprocess.run(
-            self._command(*arguments),
-            cwd=self._root,
-            env=self._settings,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return subprocess.run(self._command(*arguments), cwd=self._root, env=self._settings, capture_output=True, text=True, check=False)
 
     def _read(self, *arguments: str) -> str:
         answer = self._capture(*arguments)
