@@ -1,5 +1,8 @@
 """Cookies, forged forms, and what a page may load."""
 
+from collections.abc import Callable, Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 from flask import Flask, Request, Response, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import CSRFProtect
@@ -7,6 +10,8 @@ from flask_wtf.csrf import CSRFProtect
 csrf = CSRFProtect()
 # No script at all, nothing inline, nothing from elsewhere: text that a visitor wrote cannot become code.
 _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+# A page has a visitor's token in it, and the API's lists change. Without a word of ours caches choose a lifetime of their own.
+_DEFAULTS = {name.lower(): (name, value) for name, value in [("Content-Security-Policy", _POLICY), ("Cache-Control", "private, no-cache")]}
 
 
 class _Sessions(SecureCookieSessionInterface):
@@ -43,13 +48,19 @@ def _check_form() -> None:
     csrf.protect(apply_exemptions=True)  # looks for the token in the form
 
 
-def _protect(response: Response) -> Response:
-    given = {name.lower() for name, _ in response.headers}  # setdefault() raises and catches an exception for each
-    # A page has a visitor's token in it, and the API's lists change. Without a word of ours caches choose a lifetime of their own.
-    for name, value in (("Content-Security-Policy", _POLICY), ("Cache-Control", "private, no-cache")):
-        if name.lower() not in given:
-            response.headers.add(name, value)
-    return response
+def _with_defaults(inner: WSGIApplication) -> WSGIApplication:
+    """Add what a view did not say. In WSGI: after an after_request hook Werkzeug checks and copies each field."""
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *rest: object) -> Callable[[bytes], object]:
+            missing = _DEFAULTS.copy()
+            for name, _ in headers:
+                missing.pop(name.lower(), None)
+            return start_response(status, [*headers, *missing.values()], *rest)  # type: ignore[arg-type]
+
+        return inner(environ, start)
+
+    return application
 
 
 def init_app(app: Flask, secret: str, *fallbacks: str) -> None:
@@ -66,4 +77,4 @@ def init_app(app: Flask, secret: str, *fallbacks: str) -> None:
     app.session_interface = _Sessions()
     app.before_request(_check_form)
     csrf.init_app(app)
-    app.after_request(_protect)
+    app.wsgi_app = _with_defaults(app.wsgi_app)  # type: ignore[assignment, method-assign]

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import time
-from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
 
@@ -14,15 +13,17 @@ _HANDLER = "kit_app"
 # What a terminal or a log reader could take for the end of a line, or for a command.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}  # of every record; the rest: extra=
+_OURS = ("time", "level", "logger", "pid")
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return {f"{key}_" if key in _OURS else key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
-@lru_cache(maxsize=2)
-def _time(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+@lru_cache(maxsize=4)
+def _start(second: int, level: str, logger: str, pid: int) -> str:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+    return json.dumps({"time": moment, "level": level, "logger": logger, "pid": pid})[:-1]  # }
 
 
 class _JsonHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it takes none at run time
@@ -39,8 +40,8 @@ class _JsonHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it takes
         return self.line(record.created, record.levelname, record.name, record.getMessage(), extra)
 
     def line(self, created: float, level: str, logger: str, message: str, extra: dict[str, object]) -> str:
-        start = {"time": _time(int(created)), "level": level, "logger": logger, "pid": os.getpid(), "request_id": request_id.get()}
-        return self._encode({**start, "message": message, **extra})
+        rest = self._encode({"request_id": request_id.get(), "message": message, **extra})
+        return f"{_start(int(created), level, logger, os.getpid())}, {rest[1:]}"
 
 
 class _TextFormatter(logging.Formatter):
@@ -61,9 +62,13 @@ def log(logger: logging.Logger, message: str, extra: dict[str, object]) -> None:
         case _ if not logger.isEnabledFor(logging.INFO):
             pass
         case [_JsonHandler(level=0, filters=[], lock=lock) as ours] if lock and not configured:
-            with lock, suppress(OSError, ValueError):  # a full disk is no reason to fail
-                ours.stream.write(ours.line(time.time(), "INFO", logger.name, message, extra) + "\n")
-                ours.stream.flush()
+            line = ours.line(time.time(), "INFO", logger.name, message, extra) + "\n"
+            try:
+                with lock:
+                    ours.stream.write(line)
+                    ours.stream.flush()
+            except (OSError, ValueError):
+                pass  # a full disk is no reason to fail
         case _:  # info() would also look for the line of code that called it
             logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, message, (), None, extra=extra))
 

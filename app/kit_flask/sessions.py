@@ -57,13 +57,13 @@ def ping(*, probes: bool = False) -> None:
         session.execute(text("SELECT 1"))
 
 
-def end_transaction(_error: BaseException | None = None) -> None:
+def end_transaction(session: scoped_session[Session], breaker: Breaker) -> None:
     """Roll back what a request has read, with a deadline; Flask-SQLAlchemy's own attempt would wait for a frozen database."""
-    if not _session().registry.has():  # this request did not use it
+    if not session.registry.has():  # this request did not use it
         return
     try:
-        with deadline(current_app.extensions[BREAKER], probes=True):
-            _session().remove()
+        with deadline(breaker, probes=True):
+            session.remove()
     except SQLAlchemyError as error:
         # The answer is there and stays right; the connection is closed, so nothing waits for it later.
         _logger.warning("a transaction could not be ended: %s", error)
@@ -87,7 +87,8 @@ def _probe(app: Flask) -> None:
 
 def init_app(app: Flask) -> None:
     """Give `app` its breaker. After the database: of what is registered for the end of a request, the last runs first."""
-    app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), name=PROBE, daemon=True).start())
+    breaker = app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), name=PROBE, daemon=True).start())
+    session = app.extensions["sqlalchemy"].session
     with app.app_context():
         app.extensions[READS] = app.extensions["sqlalchemy"].engine.execution_options(isolation_level="AUTOCOMMIT")
-    app.teardown_appcontext(end_transaction)
+    app.teardown_appcontext(lambda _error: end_transaction(session, breaker))

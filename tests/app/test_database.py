@@ -151,7 +151,7 @@ def test_an_answer_does_not_wait_for_the_end_of_its_transaction(freezes_after_th
 @pytest.fixture
 def ended_by_flask_sqlalchemy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apps that are made from now on leave the end of a transaction to the library."""
-    monkeypatch.setattr(sessions, "end_transaction", lambda _error: None)
+    monkeypatch.setattr(sessions, "end_transaction", lambda *_: None)
 
 
 @pytest.mark.usefixtures("ended_by_flask_sqlalchemy")

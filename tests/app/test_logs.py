@@ -209,6 +209,14 @@ def test_another_handler_gets_the_record_of_a_request(lab: FlaskClient, log: Log
     assert len(log.lines()) == 1
 
 
+def test_extra_cannot_replace_what_a_line_begins_with(lab: FlaskClient, log: Log) -> None:
+    lab.application.logger.warning("paid", extra={"level": "INFO", "time": 3, "sum": 5})
+
+    [pairs] = [json.loads(line, object_pairs_hook=list) for line in log.raw()]
+    assert {("level", "WARNING"), ("level_", "INFO"), ("time_", 3), ("sum", 5)} <= {*map(tuple, pairs)}
+    assert len(dict(pairs)) == len(pairs)
+
+
 def test_a_factory_of_records_adds_to_the_line_of_a_request(lab: FlaskClient, log: Log, others: list[logging.LogRecord]) -> None:
     def with_trace(*given: Any, **named: Any) -> logging.LogRecord:
         others.append(logging.LogRecord(*given, **named))
