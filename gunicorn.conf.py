@@ -110,7 +110,7 @@ def post_worker_init(worker):
 
 # No accesslog: nginx and the application log each request.
 logger_class = gunicorn_hooks.logs.logger_class()
-if os.environ.get("METRICS_DIR"): from gunicorn_hooks.metrics import install as post_fork
+if os.environ.get("METRICS"): from gunicorn_hooks.metrics import install as post_fork
 
 # --- Application
 

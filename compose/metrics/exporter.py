@@ -1,37 +1,81 @@
-"""Serve what the workers count: the sum of all containers, and the gauges of those workers alone that live."""
+"""Count what the gateway says of each request, in datagrams to a unix socket (gateway.conf), and serve it to Prometheus."""
 
+import json
 import os
-import signal
-from collections.abc import Iterator
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import Counter, Histogram, start_http_server
 
-from gunicorn_hooks.metrics import lock
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+NO_ANSWER = {"502": "cut", "504": "late"}
+MOST_SERIES = 1000  # of route, method and status, 1.5 KB each in an answer; later ones have the route "other"
+
+ANSWERS = Counter("kit_answers", "By who gave them: app, cache, waf or gateway; and the limit that refused.", ["source", "status", "limit"])
+REQUESTS = Histogram("kit_request_seconds", "From the whole request to the begin of its answer.", ["route", "method", "status"])
+QUEUE = Histogram("kit_queue_seconds", "From the gateway to a thread of a worker, the WAF included.")
+VIEW = Histogram("kit_view_seconds", "In a thread, until its answer began; the sum's rate is how many threads are busy.")
+DATABASE = Histogram("kit_database_seconds", "In the database, where the application says it (Server-Timing: db).")
+FAILED = Counter("kit_failed_tries", "Tries at a container: refused (no connection), cut (its worker died), late (no answer).", ["how"])
+UNREAD = Counter("kit_unread_lines", "Lines that are no answer's.")
 
 
-class Workers:
-    """The files of METRICS_DIR."""
+def tries(text: str) -> list[str]:
+    """Split what nginx says of the servers that it tried one after the other ("-": nothing)."""
+    return [each for each in re.split(r"[,: ]+", text) if each]
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def is_left_over(self, file: Path) -> bool:
-        """Say whether this is a gauge of a worker that is gone, and whose number nobody has taken yet."""
-        if not file.name.startswith("gauge_live") or (free := lock(self.folder, int(file.stem.rpartition("_")[2]))) is None:
-            return False
-        os.close(free)
-        return True
+def seconds(line: dict[str, Any]) -> float:
+    """Return the time of all tries until the answer began; of one that never did, until it was given up."""
+    pairs = zip(tries(line["header_s"]), tries(line["response_s"]), strict=True)
+    return sum(float(next((each for each in pair if each != "-"), 0)) for pair in pairs)
 
-    def collect(self) -> Iterator[Any]:
-        """Add up the files."""
-        yield from MultiProcessCollector.merge([str(file) for file in self.folder.glob("*.db") if not self.is_left_over(file)])
 
+def count(line: dict[str, Any], series: set[tuple[str, str, str]]) -> None:
+    """Count one answer."""
+    status, began, view, route = str(line["status"]), *[*line["app"].split(" ", 2), "", "", ""][:3]
+    statuses = tries(line["upstream_status"])
+    if line["waf"] == "refused":
+        source = "waf"
+    elif line["cache"] in {"HIT", "STALE", "UPDATING"}:
+        source = "cache"
+    else:  # 502 and 504 are nginx's own, where no view said anything
+        source = "app" if view or (statuses[-1:] == [status] and status not in NO_ANSWER) else "gateway"
+    limit = next((name for name in ("requests", "connections") if line[name].startswith("REJECTED")), "")
+    ANSWERS.labels(source, status, limit).inc()
+
+    key = (route, line["method"] if line["method"] in METHODS else "other", f"{status[0]}xx")
+    key = key if key in series or len(series) < MOST_SERIES else ("other", *key[1:])
+    series.add(key)
+    REQUESTS.labels(*key).observe(seconds(line))
+
+    for connected, answered in zip(tries(line["connect_s"]), statuses[:-1] if view else statuses, strict=False):
+        if answered in NO_ANSWER:
+            FAILED.labels("refused" if connected == "-" else NO_ANSWER[answered]).inc()
+    if source == "app" and view:  # a cached answer has the header fields of the first
+        passed_on = line["msec"] - line["request_s"] + line["received_s"]
+        QUEUE.observe(max(0.0, float(began) - passed_on))
+        VIEW.observe(float(view))
+        if found := re.search(r"\bdb;dur=([0-9.]+)", line["timing"]):
+            DATABASE.observe(float(found[1]) / 1000)
+
+
+for how in ("refused", *NO_ANSWER.values()):
+    FAILED.labels(how)  # Prometheus sees no increase in a number that begins with 1
+ANSWERS.labels("gateway", "507", "")
 
 if __name__ == "__main__":
-    registry = CollectorRegistry()
-    registry.register(Workers(Path(os.environ["METRICS_DIR"])))
-    start_http_server(int(os.environ.get("PORT", "9100")), registry=registry)
-    signal.pause()
+    place = Path(os.environ["METRICS_SOCKET"])
+    place.unlink(missing_ok=True)
+    start_http_server(int(os.environ.get("PORT", "9100")))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gateway:
+        gateway.bind(str(place))
+        place.chmod(0o666)  # the gateway has another user
+        known: set[tuple[str, str, str]] = set()
+        while True:
+            try:
+                count(json.loads(gateway.recv(65536).partition(b": ")[2].decode(errors="replace")), known)
+            except (ValueError, LookupError, TypeError):
+                UNREAD.inc()

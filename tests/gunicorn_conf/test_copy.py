@@ -49,7 +49,7 @@ def test_with_its_lines_left_in_it_does_not_start(tmp_path: Path, name: str) -> 
     conf = copy_of_the_kit(tmp_path)
     (conf.parent / "gunicorn_hooks" / f"{name}.py").unlink()
 
-    assert f"No module named 'gunicorn_hooks.{name}'" in run(["-m", "gunicorn", "--config", str(conf)], {"METRICS_DIR": "x"}).stderr
+    assert f"No module named 'gunicorn_hooks.{name}'" in run(["-m", "gunicorn", "--config", str(conf)], {"METRICS": "1"}).stderr
 
 
 @pytest.mark.parametrize("worker_class", ["gthread", "sync", "gevent", "tornado"])

@@ -1,10 +1,11 @@
-"""A gunicorn whose workers count, and the exporter that reads what they count."""
+"""A gunicorn behind the real gateway, which tells the exporter of each request."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -12,66 +13,92 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.clients import wait_until
+from tests.gateways import Gateways
 from tests.gunicorn_conf.process import CONF, Gunicorn, starting
+from tests.nginx.gateway import Gateway
+from tools.local.nginx import Edit
 from tools.stack.machine import free_ports
 
 ROOT = CONF.parent
 Numbers = dict[tuple[str, ...], float]
 Serve = Callable[..., Gunicorn]
+Export = Callable[[], "Exporter"]
+Front = Callable[..., Gateway]
 
 
 class Exporter:
     """compose/metrics/exporter.py on a free port of loopback."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url = f"http://127.0.0.1:{(port := free_ports(1)[0])}/metrics"
-        env = {**os.environ, "METRICS_DIR": str(folder), "PORT": str(port), "PYTHONPATH": str(ROOT)}
+    def __init__(self, place: Path) -> None:
+        self.url, self.place = f"http://127.0.0.1:{(port := free_ports(1)[0])}/metrics", place
+        env = {**os.environ, "METRICS_SOCKET": str(place), "PORT": str(port)}
         self.process = subprocess.Popen([sys.executable, ROOT / "compose/metrics/exporter.py"], env=env)
-        wait_until(self.answers, "the exporter answers")
+        wait_until(self.listens, "the exporter listens")
 
-    def answers(self) -> bool:
-        with suppress(httpx.TransportError):
+    def listens(self) -> bool:
+        with suppress(OSError, httpx.TransportError):
+            self.send(b"")
             return httpx.get(self.url).status_code == httpx.codes.OK
         return False
 
-    def settled(self) -> Numbers:
-        """Return the numbers when no request is in flight: a worker counts one after the client has its answer."""
-        wait_until(lambda: self.numbers()[("kit_in_flight",)] == 0, "all is counted")
-        return self.numbers()
+    def send(self, line: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gateway:
+            gateway.sendto(line, str(self.place))
 
     def numbers(self) -> Numbers:
         """Return each number by its name and the values of its labels."""
         samples = (sample for family in parse(httpx.get(self.url).raise_for_status().text) for sample in family.samples)
         return {(each.name, *(each.labels[label] for label in sorted(each.labels))): each.value for each in samples}
 
+    def counted(self, name: str, many: float) -> Numbers:
+        """Return what a metric has by its labels, when it has so many in sum."""
+        wait_until(lambda: sum(self.labelled(name).values()) >= many, lambda: f"{name}: {self.labelled(name)}")
+        return self.labelled(name)
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """METRICS_DIR."""
-    (made := tmp_path / "metrics").mkdir()
-    return made
-
-
-@pytest.fixture
-def exporter(folder: Path) -> Iterator[Exporter]:
-    reads = Exporter(folder)
-    yield reads
-    reads.process.terminate()
-    reads.process.wait()
+    def labelled(self, name: str) -> Numbers:
+        return {labels[1:]: value for labels, value in self.numbers().items() if labels[0] == name and value}
 
 
 @pytest.fixture
-def serve(tmp_path: Path, folder: Path) -> Iterator[Serve]:
-    """Return a function (*arguments, conf=, **settings) -> a gunicorn with two workers, which serves tests/metrics/shop.py."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the socket is: the gateway's container sees that folder, and a socket's path may have 107 characters."""
+    return tmp_path_factory.getbasetemp() / f"{free_ports(1)[0]}.socket"
 
-    def launch(*arguments: str, conf: Path = CONF, ready: bool = True, **settings: str) -> Gunicorn:
-        defaults = {
-            "APP_MODULE": "shop:app",
-            "METRICS_DIR": str(folder),
-            "PYTHONPATH": f"{Path(__file__).parent}:{ROOT}",
-            "WEB_CONCURRENCY": "2",
-        }
-        return start({**defaults, **settings}, conf=conf, arguments=arguments, ready=ready)
+
+@pytest.fixture
+def export(place: Path) -> Iterator[Export]:
+    with ExitStack() as exits:
+
+        def start() -> Exporter:
+            reads = Exporter(place)
+            exits.callback(reads.process.wait)
+            exits.callback(reads.process.kill)
+            return reads
+
+        yield start
+
+
+@pytest.fixture
+def exporter(export: Export) -> Exporter:
+    return export()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Return a function (*arguments, **settings) -> a gunicorn with two workers, which serves tests/metrics/shop.py."""
+
+    def launch(*arguments: str, **settings: str) -> Gunicorn:
+        defaults = {"APP_MODULE": "shop:app", "METRICS": "1", "PYTHONPATH": f"{Path(__file__).parent}:{ROOT}", "WEB_CONCURRENCY": "2"}
+        return start({**defaults, **settings}, arguments=arguments)
 
     with starting(tmp_path) as start:
         yield launch
+
+
+@pytest.fixture
+def front(start_gateway: Gateways, place: Path) -> Front:
+    """Return a function (gunicorn, **settings) -> a gateway with compose/metrics/*.conf in front of it."""
+    lines = (ROOT / "compose/metrics/gateway.conf").read_text().replace("/run/metrics/socket", str(place))
+    hidden = (ROOT / "compose/metrics/proxy-metrics.conf").read_text()
+    edits = [Edit("conf.d/10-logging.conf", r"\Z", lines), Edit("snippets/proxy-waf.conf", r"\Z", hidden)]
+    return lambda gunicorn, **settings: start_gateway(f"127.0.0.1:{gunicorn.port}", settings, edits)

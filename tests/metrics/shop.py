@@ -1,7 +1,7 @@
-"""A Flask application of somebody else's, with a metric of its own where prometheus-client is asked for."""
+"""A Flask application of somebody else's."""
 
 import os
-import sys
+import signal
 from pathlib import Path
 
 from flask import Flask
@@ -9,33 +9,34 @@ from flask import Flask
 from tests.clients import wait_until
 
 app = Flask(__name__)
-if os.environ.get("METRICS_DIR"):
-    from prometheus_client import Counter
-
-    SOLD = Counter("shop_sold", "Things sold.")
 
 
 @app.get("/")
 def index() -> str:
-    return str("prometheus_client" in sys.modules)
+    return "shop"
 
 
 @app.get("/things/<int:number>")
-def thing(number: int) -> str:
-    return str(1 // number)
+def thing(number: int) -> tuple[str, dict[str, str]]:
+    return str(1 // number), {"Server-Timing": "app;dur=1.0, db;dur=250.0"}
 
 
 @app.post("/things")
 def sell() -> str:
-    SOLD.inc()
     return "sold"
 
 
 @app.get("/slow")
 def slow() -> str:
     wait_until(Path("release").exists, "released")
-    return str(os.getpid())
+    return "slow"
 
 
-for place in range(300):
-    app.add_url_rule(f"/many/{place}", f"many_{place}", index)
+@app.get("/die")
+def die() -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return ""
+
+
+def create_app() -> Flask:
+    return app

@@ -6,19 +6,23 @@ import yaml
 
 from tests.compose.conftest import Read, ask, read
 from tests.conftest import ROOT
-from tests.metrics.conftest import Exporter, Serve
+from tests.metrics.conftest import Exporter, Front, Serve
 
 __all__ = ["ask", "read"]
 ADDED = {"metrics", "probes", "prometheus"}
+MOUNTED = {"/etc/nginx/conf.d/12-metrics.conf", "/etc/nginx/snippets/proxy-metrics.conf"}
 
 
-def test_the_application_gets_a_folder_and_neither_port_nor_network(read: Read) -> None:
+def test_the_application_gets_a_setting_and_the_gateway_a_socket(read: Read) -> None:
+    """Neither gets a port or a network."""
     before, after = (read(variants=variants)["services"] for variants in ((), ("compose/metrics.yaml",)))
-    app = after["app"]
-    mounted = app["volumes"].pop()
 
     assert after.keys() - before.keys() == ADDED
-    assert (app["environment"].pop("METRICS_DIR"), mounted["source"], mounted["target"]) == ("/run/metrics", "metrics", "/run/metrics")
+    assert after["app"]["environment"].pop("METRICS") == "1"
+    added = [mount for mount in after["gateway"]["volumes"] if mount not in before["gateway"]["volumes"]]
+    assert all(mount["read_only"] for mount in added)
+    assert {mount["target"] for mount in added} == {"/run/metrics", *MOUNTED}
+    after["gateway"]["volumes"] = before["gateway"]["volumes"]
     assert {name: after[name] for name in before} == before
 
 
@@ -34,9 +38,10 @@ def test_what_is_added_is_hardened_and_out_of_the_gateways_reach(read: Read) -> 
     assert {port["host_ip"] for name in ADDED for port in services[name].get("ports", [])} == {"127.0.0.1"}
 
 
-def test_the_alerts_ask_for_what_there_is(serve: Serve, exporter: Exporter) -> None:
+def test_the_alerts_ask_for_what_there_is(serve: Serve, front: Front, exporter: Exporter) -> None:
     """A metric that nobody has would never fire."""
-    serve()
+    front(serve()).get("/")
+    exporter.counted("kit_request_seconds_count", 1)
     rules = [rule for group in yaml.safe_load((ROOT / "compose/metrics/rules.yml").read_text())["groups"] for rule in group["rules"]]
     named = set(re.findall(r"\bkit_\w+", " ".join(rule["expr"] for rule in rules)))
 
