@@ -28,10 +28,22 @@ FILES = [
 COPY_FILES, COPY_LINES = 50, 2200  # what tools/eject.py writes
 TOP_LEVEL = 20  # entries that `ls` shows
 HELP = 15  # targets in `make help`
-CODE = {"app", "compose", "docker-compose.yml", "gunicorn.conf.py", "gunicorn_hooks", "loadtest", "nginx", "servers", "tools", "waf"}
+CODE = {
+    "app",
+    "compose",
+    "deploy",
+    "docker-compose.yml",
+    "gunicorn.conf.py",
+    "gunicorn_hooks",
+    "loadtest",
+    "nginx",
+    "servers",
+    "tools",
+    "waf",
+}
 CODE_LINES = 15_000
 # What is over its budget and known to be, and how much it may be; anything else that is over fails the check.
-KNOWN = {("product, tools and load test", "lines"): 20_860}
+KNOWN = {("product, tools and load test", "lines"): 21_360}
 
 
 def tracked() -> list[Path]:

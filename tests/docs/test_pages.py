@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md
 MADE = re.compile(
     r"secrets/(secret_key|database_password)|backups/|sbom/|tls/|\.run/|tools/reliability/results/|loadtest/results/|instance/"
 )
-FOLDERS = r"(?:app|compose|docs|gunicorn_hooks|loadtest|nginx|requirements|secrets|servers|tests|tools|waf)"
+FOLDERS = r"(?:app|compose|deploy|docs|gunicorn_hooks|loadtest|nginx|requirements|secrets|servers|tests|tools|waf)"
 PATHS = re.compile(rf"(?<![\w/.-])(?:{FOLDERS}/[\w./-]*[\w/]|(?:docker-compose\.yml|gunicorn\.conf\.py|pyproject\.toml|Makefile)(?![\w.]))")
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

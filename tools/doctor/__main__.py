@@ -3,10 +3,11 @@
 import json
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import click
 
-from tools.doctor import compose
+from tools.doctor import compose, kubernetes
 from tools.doctor.facts import from_containers, from_files
 from tools.doctor.report import as_json, judge, text
 from tools.doctor.rules import RULES, Verdict
@@ -21,16 +22,19 @@ from tools.doctor.values import CannotRead, Missing
     help="The folder with docker-compose.yml; this one.",
 )
 @click.option("--running/--no-running", default=True, help="Look at the running containers too, where there are any.")
+@click.option(
+    "--manifests", type=click.File(), help="Rendered Kubernetes manifests (kubectl kustomize DIR), or -, in place of the Compose files."
+)
 @click.option("--json", "wants_json", is_flag=True, help="The same as JSON.")
-def main(project: Path, *, running: bool, wants_json: bool) -> None:
+def main(project: Path, *, manifests: TextIO | None, running: bool, wants_json: bool) -> None:
     """Say whether nginx, gunicorn, Compose, Flask and the database agree.
 
     Exit code 0: nothing is wrong; 1: a rule is broken; 2: wrong usage, or the configuration cannot be read.
     """
     root = project.resolve()
     try:
-        services = compose.read(root)
-        found = compose.running(root, services) if running else Missing("not looked at")
+        services = kubernetes.read(manifests.read(), manifests.name) if manifests else compose.read(root)
+        found = compose.running(root, services) if running and not manifests else Missing("not looked at")
         findings = judge(RULES, from_files(root, services), None if isinstance(found, Missing) else from_containers(found))
     except CannotRead as error:
         click.echo(f"doctor: {error}", err=True)

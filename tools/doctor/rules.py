@@ -140,7 +140,7 @@ def upstream_names(facts: Facts) -> Judgement:
         known = need(facts.services).neighbours(name)
         for node in [*(server for target in targets for server in upstreams.get(target.args[0].split("/")[2], ())), *direct]:
             host = node.args[0].rpartition("//")[2].partition("/")[0].partition(":")[0]
-            if re.fullmatch(r"[a-z][\w-]*", host) and host not in {*known, "unix", "localhost"}:
+            if re.fullmatch(r"[a-z][\w-]*(\.[\w-]+\.svc\..+)?", host) and host not in {*known, "unix", "localhost"}:
                 said = f"nobody on the networks of {name} has the name {host}; there are {', '.join(sorted(known))}"
                 return judged(False, said, Setting(node.name, host, host, node.origin))
     return judged(True, "all of them")
@@ -287,7 +287,7 @@ def in_flight(facts: Facts) -> Judgement:
     bounds = [
         Setting("max_conns", int(word[10:]), word[10:], n.origin) for n in servers for word in n.args if word.startswith("max_conns=")
     ]
-    total = sum(bound.value for bound in bounds) * facts.service(name).replicas.value
+    total = sum(bound.value for bound in bounds) * facts.service(name).replicas.value * facts.service("gateway").replicas.value
     if not total:
         return judged(False, "nothing bounds how many requests wait for a worker", *bounds, otherwise=Verdict.WARN)
     slots = replicas.value * workers.value * each.value
