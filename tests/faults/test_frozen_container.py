@@ -17,8 +17,7 @@ from tests.clients import wait_until
 from tests.conftest import ROOT, StackFactory
 from tools.reliability.measure.faults import signal_all
 from tools.stack.base import Unit
-from tools.stack.compose import ComposeStack
-from tools.stack.rollout import addresses
+from tools.stack.compose import ComposeStack, addresses
 
 pytestmark = pytest.mark.runtimes("compose")
 
@@ -75,9 +74,9 @@ def asked(stack: ComposeStack, requests: int) -> set[str]:
 
 def is_left_out_and_comes_back(stack: ComposeStack, unit: Unit) -> None:
     with frozen(unit):
-        (other,) = wait_until(lambda: asked(stack, 4) - {"", *addresses(unit)}, "nginx has the new list")
+        (other,) = wait_until(lambda: asked(stack, 4) - {"", *addresses(unit.id)}, "nginx has the new list")
         assert asked(stack, 20) == {other}
-    wait_until(lambda: set(addresses(unit)) & asked(stack, 4), "it is asked again")
+    wait_until(lambda: set(addresses(unit.id)) & asked(stack, 4), "it is asked again")
 
 
 def test_a_frozen_container_gets_no_request_until_it_answers_again(checked: ComposeStack) -> None:
@@ -93,7 +92,7 @@ def test_nginx_finds_the_health_checks_again_when_the_engine_has_restarted_them(
         lambda: checked.logs("health-checks").count(":8000 is in rotation") == before + 2, "they have looked at both containers again"
     )
 
-    assert addresses(checked.units("health-checks")[0]) == addresses(checks)
+    assert addresses(checked.units("health-checks")[0].id) == addresses(checks.id)
     is_left_out_and_comes_back(checked, checked.units("app")[0])
 
 

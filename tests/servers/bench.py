@@ -26,7 +26,6 @@ from tools.stack import REPOSITORY, StackError, open_stack
 from tools.stack.base import other_server
 from tools.stack.compose import ComposeStack, docker
 from tools.stack.machine import free_ports, processors_apart
-from tools.stack.rollout import gateway_image
 
 SLICES = int(os.environ.get("SLICES", "30"))
 ENOUGH = 50  # requests in a slice
@@ -95,7 +94,7 @@ def side(exits: ExitStack, stack: ComposeStack, *, peer: bool) -> Side:
     if not peer:
         return Side(gateway_address(stack), found["app"], found["gateway"])
     network, cpus = f"{stack.name}_web", ",".join(map(str, processors_apart()[0]))
-    command = ["run", "--detach", "--rm", "--network", network, "--cpuset-cpus", cpus, "--entrypoint", "sh", gateway_image(stack)]
+    command = ["run", "--detach", "--rm", "--network", network, "--cpuset-cpus", cpus, "--entrypoint", "sh", stack.image("gateway")]
     nginx = docker(*command, "-c", 'printf %s "$0" >/tmp/peer.conf; exec nginx -c /tmp/peer.conf', PEER)
     exits.callback(docker, "rm", "--force", nginx)
     address = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", nginx)

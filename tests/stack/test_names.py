@@ -17,7 +17,6 @@ from tools.stack import StackError, open_stack
 from tools.stack.backup import MAGIC
 from tools.stack.base import project_name, read_settings
 from tools.stack.compose import ComposeStack
-from tools.stack.rollout import app_image, gateway_image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,8 +69,8 @@ def test_the_images_have_its_name(checkout: Path, unavailable: Mapping[str, str]
     services = model(checkout)["services"]
     assert isinstance(services, dict)
 
-    assert app_image(stack) == services["app"]["image"] == services["migrate"]["image"] == "bugs-app"
-    assert gateway_image(stack) == services["gateway"]["image"] == "bugs-gateway"
+    assert stack.image("app") == services["app"]["image"] == services["migrate"]["image"] == "bugs-app"
+    assert stack.image("gateway") == services["gateway"]["image"] == "bugs-gateway"
     assert {service["image"].partition("-")[0] for service in services.values()} == {"bugs", "postgres:18"}
 
 

@@ -21,24 +21,14 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]  # it has no types
 
 from tools.local import nginx, server, session, waf
+from tools.local.nginx import HOST
 from tools.stack import machine
-from tools.stack.base import (
-    DEFAULT_PORT,
-    DEFAULT_REPLICAS,
-    READY_TIMEOUT_S,
-    StackError,
-    Unit,
-    check_forms,
-    is_on,
-    last_lines,
-    other_server,
-    read_number,
-)
+from tools.stack.base import READY_TIMEOUT_S, StackError, Unit, check_forms, is_on, last_lines, other_server, read_number
 from tools.stack.machine import Account
 from tools.stack.waiting import alive_path, answers_ok, ask, ready_path, wait_until
 
-HOST = "127.0.0.1"
 HERE = Path(__file__).parent
+DEFAULT_PORT, DEFAULT_REPLICAS = 8080, 3  # as in docker-compose.yml
 APPS = [f"app-{number}" for number in range(1, 33)]  # numprocs in supervisord.conf
 # The last two digits of their ports, as there. All that a stack has begin with the same three.
 PORTS = {"downstream": 40, "gateway-status": 41, "waf": 42, "waf-status": 43, "waf-inside": 44, "waf-self-test": 45}

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from tools.stack import env_file
 
-DEFAULT_PORT = 8080
-DEFAULT_REPLICAS = 3
 # A stack that is not ready by then will not become so: images are built and migrations have run before this clock starts,
 # and a process that ends is noticed at once. A machine that is busy with other work needs half of it.
 READY_TIMEOUT_S = 120

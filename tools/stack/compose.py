@@ -32,6 +32,11 @@ def docker(*arguments: str) -> str:
     return answer.stdout.strip()
 
 
+def addresses(container: str) -> list[str]:
+    """Return the addresses of a container, one in each of its networks."""
+    return docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", container).split()
+
+
 # How a service that refuses wrong settings is asked about them. SERVER: the image's own; without one it is gunicorn's.
 _CHECK_APP = 'cd /srv; if [ "${SERVER:-gunicorn}" = gunicorn ]; then set -- -m gunicorn_hooks; else set -- servers/start.py "$SERVER"; fi; '
 CHECKS = {"app": ("sh", "-ec", _CHECK_APP + 'python "$@" --check-config'), "gateway": ("nginx", "-t"), "waf": ("nginx", "-t")}
@@ -60,10 +65,8 @@ class ComposeStack:
     runtime = "compose"
 
     def __init__(self, name: str, *, root: Path, settings: Mapping[str, str], overrides: Sequence[Path] = ()) -> None:
-        self.name = name
-        self._root = root
-        self._given = dict(settings)
-        self._settings = self._given
+        self.name, self.root = name, root
+        self._given = self.settings = dict(settings)  # over .env and the environment
         self._overrides = [path.resolve() for path in overrides]
         self._check_owner()
 
@@ -71,7 +74,7 @@ class ComposeStack:
     def url(self) -> str:
         """Where the gateway answers, "http://127.0.0.1:8080", without a slash at the end."""
         # With compose/tls.yaml the plain port only leads to the other one. A port that the image names and nobody publishes is ":0".
-        secure = [line for line in self._capture("port", "gateway", TLS_PORT_IN_CONTAINER).stdout.split() if not line.endswith(":0")]
+        secure = [line for line in self.compose("port", "gateway", TLS_PORT_IN_CONTAINER).stdout.split() if not line.endswith(":0")]
         scheme = "https" if secure else "http"
         published = secure or self._read("port", "gateway", GATEWAY_PORT_IN_CONTAINER).split()
         if not published:
@@ -86,7 +89,7 @@ class ComposeStack:
 
     def up(self, *, wait: bool = True, build: bool = True) -> None:
         """Start everything that is not running; with `wait`, return when the gateway passes requests to a ready app."""
-        check_forms(self._settings)
+        check_forms(self.settings)
         services = json.loads(self._read("config", "--format", "json"))["services"]
         self._warn()
         found = self._all()
@@ -124,7 +127,7 @@ class ComposeStack:
 
     def restart(self, service: str, env: Mapping[str, str]) -> None:
         """Replace all instances of `service` by fresh ones, `env` laid over the settings of `up`; returns when these are ready."""
-        self._settings = {**self._given, **env}
+        self.settings = {**self._given, **env}
         # Its progress is for nobody: whoever restarts often says so, and a failure is told with the last lines.
         self._read(
             "up", "--detach", "--force-recreate", "--no-deps", "--no-build", "--wait", "--wait-timeout", str(READY_TIMEOUT_S), service
@@ -142,7 +145,7 @@ class ComposeStack:
     def exec(self, service: str, argv: list[str], *, index: int = 1) -> CompletedProcess[str]:
         """Run a command beside instance `index` (from 1) of `service`, with its settings and its user; never raises for its exit code."""
         # A rollout leaves containers with higher numbers, so the first is asked for without one.
-        return self._capture("exec", "--no-TTY", *(["--index", str(index)] if index > 1 else []), service, *argv)
+        return self.compose("exec", "--no-TTY", *(["--index", str(index)] if index > 1 else []), service, *argv)
 
     def nginx_config(self) -> str:
         """Return the configuration that nginx reads, complete (`nginx -T`)."""
@@ -159,46 +162,38 @@ class ComposeStack:
         """Every container of the stack, or of one of its services, those that have ended too."""
         return [_unit(row, "") for row in self._all() if service in {"", row["Service"]}]
 
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """What the stack was opened with, over `.env` and the environment."""
-        return self._settings
-
-    @property
-    def root(self) -> Path:
-        """The folder of docker-compose.yml."""
-        return self._root
+    def image(self, service: str) -> str:
+        """Return the name of the image of app or gateway, as the Compose file has it."""
+        return self.setting(f"{service.upper()}_IMAGE") or f"{self.name}-{service}"
 
     def setting(self, name: str) -> str:
         """Return one setting, "" when it has none."""
-        return self._settings.get(name, "").strip()
+        return self.settings.get(name, "").strip()
 
     def compose(self, *arguments: str) -> CompletedProcess[str]:
-        """Run `docker compose` on this stack; never raises for its exit code."""
-        return self._capture(*arguments)
+        """Run `docker compose` on this stack, and keep what it prints; never raises for its exit code."""
+        return self._call(*arguments, capture_output=True, text=True)
 
     def pipe(self, *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> CompletedProcess[bytes]:
         """Run `docker compose` on this stack between two files; never raises for its exit code."""
-        return subprocess.run(
-            self._command(*arguments),
-            cwd=self._root,
-            env=self._settings,
-            stdin=stdin or subprocess.DEVNULL,
-            stdout=stdout or subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
+        return self._call(*arguments, stdin=stdin or subprocess.DEVNULL, stdout=stdout or subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def require(self, failure: str, *arguments: str, hint: str = "", exit_code: int = 1) -> None:
+        """Run `docker compose` on this stack; StackError(failure), with its last lines, when it fails."""
+        answer = self.compose(*arguments)
+        if answer.returncode:
+            raise StackError(failure, hint=hint, details=last_lines(answer.stderr or answer.stdout), exit_code=exit_code)
 
     def _wait(self) -> None:
         """Healthy containers are not yet a request that passes through all of them."""
-        wait_for_answer(f"{self.url}{ready_path(self._settings)}", self._settings, READY_TIMEOUT_S)
+        wait_for_answer(f"{self.url}{ready_path(self.settings)}", self.settings, READY_TIMEOUT_S)
 
     def _check_owner(self) -> None:
         """Raise when containers of this name are those of another checkout: `down` or a rollout would take them."""
         label = "com.docker.compose.project"
         found = docker("ps", "--all", "--filter", f"label={label}={self.name}", "--format", f'{{{{.Label "{label}.working_dir"}}}}')
         for folder in map(Path, found.splitlines()):
-            if folder.is_dir() and not folder.samefile(self._root):
+            if folder.is_dir() and not folder.samefile(self.root):
                 hint = "write another COMPOSE_PROJECT_NAME, and another GATEWAY_PORT, into .env"
                 raise StackError(f"{self.name} is the name of the stack in {folder}", hint=hint, exit_code=2)
 
@@ -220,19 +215,15 @@ class ComposeStack:
 
     def _check(self, services: Container[str]) -> None:
         """Let new containers read the settings before the old ones are touched: Compose takes those away first, and looks then."""
-        for service in (name for name in CHECKS if name in services):  # compose/no-waf.yaml takes one away
-            self._try(f"{service} does not accept its settings", *trial(service))
+        tries = {f"{service} does not accept its settings": trial(service) for service in CHECKS if service in services}
         if self.replicas:  # else nothing would be taken away, and perhaps there is no database
-            self._try("the migration failed", "run", "--rm", "--no-deps", "--no-TTY", "migrate")
-
-    def _try(self, failure: str, *arguments: str) -> None:
-        answer = self._capture(*arguments)
-        if answer.returncode:
-            raise StackError(failure, hint="what runs is as it was", details=last_lines(answer.stderr or answer.stdout), exit_code=2)
+            tries["the migration failed"] = ("run", "--rm", "--no-deps", "--no-TTY", "migrate")
+        for failure, arguments in tries.items():
+            self.require(failure, *arguments, hint="what runs is as it was", exit_code=2)
 
     def _warn(self) -> None:
         """Say so when a setting of the shell stays here: Compose passes on what its file names, and all of .env."""
-        if "PRELOAD_LIBRARIES" in self._settings and "PRELOAD_LIBRARIES" not in env_file.read(self._root / ".env"):
+        if "PRELOAD_LIBRARIES" in self.settings and "PRELOAD_LIBRARIES" not in env_file.read(self.root / ".env"):
             click.echo("PRELOAD_LIBRARIES does not reach the containers: write it into .env", err=True)
 
     def _all(self) -> list[dict[str, Any]]:
@@ -243,11 +234,9 @@ class ComposeStack:
         return sorted(rows, key=lambda row: (rank.get(row["Service"], len(ORDER)), row["Name"]))
 
     def _addresses(self, container: str) -> str:
-        template = "{{range $name, $network := .NetworkSettings.Networks}}{{$network.IPAddress}} {{end}}"
-        answer = subprocess.run(
-            ["docker", "inspect", "--format", template, container], capture_output=True, text=True, env=self._settings, check=False
-        )
-        return ", ".join(answer.stdout.split())
+        with suppress(StackError):  # it has just gone
+            return ", ".join(addresses(container))
+        return ""
 
     def _explain(self) -> str:
         """The last log lines of every service that failed, for an error that is already on its way.
@@ -269,32 +258,32 @@ class ComposeStack:
     def _command(self, *arguments: str) -> list[str]:
         # Whatever was started must be stopped, also when LAB_ENABLED or the profiles have changed since.
         everything = arguments[0] in {"down", "ps", "logs"}
-        files = [part for file in self._files(lab=everything or is_on(self._settings, "LAB_ENABLED")) for part in ("-f", file)]
+        files = [part for file in self._files(lab=everything or is_on(self.settings, "LAB_ENABLED")) for part in ("-f", file)]
         return ["docker", "compose", "-p", self.name, *files, *(["--profile", "*"] if everything else []), *arguments]
 
     def _files(self, *, lab: bool) -> list[str]:
         """Return the Compose files to name; none when Compose is to find them itself, as it does when it is called by hand."""
         overlays = list(self._overrides)
-        if server := other_server(self._settings, self._root):
-            overlays.append(self._root / f"compose/servers/{server}.yaml")
-        if lab and (file := self._root / LAB).is_file() and file not in overlays:
+        if server := other_server(self.settings, self.root):
+            overlays.append(self.root / f"compose/servers/{server}.yaml")
+        if lab and (file := self.root / LAB).is_file() and file not in overlays:
             overlays.append(file)
         if not overlays or self._overrides:
             return [*(["docker-compose.yml"] if overlays else []), *map(str, overlays)]
-        own = [name for name in ("docker-compose.yml", *OVERRIDES) if (self._root / name).is_file()]
+        own = [name for name in ("docker-compose.yml", *OVERRIDES) if (self.root / name).is_file()]
         return [*(self.setting("COMPOSE_FILE").split(":") if self.setting("COMPOSE_FILE") else own), *map(str, overlays)]
+
+    def _call(self, *arguments: str, **how: Any) -> CompletedProcess[Any]:
+        return subprocess.run(self._command(*arguments), cwd=self.root, env=self.settings, check=False, **how)
 
     def _run(self, *arguments: str, check: bool = True) -> None:
         """Run a command whose progress the user wants to see."""
-        code = subprocess.run(self._command(*arguments), cwd=self._root, env=self._settings, check=False).returncode
+        code = self._call(*arguments).returncode
         if code and check:
             raise StackError(f"docker compose {arguments[0]} failed (exit code {code})", hint="its own words are above")
 
-    def _capture(self, *arguments: str) -> CompletedProcess[str]:
-        return subprocess.run(self._command(*arguments), cwd=self._root, env=self._settings, capture_output=True, text=True, check=False)
-
     def _read(self, *arguments: str) -> str:
-        answer = self._capture(*arguments)
+        answer = self.compose(*arguments)
         if answer.returncode:
             raise StackError(f"docker compose {arguments[0]} failed", details=last_lines(answer.stderr))
         return answer.stdout

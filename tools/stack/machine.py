@@ -27,25 +27,21 @@ from tools.stack.base import StackError, last_lines
 MORE_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin:/opt/homebrew/bin"
 # Below those that Linux (from 32768) and macOS (from 49152) give to outgoing connections.
 PORTS = "20000-32767"
-# What provides a command: Debian's packages, and Homebrew's where it has them. All after envsubst are for the tests.
-PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "nginx": (
-        (
-            *("nginx", "libnginx-mod-http-brotli-filter", "libnginx-mod-http-brotli-static"),
-            *("libnginx-mod-http-modsecurity", "modsecurity-crs", "jq"),
-        ),
-        ("nginx",),
-    ),
-    "envsubst": (("gettext-base",), ("gettext",)),  # fills in nginx/templates
-    "postgres": (("postgresql",), ("postgresql",)),
-    "chromium": (("chromium",), ("chromium",)),
-    "java": (("default-jre-headless",), ("openjdk",)),
-    "npm": (("nodejs", "npm"), ("node",)),
-    "shellcheck": (("shellcheck",), ("shellcheck",)),
-    "openssl": (("openssl",), ("openssl@3",)),
-    "testssl": (("testssl.sh",), ("testssl",)),
-    "slowhttptest": (("slowhttptest",), ("slowhttptest",)),
+# The Debian packages that provide a command; all after envsubst are for the tests.
+PACKAGES = {
+    "nginx": "nginx libnginx-mod-http-brotli-filter libnginx-mod-http-brotli-static libnginx-mod-http-modsecurity modsecurity-crs jq",
+    "envsubst": "gettext-base",  # fills in nginx/templates
+    "postgres": "postgresql",
+    "chromium": "chromium",
+    "java": "default-jre-headless",
+    "npm": "nodejs npm",
+    "shellcheck": "shellcheck",
+    "openssl": "openssl",
+    "testssl": "testssl.sh",
+    "slowhttptest": "slowhttptest",
 }
+# What Homebrew calls otherwise than the command.
+BREW = {"envsubst": "gettext", "postgres": "postgresql", "java": "openjdk", "npm": "node", "openssl": "openssl@3"}
 COMMANDS = ("nginx", "envsubst")  # what the local runtime needs
 # In this order; Debian has both, macOS has the last two.
 SERVICE_USERS = ("www-data", "nobody", "_www")
@@ -65,7 +61,7 @@ def require_commands(commands: Sequence[str], settings: Mapping[str, str]) -> No
         return
     what = " and ".join(missing)
     with_apt = shutil.which("apt-get") is not None
-    packages = [package for command in missing for package in PACKAGES[command][0 if with_apt else 1]]
+    packages = [name for command in missing for name in (PACKAGES[command] if with_apt else BREW.get(command, command)).split()]
     by_hand = f"{'apt-get install --yes' if with_apt else 'brew install'} {' '.join(packages)}"
     if os.geteuid() != 0 or not with_apt or settings.get("STACK_INSTALL", "1") == "0":
         sudo = "sudo " if with_apt and os.geteuid() != 0 else ""
@@ -79,13 +75,8 @@ def require_commands(commands: Sequence[str], settings: Mapping[str, str]) -> No
 def _apt_install(packages: Sequence[str], settings: Mapping[str, str], by_hand: str) -> None:
     with _services_stay_stopped():
         for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
-            answer = subprocess.run(
-                ["apt-get", "--quiet", *arguments],
-                capture_output=True,
-                text=True,
-                env={**settings, "DEBIAN_FRONTEND": "noninteractive"},
-                check=False,
-            )
+            env = {**settings, "DEBIAN_FRONTEND": "noninteractive"}
+            answer = subprocess.run(["apt-get", "--quiet", *arguments], capture_output=True, text=True, env=env, check=False)
             if answer.returncode:
                 raise StackError(f"apt-get {arguments[0]} failed", hint=f"run: {by_hand}", details=last_lines(answer.stderr))
     # The package also registers a service of its own, which would take port 80 at the next start of the machine.
@@ -128,9 +119,8 @@ def require_port(host: str, port: int, *, as_engine: bool = False) -> None:
             probe.bind((host, port))
         except PermissionError:
             if not as_engine:
-                raise StackError(
-                    f"port {port} may only be opened by root", hint="set GATEWAY_PORT to one above 1023", exit_code=2
-                ) from None
+                hint = "set GATEWAY_PORT to one above 1023"
+                raise StackError(f"port {port} may only be opened by root", hint=hint, exit_code=2) from None
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise StackError(f"this machine has no address {host}", hint="choose one that it has: GATEWAY_BIND", exit_code=2) from None
@@ -206,38 +196,22 @@ class Account:
 
     name: str | None
 
-    def popen_options(self) -> dict[str, Any]:
-        """Return what makes subprocess start a process as this user."""
-        if self.name is None:
-            return {}
-        return {"user": self.name, "group": pwd.getpwnam(self.name).pw_gid, "extra_groups": []}
-
-    def own(self, path: Path) -> None:
+    def own(self, path: Path | int) -> None:
         """Give a file or folder to this user; of a symbolic link the link itself, as its target may be anything."""
         if self.name is not None:
             entry = pwd.getpwnam(self.name)
-            os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+            os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=isinstance(path, int))
 
     def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> CompletedProcess[str]:
         """Run a command to its end, as this user; one that cannot be started has the exit code 127."""
+        how: dict[str, Any] = {"umask": 0o022, "text": True, "errors": "replace"}
+        if self.name is not None:
+            how |= {"user": self.name, "group": pwd.getpwnam(self.name).pw_gid, "extra_groups": []}
         # A file, not a pipe: nginx opens /dev/stdout anew, which with a pipe of root's is denied to any other user.
         with TemporaryFile("w+", errors="replace") as output:
-            if self.name is not None:
-                entry = pwd.getpwnam(self.name)
-                os.fchown(output.fileno(), entry.pw_uid, entry.pw_gid)
+            self.own(output.fileno())
             try:
-                answer = subprocess.run(
-                    argv,
-                    cwd=cwd,
-                    env=dict(env),
-                    stdout=output,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    errors="replace",
-                    umask=0o022,
-                    check=False,
-                    **self.popen_options(),
-                )
+                answer = subprocess.run(argv, check=False, cwd=cwd, env=dict(env), stdout=output, stderr=subprocess.PIPE, **how)
             except OSError as error:
                 return CompletedProcess(list(argv), 127, "", f"{argv[0]}: {error.strerror}\n")
             output.seek(0)

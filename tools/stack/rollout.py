@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from tools.stack.base import StackError, Unit, last_lines
-from tools.stack.compose import ComposeStack, docker, trial
+from tools.stack.compose import ComposeStack, addresses, docker, trial
 from tools.stack.waiting import alive_path, answers_ok, wait_until
 
 LOG_LINES = 15
@@ -54,7 +54,7 @@ class Rollout:
         self._wish = wish
         self._say = say
         # The name under which the Compose file knows the app's image: the release is what this name points to.
-        self._tag = app_image(stack)
+        self._tag = stack.image("app")
         self._serving: list[Unit] = []  # new ones that have replaced an old one
         self._look()
         if wish.image:
@@ -62,7 +62,7 @@ class Rollout:
 
     def _look(self) -> None:
         """Take what runs now for the old version."""
-        self._old = self._app()
+        self._old = _containers(self._stack, "app")
         if not self._old:
             raise StackError(f"{self._stack.name} has no app container that runs", hint="run make up first")
         self._old_image = _inspect(self._old[0].id, "{{.Image}}")
@@ -87,16 +87,15 @@ class Rollout:
         """Do it."""
         with self._alone_looking_again():
             new_image = self._new_image()
-            _tag(self._old_image, self.previous)
-            _tag(new_image, self._tag)
+            docker("tag", self._old_image, self.previous)
+            docker("tag", new_image, self._tag)
             try:
                 self._migrate()
                 self._replace(self._old)
             except BaseException as error:
                 self._take_back()
                 if isinstance(error, StackError):
-                    hint = "the release was taken back; the old version went on serving"
-                    raise StackError(error.message, hint=hint, details=error.details) from None
+                    error.hint = "the release was taken back; the old version went on serving"
                 raise
         self._say(f"Released {new_image.removeprefix('sha256:')[:12]}; `make rollback` goes back to {self.previous}.")
 
@@ -106,21 +105,20 @@ class Rollout:
         One after the other, as a release starts them: three that start together take the processors from those that serve.
         """
         with self._alone_looking_again():
-            missing, surplus = count - len(self._old), sorted(self._old, key=_age)[count:]
+            missing, surplus = count - len(self._old), sorted(self._old, key=lambda unit: _inspect(unit.id, "{{.Created}}"))[count:]
             # What was built since, and never released, is not for this command to start.
             built = _image_id(self._tag)
-            _tag(self._old_image, self._tag)
+            docker("tag", self._old_image, self._tag)
             try:
                 for _ in range(missing):
                     self._say(f"Healthy and known to nginx: {_names(self._start(1))}.")
             except BaseException as error:
                 _remove(self._others(self._old))
                 if isinstance(error, StackError):
-                    hint = "the new containers were removed; the others went on serving"
-                    raise StackError(error.message, hint=hint, details=error.details) from None
+                    error.hint = "the new containers were removed; the others went on serving"
                 raise
             finally:
-                _tag(built, self._tag)
+                docker("tag", built, self._tag)
             if surplus:
                 self._say(f"Draining {_names(surplus)} ...")
                 _remove(surplus)
@@ -143,14 +141,14 @@ class Rollout:
         if not self._wish.image:
             self._say(f"Building {self._tag} ...")
             # When that fails the tag still points to what runs.
-            _compose(self._stack, "the image cannot be built; nothing was changed", "build", "app")
+            self._stack.require("the image cannot be built; nothing was changed", "build", "app")
         return _image_id(self._wish.image or self._tag)
 
     def _migrate(self) -> None:
         if not self._wish.migrate:
             return
         self._say("Migrating the database (it must suit the old version as well: expand now, contract in a later release) ...")
-        _compose(self._stack, "the migration failed", "run", "--rm", "--no-deps", "--no-TTY", "migrate")
+        self._stack.require("the migration failed", "run", "--rm", "--no-deps", "--no-TTY", "migrate")
 
     def _replace(self, leaving: Sequence[Unit]) -> None:
         """Put new containers of the present image in the place of `leaving`."""
@@ -168,7 +166,7 @@ class Rollout:
 
     def _start(self, count: int) -> list[Unit]:
         """Start so many more containers; return them when they are ready and nginx sends them requests."""
-        self._say(f"Starting {count} beside {len(self._app())} ...")
+        self._say(f"Starting {count} beside {len(_containers(self._stack, 'app'))} ...")
         fresh = _create(self._stack, "app", count)
         shares = _step_back(fresh)
         policy = _start_once(fresh)
@@ -190,12 +188,12 @@ class Rollout:
         """Ask once through the gateway; say whether its log shows a request to each of the containers since then."""
         answers_ok(url, self._stack.settings)
         log = "".join(docker("logs", "--since", since, unit.id) for unit in gateways)
-        return all(any(f'"{address}:' in log or f" {address}:" in log for address in addresses(unit)) for unit in units)
+        return all(any(f'"{address}:' in log or f" {address}:" in log for address in addresses(unit.id)) for unit in units)
 
     def _take_back(self) -> None:
         """Leave as many containers of the old image as there were."""
         self._say("Taking it back ...")
-        _tag(self._old_image, self._tag)
+        docker("tag", self._old_image, self._tag)
         # Stopped first: nginx may have sent it requests, which it finishes when it can.
         _remove(self._others([*self._old, *self._serving]))
         # What has replaced an old one serves until its successor of the old image does. That one has been healthy before.
@@ -203,32 +201,29 @@ class Rollout:
         try:
             self._replace(list(self._serving))
         except StackError as error:
-            hint = "the release could not be taken back completely: `make status`, then `make rollback`"
-            raise StackError(error.message, hint=hint, details=error.details) from None
-
-    def _app(self) -> list[Unit]:
-        return _containers(self._stack, "app")
+            error.hint = "the release could not be taken back completely: `make status`, then `make rollback`"
+            raise
 
     def _others(self, known: Sequence[Unit]) -> list[Unit]:
         """Every container of the app but these, those that have ended too."""
         ids = {unit.id for unit in known}
-        return [unit for unit in _containers(self._stack, "app", every_state=True) if unit.id not in ids]
+        return [unit for unit in self._stack.units("app") if unit.id not in ids]
 
 
 def roll_gateway(stack: ComposeStack, *, ready_s: float, say: Callable[[str], None] = click.echo) -> None:
     """Replace the gateway. It alone holds the published port, so between the old and the new one connections are refused."""
-    tag = gateway_image(stack)
+    tag = stack.image("gateway")
     with _alone(stack):
         old = _containers(stack, "gateway")
         if len(old) != 1:
             raise StackError(f"{stack.name} has {len(old)} gateways that run, not one", hint="run make up first")
-        old_image, released = _inspect(old[0].id, "{{.Image}}"), _image_id(app_image(stack))
+        old_image, released = _inspect(old[0].id, "{{.Image}}"), _image_id(stack.image("app"))
         fresh: list[Unit] = []
         try:
             say(f"Building {tag} ...")
-            _compose(stack, "the image cannot be built", "build", "gateway")
+            stack.require("the image cannot be built", "build", "gateway")
             say("Checking the new configuration with the new nginx ...")
-            _compose(stack, "nginx does not accept it", *trial("gateway"))
+            stack.require("nginx does not accept it", *trial("gateway"))
             fresh = _create(stack, "gateway", 1)
             say("Stopping the old gateway, which finishes what it has, and starting the new one ...")
             began = time.monotonic()
@@ -239,40 +234,23 @@ def roll_gateway(stack: ComposeStack, *, ready_s: float, say: Callable[[str], No
         except BaseException as error:
             # The old container as it was: with the settings that it had, whatever .env says by now.
             details = "\n".join(_last_words(unit) for unit in fresh)
-            _tag(old_image, tag)
+            docker("tag", old_image, tag)
             _each("rm", fresh, "--force")
             _each("start", old)
             if isinstance(error, StackError):
-                raise StackError(error.message, hint="the old gateway serves", details=error.details or details) from None
+                error.hint, error.details = "the old gateway serves", error.details or details
             raise
         finally:
             # Compose builds the app's image on the way, for its static files. Nobody has released it; the next `docker compose up` would.
-            _tag(released, app_image(stack))
+            docker("tag", released, stack.image("app"))
         _each("update", fresh, "--restart", policy)
         _each("rm", old)
         say(f"The new gateway answers, {time.monotonic() - began:.1f} s after the old one was told to stop.")
 
 
-def _compose(stack: ComposeStack, failure: str, *arguments: str) -> None:
-    """Run `docker compose`; raise `failure` when it fails."""
-    answer = stack.compose(*arguments)
-    if answer.returncode:
-        raise StackError(failure, details=last_lines(answer.stderr or answer.stdout))
-
-
-def app_image(stack: ComposeStack) -> str:
-    """Return the name of the app's image, as the Compose file has it."""
-    return stack.setting("APP_IMAGE") or f"{stack.name}-app"
-
-
-def gateway_image(stack: ComposeStack) -> str:
-    """Return the name of the gateway's image, as the Compose file has it."""
-    return stack.setting("GATEWAY_IMAGE") or f"{stack.name}-gateway"
-
-
 def previous_of(stack: ComposeStack) -> str:
     """Return the name that keeps the image that a rollout of this stack replaced."""
-    tag = app_image(stack)
+    tag = stack.image("app")
     repository, colon, version = tag.rpartition(":")
     return f"{repository if colon and '/' not in version else tag}:before-{stack.name}"
 
@@ -296,14 +274,14 @@ def _create(stack: ComposeStack, service: str, count: int) -> list[Unit]:
     answer = stack.compose(
         *("up", "--no-start", "--no-recreate", "--no-deps", "--no-build", "--scale", f"{service}={len(before) + count}", service)
     )
-    fresh = [unit for unit in _containers(stack, service, every_state=True) if unit.id not in before]
+    fresh = [unit for unit in stack.units(service) if unit.id not in before]
     if answer.returncode or len(fresh) != count:
         raise StackError("the new containers cannot be created", details=last_lines(answer.stderr))
     return fresh
 
 
-def _containers(stack: ComposeStack, service: str, *, every_state: bool = False) -> list[Unit]:
-    return stack.units(service) if every_state else [unit for unit in stack.processes() if unit.service == service]
+def _containers(stack: ComposeStack, service: str) -> list[Unit]:
+    return [unit for unit in stack.processes() if unit.service == service]
 
 
 def _start_once(units: Sequence[Unit]) -> str:
@@ -315,10 +293,6 @@ def _start_once(units: Sequence[Unit]) -> str:
     _each("update", units, "--restart", "no")
     _each("start", units)
     return name if most == "0" else f"{name}:{most}"
-
-
-def _age(unit: Unit) -> str:
-    return _inspect(unit.id, "{{.Created}}")
 
 
 def _step_back(units: Sequence[Unit]) -> list[str]:
@@ -355,10 +329,6 @@ def _image_id(name: str) -> str:
         raise StackError(f"there is no image {name} on this machine", hint=f"docker pull {name}, or docker image ls", exit_code=2) from None
 
 
-def _tag(image: str, name: str) -> None:
-    docker("tag", image, name)
-
-
 def _is_healthy(unit: Unit) -> bool:
     """Say whether a container is healthy; raise when it has ended, or the engine gave it up."""
     state = _inspect(unit.id, "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}").split()
@@ -367,11 +337,6 @@ def _is_healthy(unit: Unit) -> bool:
     if state[-1] == "unhealthy":
         raise StackError("a new container fails its health check")
     return state[-1] == "healthy"
-
-
-def addresses(unit: Unit) -> list[str]:
-    """Return the addresses of a container, one in each of its networks."""
-    return _inspect(unit.id, "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}").split()
 
 
 def _names(units: Sequence[Unit]) -> str:

@@ -10,7 +10,7 @@ from tools.reliability.measure.load import Load
 from tools.stack import StackError, open_stack
 from tools.stack.base import last_lines
 from tools.stack.compose import ComposeStack, docker
-from tools.stack.rollout import Rollout, Wish, app_image, previous_of, roll_gateway
+from tools.stack.rollout import Rollout, Wish, previous_of, roll_gateway
 from tools.stack.rotation import reload_workers, workers
 
 # Half of the requests are POST: what must not be repeated.
@@ -34,8 +34,8 @@ NO_MORE_THAN_S = 60.0
 
 def version(stack: ComposeStack, setting: str) -> str:
     """Make another version of the app's image, with one more environment variable; return its name."""
-    name = f"{app_image(stack)}-{setting.partition('=')[0].lower().replace('_', '-')}"
-    recipe = f"FROM {app_image(stack)}\nENV {setting}\n"
+    name = f"{stack.image('app')}-{setting.partition('=')[0].lower().replace('_', '-')}"
+    recipe = f"FROM {stack.image('app')}\nENV {setting}\n"
     answer = subprocess.run(
         ["docker", "build", "--quiet", "--tag", name, "-"], input=recipe, capture_output=True, text=True, env=stack.settings, check=False
     )
@@ -46,7 +46,7 @@ def version(stack: ComposeStack, setting: str) -> str:
 
 def forget_versions(stack: ComposeStack) -> None:
     """Remove the names of the images that the releases of this stack have made."""
-    pattern = f"reference={app_image(stack)}-*"
+    pattern = f"reference={stack.image('app')}-*"
     names = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", pattern).split()
     names += docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={previous_of(stack)}").split()
     if names:

@@ -17,9 +17,8 @@ from tools.reliability.measure.releases import forget_versions
 from tools.reliability.records import LoadResult, Write
 from tools.stack import REPOSITORY, Stack, StackError, open_stack
 from tools.stack.base import other_servers
-from tools.stack.compose import GATEWAY_PORT_IN_CONTAINER, ORDER, ComposeStack, docker
+from tools.stack.compose import GATEWAY_PORT_IN_CONTAINER, ORDER, ComposeStack, addresses, docker
 from tools.stack.machine import free_ports, processors_apart
-from tools.stack.rollout import addresses, app_image, gateway_image
 from tools.stack.waiting import alive_path, answers_ok, ready_path, wait_until
 
 STACK_S = 60.0  # what starting a stack takes, about
@@ -79,7 +78,7 @@ def stack_for(options: Options, worker_class: str) -> Iterator[ComposeStack]:
     stack = _open(f"kit-{options.kind}-{worker_class}", {**settings, **images})
     if not options.build:
         present = _open(stack.name, settings)
-        for name, image in zip((app_image(present), gateway_image(present)), images.values(), strict=True):
+        for name, image in zip((present.image("app"), present.image("gateway")), images.values(), strict=True):
             if not docker("images", "--quiet", name):
                 raise StackError(f"there is no image {name}", hint="leave out --no-build", exit_code=2)
             docker("tag", name, image)
@@ -104,7 +103,7 @@ def gateway_address(stack: ComposeStack) -> str:
     new connection: from visitors it would take more than a refusal costs nginx, and those from outside do not meet it.
     """
     (gateway,) = (unit for unit in stack.processes() if unit.service == "gateway")
-    for address in addresses(gateway):
+    for address in addresses(gateway.id):
         url = f"http://{address}:{GATEWAY_PORT_IN_CONTAINER}"
         if answers_ok(url + alive_path(stack.settings), stack.settings):
             return url
