@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.xdist_group("faults")
 RATE_PER_S = 5
 AFTER_S = 12.0
 Inject = Callable[[str], EventFigures]
-OPTIONS = Options("faults", [], MIX, "", "", ["gthread"], RATE_PER_S, 2, "Off", "128", build=False)
+OPTIONS = Options("faults", [], MIX, "", "", ["gthread"], RATE_PER_S, 2, "Off", "128")
 
 
 @pytest.fixture

@@ -58,7 +58,6 @@ def _options(
         click.option("--replicas", default=3, show_default=True, type=click.IntRange(fewest, 20), help="App containers."),
         click.option("--waf", default="On", show_default=True, type=click.Choice(["On", "Off"]), help="The firewall."),
         click.option("--max-in-flight", default=128, show_default=True, type=click.IntRange(0, MOST_IN_FLIGHT), help="0: no bound."),
-        click.option("--build/--no-build", default=True, show_default=True, help="Build the images, or take those that are there."),
         click.option(
             "--out",
             type=click.Path(file_okay=False, path_type=Path),

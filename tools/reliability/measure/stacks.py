@@ -50,7 +50,6 @@ class Options:
     replicas: int
     waf: str
     max_in_flight: str
-    build: bool
     cpus: Sequence[int] = ()  # for the load; empty: any
 
     def facts(self, worker_class: str, event: Event) -> dict[str, Any]:
@@ -75,25 +74,14 @@ def stack_for(options: Options, worker_class: str) -> Iterator[ComposeStack]:
     if any(event.lab for event in options.events):
         settings["LAB_ENABLED"] = "1"
     images = {f"{service.upper()}_IMAGE": f"flask-kit-{service}:{options.kind}-{worker_class}" for service in ("app", "gateway")}
-    stack = _open(f"kit-{options.kind}-{worker_class}", {**settings, **images})
-    if not options.build:
-        present = _open(stack.name, settings)
-        for name, image in zip((present.image("app"), present.image("gateway")), images.values(), strict=True):
-            if not docker("images", "--quiet", name):
-                raise StackError(f"there is no image {name}", hint="leave out --no-build", exit_code=2)
-            docker("tag", name, image)
+    stack = open_stack("compose", name=f"kit-{options.kind}-{worker_class}", env={**settings, **images})
+    assert isinstance(stack, ComposeStack)  # noqa: S101 - it was asked for
     try:
-        stack.up(build=options.build)
+        stack.up()
         yield stack
     finally:
         stack.down(volumes=True)
         forget_versions(stack)
-
-
-def _open(name: str, settings: Mapping[str, str]) -> ComposeStack:
-    stack = open_stack("compose", name=name, env=settings)
-    assert isinstance(stack, ComposeStack)  # noqa: S101 - it was asked for
-    return stack
 
 
 def gateway_address(stack: ComposeStack) -> str:
