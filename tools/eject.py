@@ -34,6 +34,7 @@ WITH = {
     "sqlite": [],
     "sticky": ["compose/sticky.conf"],
     "tls": ["compose/http3.yaml", "compose/acme", "nginx/**/*certificate*", "nginx/**/*tls*"],
+    "traces": ["compose/traces"],
     "uploads-on-disk": [],
     "url-prefix": ["nginx/**/*url-prefix*"],
     "waf": ["waf", "nginx/**/*waf*"],

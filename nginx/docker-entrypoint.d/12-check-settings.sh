@@ -3,7 +3,6 @@
 # wrong nginx itself names. The WAF has this file too: what is not set is not checked.
 set -eu
 export LC_ALL=C wrong=
-
 # must NAME EXPRESSION "what would be right"
 must() {
     eval "value=\${$1-}; [ -n \"\${$1+set}\" ]" || return 0
@@ -43,6 +42,7 @@ must NGINX_LOCAL_RESOLVERS "($server( +$server)*)?" "addresses of DNS servers, s
 must APP_MAX_CONNS '[0-9]{0,6}' "requests in flight for each app container, or nothing"
 must BASIC_AUTH_PATH '(/[A-Za-z0-9/._~-]*)?' "the beginning of a path, such as /admin"
 must MICROCACHE_SECONDS '([1-9][0-9]{0,5})?' "seconds, such as 1"
+must TRACES_SAMPLED '(([1-9][0-9]?|100)%|[0-9]{1,2}\.[0-9]?[1-9]%)?' "a share, 0.01% to 100%"
 
 # Parts that a copy may lack (make eject, --with NAME): their own rows, or what asks for them is refused.
 part() {

@@ -25,6 +25,7 @@ WRONG = [
     *[("ANSWER_FILE_SIZE", value) for value in ("16", "0m", "1g", "16M;", "off")],
     *[("BASIC_AUTH_PATH", value) for value in ("admin", "/a b", '/a" off; #', "/(a")],
     *[("MICROCACHE_SECONDS", value) for value in ("0", "1s", "1 404 1")],
+    *[("TRACES_SAMPLED", value) for value in ("0%", "0.00%", "1", "0.001%", "1% 01; *")],
     *[("MAX_CONTENT_LENGTH", value) for value in ("10m", "0", "-1", "1e6", "010", "9999999999999")],
     *[("SERVER_NAMES", value) for value in ("example.org;", 'example.org"', "*", "_", "~.*", "www.*", "$host", "http://example.org")],
     *[("SERVER_NAMES", value) for value in ("example.org:8080", "::1", " ", "a..b", "exämple.org")],
