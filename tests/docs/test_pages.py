@@ -12,7 +12,7 @@ from tests.budgets import ROOT
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "CHANGELOG.md")]
 # Made by the reader, or while something runs.
 MADE = re.compile(
-    r"secrets/(secret_key|database_password)|backups/|sbom/|tls/|\.run/|tools/reliability/results/|loadtest/results/|instance/"
+    r"secrets/(secret_key|database_password)|backups/|sbom/|tls/|\.run/|tools/reliability/results/|loadtest/results/|instance/|.*/secrets\.env$"
 )
 FOLDERS = r"(?:app|compose|deploy|docs|gunicorn_hooks|loadtest|nginx|requirements|secrets|servers|tests|tools|waf)"
 PATHS = re.compile(rf"(?<![\w/.-])(?:{FOLDERS}/[\w./-]*[\w/]|(?:docker-compose\.yml|gunicorn\.conf\.py|pyproject\.toml|Makefile)(?![\w.]))")
