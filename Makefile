@@ -67,6 +67,16 @@ maintenance: venv #: Answer 503 with a page while you work on the site: make mai
 on off: maintenance
 	@:
 
+.PHONY: swarm swarm-down swarm-deploy swarm-file
+swarm: venv #: Make three Swarm nodes in containers on this machine, for trying, and deploy to them (docs/swarm.md)
+	@$(PYTHON) -m tools.swarm up
+swarm-down: venv #: Take those three nodes away, with all that ran on them
+	@$(PYTHON) -m tools.swarm down
+swarm-deploy: venv #: Deploy to the Swarm of this shell's docker (DOCKER_HOST, docker context) and wait for it (docs/swarm.md)
+	@$(PYTHON) -m tools.swarm deploy
+swarm-file: venv #: Print what `docker stack deploy` is given, and what Swarm does not do
+	@$(PYTHON) -m tools.swarm file
+
 .PHONY: waf-report
 waf-report: venv #: List by rule what the WAF refused, with lines that let it pass (LOG=file), or prove them for one request (REQUEST=file)
 	@$(if $(REQUEST),$(PYTHON) -m tools.waf_prove $(REQUEST),$(if $(LOG),tools/waf_report.py $(LOG),log=$$($(STACK) logs waf) && printf '%s\n' "$$log" | tools/waf_report.py))

@@ -120,6 +120,19 @@ CASES = (
         "lab-private", "LAB_ENABLED=1\nGATEWAY_BIND=0.0.0.0", {"LAB_ENABLED": "1", "ports": "0.0.0.0:8080->8080"}, {".env"},
         verdict="warn",
     ),
+    Case(
+        "swarm", "compose/swarm.yaml", r"    oom_score_adj: .*\n", "", {"app oom_score_adj": "500: it is ignored"}, {COMPOSE},
+        env={"COMPOSE_FILE": f"{COMPOSE}:compose/swarm.yaml"}, verdict="warn",
+    ),
+    given(
+        "swarm", f"COMPOSE_FILE={COMPOSE}:compose/swarm.yaml:compose/tls.yaml:compose/instance.yaml",
+        {
+            "certificate network_mode": "none: it is ignored",
+            "gateway ports": "127.0.0.1:8443: the nodes listen on all their addresses",
+            "app volumes": "instance: each node has a volume of its own by that name",
+        },
+        {"compose/tls.yaml", "compose/instance.yaml"}, verdict="warn",
+    ),
 )  # fmt: skip
 
 
@@ -154,6 +167,12 @@ def test_the_kit_passes_as_it_is(make_kit: MakeKit) -> None:
 
     assert report.with_verdict("ok") == set(report.rules())
     assert report.code == 0
+
+
+def test_the_stack_of_a_swarm_passes(make_kit: MakeKit) -> None:
+    report = make_kit(app=True).doctor("--json", env={"COMPOSE_FILE": f"{COMPOSE}:compose/swarm.yaml"})
+
+    assert report.with_verdict("ok") == set(report.rules())
 
 
 @pytest.mark.parametrize(("worker_class", "keepalive"), [("gthread", "ok"), ("gevent", "ok"), ("sync", "n/a"), ("tornado", "n/a")])

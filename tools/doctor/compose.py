@@ -87,10 +87,11 @@ def _size(name: str, value: Any, origin: Origin) -> Setting:
 
 
 class Services(NamedTuple):
-    """What a project consists of."""
+    """What a project consists of; `model`: all that Compose makes of its files."""
 
     name: str
     all: Mapping[str, Service]
+    model: Mapping[str, Any] = {}
 
     def get(self, name: str) -> Service:
         if name not in self.all:
@@ -155,7 +156,7 @@ def read(project: Path) -> Services | Missing:
         said = (answer.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise CannotRead(f"{sources.names[0]}: docker compose refuses it: {said.replace(f'{project}/', '')}")
     model = json.loads(answer.stdout)
-    return Services(model["name"], {name: Service(name, service, sources.origin) for name, service in model["services"].items()})
+    return Services(model["name"], {name: Service(name, service, sources.origin) for name, service in model["services"].items()}, model)
 
 
 def dotenv(project: Path) -> dict[str, Setting]:

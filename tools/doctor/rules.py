@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tools.doctor.facts import Facts
 from tools.doctor.nginx import Nginx, Scope, scopes
 from tools.doctor.values import NotKnown, Origin, Setting, need, seconds, setting_of, show_bytes, show_seconds, size_bytes
+from tools.swarm.stack_file import losses
 
 # Memory of a Python process with Flask, SQLAlchemy and a driver, of gunicorn's master, and of nginx, before they do any work.
 WORKER_BYTES, MASTER_BYTES, NGINX_BYTES = 56 * 1024**2, 32 * 1024**2, 32 * 1024**2
@@ -230,6 +231,17 @@ def database_driver(facts: Facts) -> Judgement:
         return not_applicable("no PostgreSQL", url)
     scheme = url.value.partition(":")[0]
     return judged("+" in scheme, f"{scheme}://", replace(url, shown=f"{scheme}://..."), otherwise=Verdict.WARN)
+
+
+@rule
+def swarm(facts: Facts) -> Judgement:
+    """Swarm does what the files say. Else it leaves out what protects, or opens a port to the world, without a word."""
+    services = need(facts.services)
+    if "x-swarm" not in services.model:
+        return judged(True, "compose/swarm.yaml is not in COMPOSE_FILE")
+    lost = [(services.get(loss.service).at(loss.key), loss) for loss in losses(services.model)]
+    shown = [Setting(f"{loss.service} {loss.key}", loss.value, f"{loss.value}: {loss.instead}", origin) for origin, loss in lost]
+    return judged(not lost, f"{len(lost)} are lost; compose/swarm.yaml may reset what is not needed", *shown, otherwise=Verdict.WARN)
 
 
 # --- Capacity

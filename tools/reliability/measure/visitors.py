@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import html
 import http.client
+import itertools
 import json
 import re
+import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -24,6 +28,7 @@ from tools.reliability.records import Write
 
 # Longer than the gateway waits for the app (35 s): a request fails because the server says so.
 PATIENCE_S = 40.0
+CONNECT_S = 1.0  # then the next address is tried, where there is one
 _OLDER = re.compile(r'<a rel="next" href="([^"]+)"')
 _TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
@@ -36,16 +41,32 @@ class _Answer(NamedTuple):
 
 
 class Strict(FastHttpUser):
-    """A visitor whose requests end in an answer or in an error, counted either way."""
+    """A visitor whose requests end in an answer or in an error, counted either way.
+
+    `host` may be several URLs with blanks between them: of gateways that serve the same site.
+    """
 
     abstract = True
     host = "http://127.0.0.1:8080"
     keep_alive: ClassVar[bool] = False
+    turns: ClassVar[Iterator[int]] = itertools.count()
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        parts = urlsplit(self.host or "")
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE_S)
+        self._addresses = [(parts.hostname or "", parts.port or 80) for parts in map(urlsplit, (self.host or "").split())]
+        self._connection = http.client.HTTPConnection(*self._addresses[0], timeout=PATIENCE_S)
+        self._connection._create_connection = self._open  # type: ignore[attr-defined] # noqa: SLF001 - http.client has no other way
+
+    def _open(self, _address: tuple[str, int], patience_s: float, *_how: object) -> socket.socket:
+        """Connect to the addresses in turn; to the next one where that fails, as a browser does: nothing was sent by then."""
+        first = next(self.turns) % len(self._addresses)
+        *tried, last = self._addresses[first:] + self._addresses[:first]
+        for address in tried:
+            with suppress(OSError):
+                connection = socket.create_connection(address, CONNECT_S)
+                connection.settimeout(patience_s)
+                return connection
+        return socket.create_connection(last, patience_s)
 
     def _connect(self) -> None:
         """Take a new connection where none is kept, or the gateway has closed the idle one: on that nothing can be sent at all."""
