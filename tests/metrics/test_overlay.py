@@ -27,15 +27,16 @@ def test_the_application_gets_a_setting_and_the_gateway_a_socket(read: Read) -> 
 
 
 def test_what_is_added_is_hardened_and_out_of_the_gateways_reach(read: Read) -> None:
-    services = read(variants=("compose/metrics.yaml",))["services"]
-    for name in ADDED:
+    services = read(variants=("compose/metrics.yaml", "compose/metrics-database.yaml"))["services"]
+    for name in {*ADDED, "database-metrics"}:
         kept = {key: services[name].get(key) for key in ("read_only", "cap_drop", "security_opt", "restart")}
         assert kept == {key: services["gateway"][key] for key in kept}
         assert {"cpus", "memory", "pids"} == services[name]["deploy"]["resources"]["limits"].keys()
 
-    assert {name for name, service in services.items() if "metrics" in (service.get("networks") or ())} == ADDED
+    assert {name for name, service in services.items() if "metrics" in (service.get("networks") or ())} == {*ADDED, "database-metrics"}
+    assert set(services["database-metrics"]["networks"]) == {"data", "metrics"}
     assert set(services["metrics"]["networks"]) == {"metrics"}
-    assert {port["host_ip"] for name in ADDED for port in services[name].get("ports", [])} == {"127.0.0.1"}
+    assert {port["host_ip"] for name in services.keys() - {"gateway"} for port in services[name].get("ports", [])} == {"127.0.0.1"}
 
 
 def test_the_alerts_ask_for_what_there_is(serve: Serve, front: Front, exporter: Exporter) -> None:

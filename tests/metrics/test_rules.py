@@ -20,6 +20,9 @@ WELL = {
     'probe_http_status_code{job="ready"}': "200x400",
     'probe_ssl_earliest_cert_expiry{job="health"}': f"{15 * 86400}x400",
     'up{job="gateway"}': "1x400",
+    'pg_stat_activity_count{state="idle"}': "80x400",
+    'pg_stat_activity_count{state="active"}': "9x400",
+    "pg_settings_max_connections": "100x400",
     'kit_failed_tries_total{how="cut"}': "0x375 4x25",
     'kit_failed_tries_total{how="refused"}': "0+20x400",
     'kit_answers_total{source="app",status="200",limit=""}': "0+9000x400",
@@ -76,6 +79,7 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
         {name: values.replace("x400", "x370 stale") for name, values in WELL.items() if name.startswith("kit_")},
         {"NoMetrics"},
     ),
+    "few connections are left": ({'pg_stat_activity_count{state="active"}': "9x370 11x30"}, {"DatabaseFull"}),
     "a certificate ends": ({'probe_ssl_earliest_cert_expiry{job="health"}': f"{13 * 86400}x400"}, {"CertificateEnds"}),
 }
 
