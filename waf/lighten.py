@@ -5,8 +5,8 @@ No expression is changed. What goes:
 
 - what a constant decides: rules above WAF_PARANOIA, defaults of settings that are given, variables that no rule reads;
 - asking rules that cannot match: an expression is taken apart into texts of which every match holds at least one.
-  Where no value of a request holds one of those texts, nor a character that a rule's transformations would change, the rule is taken
-  out of the request (ctl:ruleRemoveById).
+  Rules stand together, behind one jump over all of them, which a request takes when none of its values holds one of those texts, nor a
+  character that a rule's transformations would change. A rule is moved there only where its place does not matter (Effects).
 
 A rule that is not understood here is asked always. A gate that fails (its expression, a jump over its questions) lets its rules be asked.
 """
@@ -233,6 +233,8 @@ WORD = re.compile(r'"((?:\\.|[^"\\])*)"|(\S+)', re.DOTALL)
 ACTION = re.compile(r"\s*(!?\w+)(?:[:=]('(?:\\.|[^'\\])*'|[^,]*))?\s*(?:,|$)", re.DOTALL)
 TARGET = re.compile(r"[!&]?\w+(?::(?:'[^']*'|/(?:\\.|[^/\\])+/(?=\||$)|[^|]*))?")
 READ = re.compile(r"%\{tx\.([^}]+)}|(?<![\w.])TX(?::(/[^/]+/|[^|\s\"',]+))?(?![\w.:])", re.IGNORECASE)
+# Scores stay variables, for rules of the user's that add them.
+CONSTANT = re.compile(r"%\{(tx\.(?!\w+_score})\w+)}", re.IGNORECASE)
 COLLECTION = re.compile(r"(?<!var:)(?<!var:')(?<!\w)(?:ip|global|session|user|resource)[.:]", re.IGNORECASE)
 # Actions without an effect of their own on a rule that passes and does not log.
 IDLE = {"id", "phase", "pass", "nolog", "noauditlog", "t", "ver", "rev", "msg", "severity", "tag"}
@@ -267,6 +269,7 @@ class Unit:
         # Whether it matches every request, or none; None: that depends on the request.
         self.decided: bool | None = None
         self.user, self.gone, self.changed, self.map_file = file.name.startswith("user-"), False, False, False
+        self.values: dict[str, str] = {}  # of variables that no request changes, where it stands
         self.add(text)
 
     def add(self, text: str) -> None:
@@ -377,6 +380,14 @@ class Constants:
         """Again as long as a variable turns out to follow from requests."""
         while (found := self.follow()) - self.changing:
             self.changing |= found
+        for unit in (unit for unit in self.units if not unit.user):
+            unit.text = CONSTANT.sub(lambda found, values=unit.values: self.value(found, values), unit.text)  # type: ignore[misc]
+
+    def value(self, found: re.Match[str], values: dict[str, str]) -> str:
+        """A variable that no request changes, put in where it reads the same in an expression as in quotes."""
+        name = found[1].lower()
+        value = "" if self.changes(name) else values.get(name, "")
+        return value if re.fullmatch(r"[\w ./|-]+", value) else found[0]
 
     def follow(self) -> set[str]:
         values: dict[str, str] = {}
@@ -392,7 +403,7 @@ class Constants:
                     unsure.discard(unit.words[1])
                 if unit.phase != phase or unit.gone:
                     continue
-                jump = unit.jump()
+                jump, unit.values = unit.jump(), values.copy()
                 unit.decided = False if until else None if unsure or unit.user else self.answer(unit, values)
                 if unit.decided and jump:
                     until = jump
@@ -437,8 +448,8 @@ class Constants:
         return bool(getattr(int(value), f"__{operator[2]}__")(int(limit))) != bool(operator[1])
 
     def changes(self, name: str) -> bool:
-        """Variables whose name follows from the request (paramcounter_%{...}) may be this one; nginx sets some of the kit's (60-...)."""
-        return name.startswith("tx.kit_") or any(
+        """Variables whose name follows from the request (paramcounter_%{...}) may be this one; nginx sets one of the kit's (60-...)."""
+        return name == "tx.kit_self_test" or any(
             name == one or ("%" in one and name.startswith(one.partition("%")[0])) for one in self.changing
         )
 
@@ -509,6 +520,9 @@ QUIET = "nolog,noauditlog,pass,t:none"
 CLEAR = f'SecRule REQUEST_METHOD "@streq -" "id:{{}},phase:2,{QUIET}"\n'
 NEAR = 3  # rules before a chain that reads what matched before it
 BODY = 2  # the phase after the body was read, in which nearly all rules are
+# Actions of rules that others may be moved past.
+MOVES = IDLE | {"chain", "log", "auditlog", "logdata", "capture", "block", "setvar", "ctl", "multiMatch", "expirevar", "skipAfter"}
+MANY_RULES = 8  # that a jump is worth
 # In per cent of ordinary values: a proof that they meet more often is none; rules that they meet more seldom.
 OFTEN, SELDOM = 7.9, 0.55
 
@@ -572,10 +586,41 @@ def kind(unit: Unit) -> str:
     return "signs" if max(found.values()) < SELDOM else "words"
 
 
-def gate(name: str, units: list[Unit], numbers: Iterator[int], loaded: list[int]) -> str:
-    """Questions; where none of them matches, rules are taken out of the request.
+def free(units: list[Unit], asked: set[Unit]) -> list[Unit]:
+    """Those of these rules that can all be asked where the last of them is: they only add to scores, and what is between does not mind."""
+    rules = [unit for unit in units if unit.phase == BODY and not unit.gone]
+    written = {name.removeprefix("tx.") for unit in rules for link in unit.links for name in link.sets()}
+    found: dict[Unit, int] = {}
+    markers: dict[str, int] = {}
+    removed: set[str] = set()
+    for number, unit in reversed(list(enumerate(units))):
+        markers |= {unit.words[1]: number} if unit.words[0] == "SecMarker" else {}
+        if unit.phase != BODY or unit.gone:
+            continue
+        if jump := unit.jump():
+            found = {one: at for one, at in found.items() if at > markers.get(jump, len(units))}
+        names = {name for link in unit.links for name, _ in link.actions}
+        text = "|".join(part for link in unit.links for part in (*link.targets, link.operator, *link.all("setvar")))
+        variables = {(one[1] or one[2] or "any score").strip("'").lower() for one in READ.finditer(text)}
+        controls = [value for link in unit.links for value in link.all("ctl") if not value.startswith("auditLogParts")]
+        # What ends the phase, reads scores or captures, or is not understood: nothing is moved past it.
+        stays = unit.user or not names <= MOVES or not all(value.startswith("ruleRemove") for value in controls)
+        scores = {name for name in variables if "score" in name and (name in written or not name.isidentifier())}
+        stays |= bool(scores) or ("capture" not in names and any(name.isdecimal() for name in variables))
+        adds = all("_score" in name and value.startswith("+") for link in unit.links for name, value in link.sets().items())
+        if unit in asked and adds and not (stays or controls or variables & written or {*unit.tags, str(unit.id)} & removed):
+            found[unit] = number
+        elif found and stays:
+            break
+        meant = [value.partition("=")[2].partition(";")[0] for value in controls]
+        removed.update(meant, map(str, ids(meant)))
+    return list(reversed(found))
 
-    What fails, such as an expression too large, matches; who jumps over the questions jumps over what takes the rules out.
+
+def gate(name: str, units: list[Unit], numbers: Iterator[int]) -> None:
+    """Put questions before these rules, and a jump over the rules where none of the questions matches.
+
+    What fails, such as an expression too large, matches; who jumps over the questions jumps over that jump.
     """
     text, questions = "", defaultdict(list)
     for target in dict.fromkeys(target for unit in units for target in unit.links[0].targets if not target.startswith("!")):
@@ -597,35 +642,42 @@ SecMarker KIT-SINGLE-{name}
 {asked}SecMarker KIT-HEADERS-{name}
 """
         text += asked
-    here = {unit.id for unit in units}
-    runs = [list(run) for mine, run in groupby(loaded, here.__contains__) if mine]
-    removed = ",".join(f"ctl:ruleRemoveById={run[0]}-{run[-1]}" for run in runs)
-    return text + f'SecAction "id:{next(numbers)},phase:2,{QUIET},{removed}"\nSecMarker KIT-ASK-{name}\n'
+    text += f'SecAction "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-PASS-{name}"\nSecMarker KIT-ASK-{name}\n'
+    units[0].before = text + units[0].before
+    units[-1].text += f"SecMarker KIT-PASS-{name}\n"
 
 
 def near(rules: list[Unit]) -> set[Unit]:
-    """Those right before a chain that reads what matched before it: these are asked as they are written."""
-    return {one for number, unit in enumerate(rules) if unit.reads_matches() for one in rules[max(0, number - NEAR) : number]}
+    """Chains that read what matched before them, and the rules there: these are asked as they are written, but after one that clears it."""
+    clears = [unit.links[0].operator == "@streq -" for unit in rules]
+    reading = [number for number, unit in enumerate(rules) if unit.reads_matches() and not clears[number - 1]]
+    return {one for number in reading for one in rules[max(0, number - NEAR) : number + 1]}
 
 
-def gates(units: list[Unit]) -> None:
-    """Put gates before the rules of phase 2 that have a proof."""
+def gates(units: list[Unit]) -> list[Unit]:
+    """Put rules of phase 2 that have a proof behind gates: by kind those that can be moved, others where many stand side by side."""
     numbers = count(10900)
     rules = [unit for unit in units if unit.phase == BODY and not unit.gone]
     # What never matches is gone, and would have cleared what a chain reads (Unit.reads_matches).
     for before, unit in pairwise(unit for unit in units if unit.phase == BODY and (not unit.gone or unit.decided is False)):
         if before.gone and not unit.gone and unit.reads_matches():
             unit.before += CLEAR.format(next(numbers))
-    asked = near(rules)
-    gated = {unit: kind(unit) for unit in rules if unit not in asked and kind(unit)}
-    loaded = sorted(unit.id for unit in units if unit.links and not unit.gone)
-    if not gated:
-        return
-    first = next(iter(gated))
-    for name in sorted(set(gated.values())):
-        first.before += gate(name, [unit for unit in gated if gated[unit] == name], numbers, loaded)
-    # What the questions matched is nothing for a chain to read.
-    first.before += CLEAR.format(next(numbers)) if first.reads_matches() else ""
+    proved = {unit: kind(unit) for unit in set(rules) - near(rules) if kind(unit)}
+    moved = sorted(free(units, set(proved)), key=proved.__getitem__)
+    side_by_side = groupby(
+        (unit for unit in units if unit in rules or unit.words[0] == "SecMarker"), lambda unit: unit in proved and unit not in moved
+    )
+    for number, run in enumerate(list(run) for mine, run in side_by_side if mine):
+        if len(run) >= MANY_RULES:
+            gate(f"run-{number}", run, numbers)
+    for name, mine in ((name, list(mine)) for name, mine in groupby(moved, proved.__getitem__)):
+        for unit in mine:
+            unit.before += CLEAR.format(next(numbers)) if unit.reads_matches() else ""
+        gate(name, mine, numbers)
+    last = max(map(units.index, moved), default=0)
+    for unit in moved:
+        unit.file = units[last].file
+    return [unit for unit in units[: last + 1] if unit not in moved] + moved + units[last + 1 :]
 
 
 # --- Files -------------------------------------------------------------------------------------------------------------
@@ -651,8 +703,7 @@ def main(source: Path, folder: Path) -> None:
     directives(units)
     Constants(units).decide()
     simplify(units)
-    gates(units)
-    write(units, folder)
+    write(gates(units), folder)
     kept = [unit for unit in units if unit.links and not unit.gone]
     print(
         f"{source}: {before} rules, {len(kept)} of them loaded, {sum(bool(proofs(unit)) for unit in kept)} asked only where they can match"
