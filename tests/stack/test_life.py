@@ -119,11 +119,12 @@ def test_up_again_and_impossible_scales_change_nothing_and_say_so(local: LocalSt
 
 
 def test_scale_goes_by_the_settings_of_up_and_writes_where_the_processes_cannot(run: Command, name: str) -> None:
-    assert run("up", APP_REPLICAS="1", MAX_CONTENT_LENGTH="4096", WAF_MODE="Off").returncode == 0
+    assert run("up", APP_REPLICAS="1", MAX_CONTENT_LENGTH="4096", URL_PREFIX="/shop", WAF_MODE="Off").returncode == 0
     assert run("scale", "app", "2").returncode == 0
     config = open_stack("local", name=name).nginx_config()
 
     assert "client_max_body_size 4096;" in config
+    assert "location = /shop/healthz {" in config
     assert "max_conns=32" in config  # 128, of two instances in two sets each
     assert {path.stat().st_uid for path in (folder(name) / "conf").rglob("*")} == {os.geteuid()}
     assert all(process.uids().real == (folder(name) / "run").stat().st_uid for process in processes_of(name))
@@ -216,16 +217,3 @@ def test_two_stacks_side_by_side_do_not_touch_each_other(new_name: Callable[[], 
     assert "only here" not in httpx.get(f"{second.url}/api/entries").text
     first.down()
     assert httpx.get(f"{second.url}/readyz").status_code == 200
-
-
-def test_a_broken_record_is_reported(run: Command, name: str) -> None:
-    folder(name).mkdir(parents=True)
-    (folder(name) / "state.json").write_text("not json")
-    try:
-        answer = run("status")
-    finally:
-        (folder(name) / "state.json").unlink()
-
-    assert answer.returncode == 1
-    assert "cannot read" in answer.stderr
-    assert "Traceback" not in answer.stderr

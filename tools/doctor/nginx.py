@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import re
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Any, NamedTuple
 import crossplane
 
 from tools.doctor.values import CannotRead, Environment, Origin
-from tools.local.nginx import IMAGE, Edit, command, write
+from tools.local.nginx import fill
 
 # crossplane 0.5.8 knows nginx up to 1.23. Directives that it does not know pass; these take more arguments by now.
 GREW_ARGUMENTS = frozenset({"keepalive", "resolver", "server"})
-# Parts of the entrypoint that start something, or need what only the image has.
-NOT_HERE = frozenset({"18-rules.envsh", "30-certificate.sh", "40-audit-log.envsh"})
 # What the scripts make of TRUSTED_PROXIES.
 FROM_SETTING = {f"trusted-proxies/{name}.conf": "TRUSTED_PROXIES" for name in ("real-ip", "geo")}
 FROM_SETTING |= {"trusted-proxies/names.conf": "SERVER_NAMES"}
@@ -95,19 +92,10 @@ def from_files(project: Path, image: str, settings: Environment, folder: Path) -
     CannotRead with the words of the script that refuses a setting, or of what nginx would not accept.
     """
     conf, run = folder / image / "conf", folder / image / "run"
-    edits = [
-        Edit("docker-entrypoint.sh", r'^exec "\$@"', "exit"),
-        Edit("nginx.conf", r"^(include /etc/nginx/modules-enabled|load_module )", r"# \1"),  # the same number of lines
-    ]
     try:
-        write(image, conf, nginx=IMAGE, places={"/run/nginx": run}, edits=edits, project=project)
+        done = fill(image, folder / image, {name: setting.value for name, setting in settings.items()}, project)
     except (OSError, ValueError) as error:
         raise CannotRead(f"{image}/: {error}") from None
-    for path in (conf / "docker-entrypoint.d").iterdir():
-        if path.name in NOT_HERE:
-            path.unlink()
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **{n: s.value for n, s in settings.items()}}
-    done = subprocess.run(command(conf), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CannotRead(f"{image}/docker-entrypoint.d: {(done.stderr.strip() or 'it gave no reason').splitlines()[0]}")
 

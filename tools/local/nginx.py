@@ -97,13 +97,18 @@ def command(dest: Path, *arguments: str) -> list[str]:
     return ["/bin/sh", str(dest / "docker-entrypoint.sh"), "nginx", "-e", "stderr", "-c", str(dest / "nginx.conf"), *arguments]
 
 
-def fill(image: str, folder: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def fill(image: str, folder: Path, settings: Mapping[str, str], project: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Write folder/conf as the image has it, with the templates filled in to folder/run/conf, and start nothing."""
     dest = folder / "conf"
-    edits = [Edit("docker-entrypoint.sh", r'^exec "\$@"', "exit")]
-    write(image, dest, nginx=IMAGE, places={"/run/nginx": folder / "run"}, edits=edits)
-    (dest / "docker-entrypoint.d" / "30-certificate.sh").unlink(missing_ok=True)
-    return subprocess.run(command(dest), env={"PATH": os.defpath, **settings}, capture_output=True, text=True, check=False)
+    edits = [
+        Edit("docker-entrypoint.sh", r'^exec "\$@"', "exit"),
+        Edit("nginx.conf", r"^(include /etc/nginx/modules-enabled|load_module )", r"# \1"),  # the same number of lines
+    ]
+    write(image, dest, nginx=IMAGE, places={"/run/nginx": folder / "run"}, edits=edits, project=project)
+    for part in ("18-rules.envsh", "30-certificate.sh", "40-audit-log.envsh"):  # start something, or need what only the image has
+        (dest / "docker-entrypoint.d" / part).unlink(missing_ok=True)
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return subprocess.run(command(dest), env={"PATH": path, **settings}, capture_output=True, text=True, check=False)
 
 
 def listen(ports: Mapping[int, str | int]) -> list[Edit]:

@@ -1,6 +1,5 @@
 """Start, look at and stop the processes of supervisord.conf."""
 
-import json
 import os
 import shlex
 import shutil
@@ -25,7 +24,7 @@ from tools.local.nginx import HOST
 from tools.stack import machine
 from tools.stack.base import READY_TIMEOUT_S, StackError, Unit, check_forms, is_on, last_lines, other_server, read_number
 from tools.stack.machine import Account
-from tools.stack.waiting import alive_path, answers_ok, ask, ready_path, wait_until
+from tools.stack.waiting import alive_path, ready_path, wait_for_answer
 
 HERE = Path(__file__).parent
 DEFAULT_PORT, DEFAULT_REPLICAS = 8080, 3  # as in docker-compose.yml
@@ -46,7 +45,7 @@ class LocalStack:
     """nginx as gateway and as WAF, gunicorn instances and, with LAB_ENABLED=1, the slow downstream.
 
     `.run/<name>/run` lives as long as the processes; `.run/<name>/data` (database, secret) outlives them. Both belong to the user of the
-    processes, what is beside them (the record, nginx's configuration) to the user of this program.
+    processes, what is beside them (nginx's configuration) to the user of this program.
     """
 
     runtime = "local"
@@ -57,7 +56,6 @@ class LocalStack:
         self._settings = dict(settings)
         self._folder = root / ".run" / name
         self._run, self._conf = self._folder / "run", self._folder / "conf"
-        self._file = self._folder / "state.json"
 
     @property
     def url(self) -> str:
@@ -165,10 +163,12 @@ class LocalStack:
             record |= {"PATH": f"{folder}/bin:{record['PATH']}", "PYTHONPATH": str(folder)}
         self._introduce(version)
         record["WAF_MODE"] = self._waf_mode(record)
-        self._file.touch(0o600)
-        self._file.write_text(json.dumps(record))
         click.echo("".join(f"{note}\n" for note in self._configure_nginx(record, replicas)), nl=False)
         self._run_as(record, [str(HERE / "start")])
+        # Not by `run`, which each program is started by: what it has in its environment is the record.
+        argv = ["supervisord", "--configuration", str(HERE / "supervisord.conf"), "--pidfile", str(self._run / "supervisord.pid")]
+        if (answer := user.run(argv, cwd=self._run, env=record)).returncode:
+            raise StackError("supervisord does not start", details=last_lines(answer.stderr))
         self._start_programs(record, programs)
         # nginx comes last: it would count an app that is still starting as failed, and leave it out for a while.
         self._control("startProcess", ["gateway"] if record["WAF_MODE"] == "Off" else ["waf", "gateway"])
@@ -269,18 +269,13 @@ class LocalStack:
     def _wait_for(self, record: Record, name: str) -> None:
         # HEALTH_PATH is the application's; the slow service of the lab is the kit's own.
         path = {"gateway": ready_path(record), "downstream": "/healthz"}.get(name, alive_path(record))
-        address = f"{self._address(record, name)}{path}"
 
-        def answers() -> bool:
+        def check() -> None:
             for program, (state, _) in self._states().items():
                 if program in {name, "waf"} and state not in {"STARTING", "RUNNING"}:
                     raise StackError(f"{program} ended while it was starting", details=last_lines(self.logs(program)))
-            return answers_ok(f"http://{address}", record)
 
-        def said() -> str:
-            return f"{name} does not answer GET {address} with 200, but: {ask(f'http://{address}', record)[1]};"
-
-        wait_until(answers, READY_TIMEOUT_S, said)
+        wait_for_answer(f"http://{self._address(record, name)}{path}", record, READY_TIMEOUT_S, check)
 
     def _reload(self, record: Record) -> None:
         """Make nginx read its configuration anew; returns when the old workers are gone, or have been given time to go."""
@@ -290,22 +285,18 @@ class LocalStack:
         psutil.wait_procs(old, timeout=RELOAD_TIMEOUT_S)
         self._wait_for(record, "gateway")
 
-    # --- the record
-
     def _record(self) -> Record | None:
+        """Return what it was started with, None when it does not run."""
         try:
-            record: Record = json.loads(self._file.read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError) as error:
-            raise StackError(f"cannot read {self._file}: {error}", hint="remove it after ending what still runs") from None
-        return record
+            leader = session.supervisord(self._run)
+            return leader.environ() if leader else None
+        except psutil.AccessDenied:
+            raise StackError(f"{self.name} belongs to another user", hint="do this as the user who started it") from None
 
     def _running(self) -> Record:
-        record = self._record()
-        if not record or not session.supervisord(self._run):
-            raise StackError(f"{self.name} does not run", hint="run make up")
-        return record
+        if record := self._record():
+            return record
+        raise StackError(f"{self.name} does not run", hint="run make up")
 
     def _sweep(self) -> None:
         """End what is left of the processes and remove their folders."""
@@ -314,7 +305,5 @@ class LocalStack:
             for path in (self._run, self._conf):
                 if path.exists():
                     shutil.rmtree(path)
-            if self._file.exists():
-                self._file.unlink()
         except OSError as error:
             raise StackError(f"cannot remove {error.filename}: {error.strerror}") from None

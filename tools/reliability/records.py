@@ -94,11 +94,6 @@ class Observation:
     samples: list[Sample] = field(default_factory=list)
 
     @property
-    def requests(self) -> list[Request]:
-        """All requests, of all loads."""
-        return [request for load in self.loads for request in load.requests]
-
-    @property
     def dropped(self) -> int:
         return sum(load.dropped for load in self.loads)
 

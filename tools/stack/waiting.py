@@ -24,9 +24,14 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, message: str | C
         time.sleep(poll_s)
 
 
-def wait_for_answer(url: str, settings: Mapping[str, str], timeout_s: float) -> None:
-    """Return when `url` answers as it should; StackError, with what it last said, when it does not within `timeout_s`."""
-    wait_until(lambda: answers_ok(url, settings), timeout_s, lambda: f"{url} does not answer with 200, but: {ask(url, settings)[1]};")
+def wait_for_answer(url: str, settings: Mapping[str, str], timeout_s: float, check: Callable[[], object] = lambda: None) -> None:
+    """Return when `url` answers as it should; StackError, with what it last said, when it does not in time. `check` may raise before."""
+
+    def answers() -> bool:
+        check()
+        return answers_ok(url, settings)
+
+    wait_until(answers, timeout_s, lambda: f"{url} does not answer with 200, but: {ask(url, settings)[1]};")
 
 
 def answers_ok(url: str, settings: Mapping[str, str]) -> bool:

@@ -20,7 +20,8 @@ class EventFigures:
 
     @cached_property
     def requests(self) -> list[Request]:
-        return self.record.requests
+        """All of them, of all loads."""
+        return [request for load in self.record.loads for request in load.requests]
 
     @cached_property
     def balance(self) -> Balance:

@@ -46,10 +46,8 @@ def version(stack: ComposeStack, setting: str) -> str:
 
 def forget_versions(stack: ComposeStack) -> None:
     """Remove the names of the images that the releases of this stack have made."""
-    pattern = f"reference={stack.image('app')}-*"
-    names = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", pattern).split()
-    names += docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={previous_of(stack)}").split()
-    if names:
+    either = ("--filter", f"reference={stack.image('app')}-*", "--filter", f"reference={previous_of(stack)}")
+    if names := docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", *either).split():
         docker("image", "rm", *names)
 
 
@@ -109,18 +107,13 @@ def _has_recycled(stack: ComposeStack) -> None:
 
 
 def _up_and_down(stack: ComposeStack) -> None:
-    count = replicas(stack)
+    count = int(stack.setting("APP_REPLICAS"))
     Rollout(stack, Wish(), _silent).scale(2 * count)
     Rollout(stack, Wish(), _silent).scale(count - 1)
 
 
 def _scale_back(stack: ComposeStack) -> None:
-    stack.scale("app", replicas(stack))
-
-
-def replicas(stack: ComposeStack) -> int:
-    """Return how many app containers this stack was asked for."""
-    return int(stack.setting("APP_REPLICAS"))
+    stack.scale("app", int(stack.setting("APP_REPLICAS")))
 
 
 def _roll_gateway(stack: ComposeStack) -> None:
