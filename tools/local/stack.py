@@ -1,7 +1,6 @@
 """Start, look at and stop the processes of supervisord.conf."""
 
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -96,14 +95,10 @@ class LocalStack:
         self._control("stopProcess", APPS[count:before])
 
     def restart(self, service: str, env: Mapping[str, str]) -> None:
-        if service != "app":
-            raise StackError(f"the local runtime can restart app, not {service}", exit_code=2)
+        if service != "app" or env:
+            raise StackError("the local runtime can only begin app anew, with the settings of `up`", exit_code=2)
         record, apps = self._running(), APPS[: self.replicas]
-        for folder in server.install(other_server(env, self._root), self._root):
-            env = {**env, "PATH": f"{folder}/bin:{record['PATH']}", "PYTHONPATH": str(folder)}
         self._control("stopProcess", apps)
-        settings = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
-        self._run_as(record, ["sh", "-c", 'umask 077 && printf %s "$1" >"$LOCAL_FOLDER/run/app.env"', "sh", settings])
         self._start_programs(record, apps)
         self._wait_for(record, "gateway")
 
