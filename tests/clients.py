@@ -41,12 +41,6 @@ def wait_until(condition: Callable[[], Value], what: str | Callable[[], str], *,
     return value
 
 
-def time_passed(seconds: float) -> Callable[[], bool]:
-    """Return a condition that holds once a load has run for so long from now on."""
-    until = time.monotonic() + seconds
-    return lambda: time.monotonic() > until
-
-
 # --- The fast client -------------------------------------------------------------------------------------------------
 
 

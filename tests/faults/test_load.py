@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients import time_passed, wait_until
+from tests.clients import wait_until
 from tools.reliability.measure.load import Load
 from tools.reliability.records import LoadResult
 
@@ -57,7 +57,7 @@ def server() -> Iterator[Server]:
 
 def visit(server: Server, **settings: Any) -> LoadResult:
     with Load(f"http://127.0.0.1:{server.server_port}", rate_per_s=50, mix={"static": 1.0}, **settings) as load:
-        wait_until(time_passed(SECONDS), "some visits", timeout_s=30)
+        wait_until(load.sent_for(SECONDS), "some visits", timeout_s=30)
     return load.result()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients import time_passed, wait_until
+from tests.clients import wait_until
 from tests.faults.test_figures import record
 from tools.reliability import report
 from tools.reliability.judge.figures import EventFigures
@@ -176,7 +176,7 @@ def test_load_and_fresh_workers_leave_nothing_behind(stack: Stack, monkeypatch: 
         """Let visitors come until some have signed, and replace all workers meanwhile, as max_requests does one by one."""
         with Load(stack.url, rate_per_s=RATE_PER_S, mix=SOAK_MIX) as load:
             reload_workers([unit.id for unit in stack.processes() if unit.service == "app"])
-            wait_until(time_passed(3), "some visits", timeout_s=60)
+            wait_until(load.sent_for(3), "some visits", timeout_s=60)
         return load.result()
 
     visit()  # the first visits open what is opened once

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import httpx
 import pytest
 
-from tests.clients import time_passed, wait_until
+from tests.clients import wait_until
 from tests.conftest import ROOT, Stacks
 from tests.surgery import docker, unit_list
 from tools.reliability.judge.ledger import reconcile
@@ -151,7 +151,7 @@ def test_a_release_that_is_interrupted_is_taken_back(site: Site, moment: str, no
         said = next((line for line in rollout.stdout if moment in line), "")
         os.killpg(rollout.pid, signal.SIGTERM)
         rest = rollout.stdout.read()
-        wait_until(time_passed(3), "the ledger has writes")
+        wait_until(load.sent_for(3), "the ledger has writes")
     assert said, rest
     assert rollout.returncode == 1
     assert "Taking it back" in rest

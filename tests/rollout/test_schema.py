@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients import time_passed, wait_until
+from tests.clients import wait_until
 from tools.reliability.measure.load import Load
 from tools.reliability.records import LoadResult
 from tools.stack import Stack
@@ -35,7 +35,8 @@ def change_under_load(stack: Stack, statement: str, undo: str = "") -> LoadResul
     """Let the present version run through a change of the schema."""
     with Load(stack.url, rate_per_s=10) as load:
         run_sql(stack, statement)
-        wait_until(time_passed(3), "the load goes on", timeout_s=60)
+        done = load.sent_for(3)
+        wait_until(done, "the load goes on", timeout_s=60)
         if undo:
             run_sql(stack, undo)
     return load.result()

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,6 +52,11 @@ class Load:
         answer, _ = self._process.communicate(timeout=LAST_ANSWER_S + 60)
         if kind is None:
             self._result = _RESULT.validate_json(answer)
+
+    def sent_for(self, duration_s: float) -> Callable[[], bool]:
+        """Return a condition that holds once the load has run for so long from now on."""
+        until_s = time.monotonic() + duration_s
+        return lambda: time.monotonic() > until_s
 
     def result(self) -> LoadResult:
         """Return what the load saw; the block must have ended."""
