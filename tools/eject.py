@@ -27,7 +27,7 @@ WITH = {
     "instance": [],
     "load-balancers": ["nginx/**/*load-balancers*"],
     "maintenance": ["nginx/**/*maintenance*"],
-    "metrics": ["compose/metrics", "compose/metrics-database.yaml", "gunicorn_hooks/metrics.py"],
+    "metrics": ["compose/metrics", "compose/metrics-database.yaml", "compose/alerts.yaml", "gunicorn_hooks/metrics.py"],
     "microcache": ["compose/microcache.conf.template"],
     "no-outbound": [],
     "package-static": ["app/collect_static.py"],

@@ -10,6 +10,7 @@ from tests.metrics.conftest import Exporter, Front, Serve
 
 __all__ = ["ask", "read"]
 ADDED = {"metrics", "probes", "prometheus"}
+MORE = {"database-metrics": {"data", "metrics"}, "alertmanager": {"metrics", "outbound"}}
 MOUNTED = {"/etc/nginx/conf.d/12-metrics.conf", "/etc/nginx/snippets/proxy-metrics.conf"}
 
 
@@ -27,14 +28,15 @@ def test_the_application_gets_a_setting_and_the_gateway_a_socket(read: Read) -> 
 
 
 def test_what_is_added_is_hardened_and_out_of_the_gateways_reach(read: Read) -> None:
-    services = read(variants=("compose/metrics.yaml", "compose/metrics-database.yaml"))["services"]
-    for name in {*ADDED, "database-metrics"}:
+    variants = ("compose/metrics.yaml", "compose/metrics-database.yaml", "compose/alerts.yaml")
+    services = read(variants=variants, env={"ALERT_WEBHOOK_URL": "https://chat.example.org/1a2b"})["services"]
+    for name in {*ADDED, *MORE}:
         kept = {key: services[name].get(key) for key in ("read_only", "cap_drop", "security_opt", "restart")}
         assert kept == {key: services["gateway"][key] for key in kept}
         assert {"cpus", "memory", "pids"} == services[name]["deploy"]["resources"]["limits"].keys()
 
-    assert {name for name, service in services.items() if "metrics" in (service.get("networks") or ())} == {*ADDED, "database-metrics"}
-    assert set(services["database-metrics"]["networks"]) == {"data", "metrics"}
+    assert {name for name, service in services.items() if "metrics" in (service.get("networks") or ())} == {*ADDED, *MORE}
+    assert {name: set(services[name]["networks"]) for name in MORE} == MORE
     assert set(services["metrics"]["networks"]) == {"metrics"}
     assert {port["host_ip"] for name in services.keys() - {"gateway"} for port in services[name].get("ports", [])} == {"127.0.0.1"}
 

@@ -130,3 +130,9 @@ def test_a_broken_rules_file_is_refused_by_name(image: str, tmp_path: Path) -> N
     assert done.returncode == 2
     assert "/etc/metrics/rules.yml" in done.stderr
     assert docker("run", "--rm", *settings, image, "/etc/metrics/start", "--version").stdout.startswith("prometheus, version 3.")
+
+
+def test_alertmanager_takes_its_configuration(image: str) -> None:
+    mounted = f"{RULES.parent}/alertmanager.yml:/alertmanager.yml:ro"
+
+    assert "SUCCESS" in docker("run", "--rm", "--volume", mounted, image, "amtool", "check-config", "/alertmanager.yml").stdout
