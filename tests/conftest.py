@@ -78,7 +78,7 @@ def pytest_configure() -> None:
     Images get names of this clone, so that its tests replace neither those of a stack in use nor those of another clone.
     """
     clone = hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]
-    for service in ("app", "gateway", "health-checks", "locust", "prometheus", "waf"):
+    for service in ("app", "gateway", "health-checks", "locust", "pgbouncer", "prometheus", "waf"):
         os.environ.setdefault(f"{service.upper().replace('-', '_')}_IMAGE", f"flask-kit-{service}:test-{clone}")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         single, blocks = PORTS[worker]

@@ -254,7 +254,13 @@ def database_connections(facts: Facts) -> Judgement:
     (size, overflow), (most, reserved) = need(facts.application).pool, need(facts.database)
     wanted, free = replicas.value * workers.value * (size.value + overflow.value), most.value - reserved.value
     says = f"{replicas.value} replicas x {workers.value} workers x {size.value + overflow.value} = {wanted}, of {free}"
-    return judged(overflow.value >= 0 and wanted <= free, says, replicas, workers, size, overflow, most, reserved)
+    asked = (replicas, workers, size, overflow)
+    if "@pgbouncer:" in setting_of(need(facts.application).environment, "DATABASE_URL", "").value:
+        pool, clients = (facts.service("pgbouncer").environment[f"PGBOUNCER_{name}"] for name in ("POOL_SIZE", "CLIENTS"))
+        fits = wanted <= int(clients.value) and int(pool.value) <= free
+        says = f"{says.rpartition(',')[0]}, of PgBouncer's {clients.value}; its {pool.value}, of {free}"
+        return judged(overflow.value >= 0 and fits, says, *asked, clients, pool, most, reserved)
+    return judged(overflow.value >= 0 and wanted <= free, says, *asked, most, reserved)
 
 
 @rule
