@@ -102,19 +102,19 @@ def test_labels_are_bounded_and_nonsense_is_left_out(exporter: Exporter) -> None
         '"response_s":"0.1, 0.3","upstream_status":"502, 200","connect_s":"-, 0.0","waf":"0.003","requests":"","connections":"",'
         '"cache":"","timing":"","app":"1.250 0.125 /ROUTE"}'
     )
-    for number in range(1100):
+    for number in range(400):
         exporter.send(line.replace("ROUTE", str(number)).encode())
-    before = exporter.counted("kit_request_seconds_count", 1100)
+    before = exporter.counted("kit_request_seconds_count", 400)
     unread = exporter.numbers()[("kit_unread_lines_total",)]
     for nonsense in (b"", b"\xff" * 2000, b"<190>x: []", b"<190>x: {}", b'<190>x: {"status":1}', line.replace("1.250", "x").encode()):
         exporter.send(nonsense)
 
     assert before[("GET", "other", "2xx")] == 100
-    assert len(before) == 1001
+    assert len(before) == 301
     wait_until(lambda: exporter.numbers()[("kit_unread_lines_total",)] == unread + 6, "six are left out")
     assert exporter.labelled("kit_request_seconds_sum")[("GET", "/0", "2xx")] == pytest.approx(0.3)  # both tries
-    assert exporter.labelled("kit_queue_seconds_sum")[()] == pytest.approx(0.25 * 1100)
-    assert exporter.labelled("kit_failed_tries_total")[("refused",)] >= 1100
+    assert exporter.labelled("kit_queue_seconds_sum")[()] == pytest.approx(0.25 * 400)
+    assert exporter.labelled("kit_failed_tries_total")[("refused",)] >= 400
 
 
 def test_replaced_workers_leave_nothing(serve: Serve, front: Front, exporter: Exporter) -> None:
