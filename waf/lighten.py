@@ -30,7 +30,7 @@ SPACES, HIGH = b" \t\n\r\f\v", bytes(range(0x80, 0x100))
 # How many texts an expression may be multiplied out to, and how much of a text is looked for: every part of it is as good.
 MANY, LENGTH, SHORT = 2048, 9, 8
 # What Python's parser reads otherwise than PCRE does, without an error: classes by name, \v, {,n}, options that change the reading.
-OTHERWISE = re.compile(r"\[([:.=])[^\]]*\1\]|(?<!\\)(?:\\\\)*\\v|\{,|\(\?[a-zA-Z]*[xaLu]|%\{")
+OTHERWISE = re.compile(r"\[([:.=])[^\]]*\1\]|(?<!\\)(?:\\\\)*\\v|\{,|\(\?[a-zA-Z]*[aLu]|(?<!^)\(\?[a-zA-Z]*x|%\{")
 
 # Signs of ordinary values: of arguments and cookies, of addresses and single headers, and of any header.
 COMMON = {"value": b"_.-@, ", "address": b"_.-@, /:;()", "header": b"_.-@, /:;()=+*"}

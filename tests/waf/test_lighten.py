@@ -126,7 +126,7 @@ def test_where_it_fails_the_rules_are_loaded_as_they_are(tmp_path: Path) -> None
         (r"\v<", None),
         (r"\Q<\E", None),
         (r"<{,2}", None),
-        (r"(?x) < # >", None),
+        (r"(?x) < # >", {"<"}),
         (r"%{tx.name}", None),
     ],
 )
