@@ -27,7 +27,7 @@ from typing import Any
 SO_BINDTOIFINDEX = 62  # include/uapi/asm-generic/socket.h
 NO_INTERFACE = 2**31 - 1
 BACKLOG_S = 5  # of the 10 s that stop_grace_period leaves beyond graceful_timeout; what is queued after that is reset
-SYN_RECV = "03"  # include/net/tcp_states.h
+ESTABLISHED, SYN_RECV = "01", "03"  # include/net/tcp_states.h
 
 
 def install(server: Any) -> None:
@@ -50,18 +50,19 @@ def refuse_new_connections(listeners: Sequence[Any]) -> None:
     until = time.monotonic() + BACKLOG_S
     while time.monotonic() < until:
         time.sleep(0.02)  # a connection that came just before is visible by then
-        if not has_pending_handshakes(listeners) and all(listener.get_backlog() <= 0 for listener in listeners):
+        # A handshake that lacks its last packet is not in the backlog, and nginx may have sent its request by then.
+        if not has_connections(listeners, SYN_RECV) and all(listener.get_backlog() <= 0 for listener in listeners):
             return
 
 
-def has_pending_handshakes(listeners: Sequence[Any]) -> bool:
-    """Say whether a handshake lacks its last packet: nginx may have sent its request by then, and the backlog lacks it."""
+def has_connections(listeners: Sequence[Any], wanted: str) -> bool:
+    """Say whether a connection to one of them is in that state."""
     inet = [listener.sock for listener in listeners if listener.sock.family in (socket.AF_INET, socket.AF_INET6)]
     ports = {f"{sock.getsockname()[1]:04X}" for sock in inet}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), Path(table).open() as lines:  # no IPv6
             for _, local, _, state, *_ in map(str.split, lines):
-                if state == SYN_RECV and local.rpartition(":")[2] in ports:
+                if state == wanted and local.rpartition(":")[2] in ports:
                     return True
     return False
 

@@ -31,7 +31,6 @@ from gunicorn.sock import TCPSocket  # noqa: E402
 from gunicorn_hooks import drain, sizing, trust  # noqa: E402
 
 DRAIN_S = 30  # as gunicorn's graceful_timeout: below stop_grace_period (40 s)
-ESTABLISHED = "01"  # include/net/tcp_states.h
 NUMBERS = ("WEB_CONCURRENCY", "GUNICORN_THREADS")
 SETTINGS = (*NUMBERS, "GUNICORN_WORKER_CLASS", "GUNICORN_TIMEOUT", "GUNICORN_CMD_ARGS")
 
@@ -85,15 +84,6 @@ class Listener:
     def __init__(self, host: str, port: int) -> None:
         self.sock = socket.create_server((host, port), backlog=2048)  # as gunicorn's
 
-    def connections(self) -> int:
-        """Return how many connections are open at this port."""
-        port, count = f":{self.sock.getsockname()[1]:04X}", 0
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            if Path(table).exists():
-                rows = [line.split() for line in Path(table).read_text().splitlines()]
-                count += sum(row[1].endswith(port) and row[3] == ESTABLISHED for row in rows)
-        return count
-
 
 def serve(name: str, server: dict[str, Any], address: str) -> int:
     """Start the server and return how it ended."""
@@ -102,16 +92,8 @@ def serve(name: str, server: dict[str, Any], address: str) -> int:
     with tempfile.NamedTemporaryFile() as flag:
         flag.write(b"\0")
         flag.flush()
-        values = {
-            **sizes,
-            "fd": listener.sock.fileno(),
-            "host": host,
-            "port": port,
-            "python": sys.executable,
-            "here": SERVERS / name,
-            "root": ROOT,
-        }
-        argv = [part.format(**values) for part in server["command"]]
+        paths = {"python": sys.executable, "here": SERVERS / name, "root": ROOT}
+        argv = [part.format(**sizes, **paths, fd=listener.sock.fileno()) for part in server["command"]]
         # A signal that comes before there is a handler, or a server to tell, waits. The server itself has to hear it.
         told = {signal.SIGTERM, signal.SIGHUP}
         signal.pthread_sigmask(signal.SIG_BLOCK, told)
@@ -129,7 +111,7 @@ def serve(name: str, server: dict[str, Any], address: str) -> int:
             flag.flush()
             drain.refuse_new_connections([listener])
             until = time.monotonic() + DRAIN_S
-            while listener.connections() and time.monotonic() < until:
+            while drain.has_connections([listener], drain.ESTABLISHED) and time.monotonic() < until:
                 time.sleep(0.05)
             child.send_signal(signal.Signals[f"SIG{server['stop']}"])
 
@@ -150,10 +132,7 @@ def main(name: str, address: str = "0.0.0.0:8000") -> int:
     size(server)
     if address != "--check-config":
         return 0
-    with tempfile.NamedTemporaryFile() as flag:
-        flag.write(b"\0")
-        flag.flush()
-        return subprocess.run([sys.executable, "-c", "import wsgi"], env=environment(flag.name), check=False).returncode
+    return subprocess.run([sys.executable, "-c", "import wsgi"], env=environment("/dev/zero"), check=False).returncode
 
 
 if __name__ == "__main__":

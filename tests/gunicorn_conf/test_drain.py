@@ -42,7 +42,7 @@ def when_ready(server):
         listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 60)
     prepare(server)
 """
-WITHOUT_LOOKING = "gunicorn_hooks.drain.has_pending_handshakes = lambda listeners: False\n"
+WITHOUT_LOOKING = "gunicorn_hooks.drain.has_connections = lambda *_: False\n"
 WITHOUT_BINDING = "gunicorn_hooks.drain.SO_BINDTOIFINDEX = -1\n"
 
 

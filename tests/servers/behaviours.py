@@ -273,6 +273,7 @@ def drains(site: Site) -> str:
         if isinstance(site.stack, ComposeStack):
             docker("stop", unit.id)
             docker("start", unit.id)
+            wait_until(lambda: site.get("/healthz")[0] == 200, "the site answers again")
         else:
             site.stack.exec("app", ["kill", unit.id])
         whole = sum(answer.result().startswith(b"HTTP/1.1 200") and b'"waited' in answer.result() for answer in answers)
