@@ -202,8 +202,8 @@ bench-gateway: venv-test #: Measure a request through gateway and WAF against a 
 	@$(IN_VENV) python -m tests.nginx.bench $(IMAGES)
 
 .PHONY: bench-peers
-bench-peers: venv-test #: Measure the site beside nginx and uWSGI as many have them; needs wrk, and root (SERVERS="gunicorn granian uwsgi")
-	@$(IN_VENV) python -m tests.servers.bench peer $(or $(SERVERS),gunicorn granian uwsgi)
+bench-peers: venv-test #: Measure the site beside nginx and uWSGI as many have them; needs wrk, and root (SERVERS="gunicorn granian uwsgi uwsgi-pass")
+	@$(IN_VENV) python -m tests.servers.bench peer $(or $(SERVERS),gunicorn granian uwsgi uwsgi-pass)
 
 .PHONY: waf-differential
 waf-differential: venv-test #: Compare the WAF's rules as loaded with those written, on 100,000 generated values (ARGS="--rules FOLDER")

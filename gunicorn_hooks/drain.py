@@ -50,13 +50,12 @@ def refuse_new_connections(listeners: Sequence[Any]) -> None:
     until = time.monotonic() + BACKLOG_S
     while time.monotonic() < until:
         time.sleep(0.02)  # a connection that came just before is visible by then
-        # A handshake that lacks its last packet is not in the backlog, and nginx may have sent its request by then.
         if not has_connections(listeners, SYN_RECV) and all(listener.get_backlog() <= 0 for listener in listeners):
             return
 
 
 def has_connections(listeners: Sequence[Any], wanted: str) -> bool:
-    """Say whether a connection to one of them is in that state."""
+    """Say whether one is in that state. The backlog lacks a handshake without its last packet: nginx may have sent its request by then."""
     inet = [listener.sock for listener in listeners if listener.sock.family in (socket.AF_INET, socket.AF_INET6)]
     ports = {f"{sock.getsockname()[1]:04X}" for sock in inet}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):

@@ -49,5 +49,5 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
     # Middlewares wrap what is there: the recorder is last, so that it is outermost and sees every answer.
     app.wsgi_app = TrustedProxy(app.wsgi_app, settings.forwarded_allow_ips)  # type: ignore[method-assign]
-    record.init_app(app)
+    record.init_app(app, security.DEFAULTS)
     return app

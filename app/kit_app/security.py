@@ -1,8 +1,5 @@
 """Cookies, forged forms, and what a page may load."""
 
-from collections.abc import Callable, Iterable
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
 from flask import Flask, Request, Response, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import CSRFProtect
@@ -10,8 +7,9 @@ from flask_wtf.csrf import CSRFProtect
 csrf = CSRFProtect()
 # No script at all, nothing inline, nothing from elsewhere: text that a visitor wrote cannot become code.
 _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-# A page has a visitor's token in it, and the API's lists change. Without a word of ours caches choose a lifetime of their own.
-_DEFAULTS = {name.lower(): (name, value) for name, value in [("Content-Security-Policy", _POLICY), ("Cache-Control", "private, no-cache")]}
+# Of an answer that says nothing else. A page has a visitor's token in it, and the API's lists change: without a word of ours caches
+# choose a lifetime of their own.
+DEFAULTS = {"Content-Security-Policy": _POLICY, "Cache-Control": "private, no-cache"}
 
 
 class _Sessions(SecureCookieSessionInterface):
@@ -48,21 +46,6 @@ def _check_form() -> None:
     csrf.protect(apply_exemptions=True)  # looks for the token in the form
 
 
-def _with_defaults(inner: WSGIApplication) -> WSGIApplication:
-    """Add what a view did not say. In WSGI: after an after_request hook Werkzeug checks and copies each field."""
-
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *rest: object) -> Callable[[bytes], object]:
-            missing = _DEFAULTS.copy()
-            for name, _ in headers:
-                missing.pop(name.lower(), None)
-            return start_response(status, [*headers, *missing.values()], *rest)  # type: ignore[arg-type]
-
-        return inner(environ, start)
-
-    return application
-
-
 def init_app(app: Flask, secret: str, *fallbacks: str) -> None:
     """Protect the sessions, forms and pages of `app`."""
     app.config.update(
@@ -77,4 +60,3 @@ def init_app(app: Flask, secret: str, *fallbacks: str) -> None:
     app.session_interface = _Sessions()
     app.before_request(_check_form)
     csrf.init_app(app)
-    app.wsgi_app = _with_defaults(app.wsgi_app)  # type: ignore[assignment, method-assign]

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
 
@@ -13,7 +14,7 @@ _HANDLER = "kit_app"
 # What a terminal or a log reader could take for the end of a line, or for a command.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}  # of every record; the rest: extra=
-_OURS = ("time", "level", "logger", "pid")
+_OURS = {"time", "level", "logger", "pid"}
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
@@ -21,9 +22,8 @@ def _extra(record: logging.LogRecord) -> dict[str, object]:
 
 
 @lru_cache(maxsize=4)
-def _start(second: int, level: str, logger: str, pid: int) -> str:
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
-    return json.dumps({"time": moment, "level": level, "logger": logger, "pid": pid})[:-1]  # }
+def _start(at: int, level: str, logger: str, pid: int) -> str:
+    return json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(at)), "level": level, "logger": logger, "pid": pid})[:-1]
 
 
 class _JsonHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it takes none at run time
@@ -63,12 +63,9 @@ def log(logger: logging.Logger, message: str, extra: dict[str, object]) -> None:
             pass
         case [_JsonHandler(level=0, filters=[], lock=lock) as ours] if lock and not configured:
             line = ours.line(time.time(), "INFO", logger.name, message, extra) + "\n"
-            try:
-                with lock:
-                    ours.stream.write(line)
-                    ours.stream.flush()
-            except (OSError, ValueError):
-                pass  # a full disk is no reason to fail
+            with lock, suppress(OSError, ValueError):  # a full disk is no reason to fail
+                ours.stream.write(line)
+                ours.stream.flush()
         case _:  # info() would also look for the line of code that called it
             logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, message, (), None, extra=extra))
 

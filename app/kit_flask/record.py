@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -29,6 +29,7 @@ class RequestRecord:
     environ: WSGIEnvironment
     start_response: StartResponse
     request_id: str
+    defaults: dict[str, tuple[str, str]]  # header fields, for those that the answer has not
     body: Iterable[bytes] = ()
     gateway_s: float | None = None
     queue_s: float | None = None  # from the gateway to here
@@ -42,10 +43,10 @@ class RequestRecord:
     error: str | None = None
 
     @classmethod
-    def begin(cls, environ: WSGIEnvironment, start_response: StartResponse) -> "RequestRecord":
+    def begin(cls, environ: WSGIEnvironment, start_response: StartResponse, defaults: dict[str, tuple[str, str]]) -> "RequestRecord":
         """Start the clock, and take over what nginx said."""
         given_id = environ.get("HTTP_X_REQUEST_ID", "")
-        record = cls(environ, start_response, given_id if _WELL_FORMED_ID.fullmatch(given_id) else uuid.uuid4().hex)
+        record = cls(environ, start_response, given_id if _WELL_FORMED_ID.fullmatch(given_id) else uuid.uuid4().hex, defaults)
         record.gateway_s, record.inspected = _seconds(environ.get("HTTP_X_GATEWAY_TIME", "")), "HTTP_X_WAF_TIME" in environ
         left_gateway = _seconds(environ.get("HTTP_X_REQUEST_START", "").removeprefix("t="))
         if left_gateway is not None and (queue_s := time.time() - left_gateway) < _LONGEST_QUEUE_S:
@@ -69,7 +70,9 @@ class RequestRecord:
         for name, seconds in (("queue", self.queue_s), ("nginx", self.gateway_s)):
             if seconds is not None:
                 stages = f"{name};dur={seconds * 1000:.1f}, {stages}"
-        headers = [*headers, ("X-Request-ID", self.request_id), ("Server-Timing", stages)]
+        for name, _ in headers:
+            self.defaults.pop(name.lower(), None)
+        headers = [*headers, *self.defaults.values(), ("X-Request-ID", self.request_id), ("Server-Timing", stages)]
         return self.start_response(status, headers, *rest)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[bytes]:
@@ -112,12 +115,12 @@ def _remember_error(_app: Flask, exception: BaseException, **_: object) -> None:
         record.error = repr(exception)
 
 
-def init_app(app: Flask) -> None:
-    """Record every request of `app`. As WSGI middleware, outermost: a hook would be too early: a stream ends long after the last."""
-    inner = app.wsgi_app
+def init_app(app: Flask, headers: Mapping[str, str] | None = None) -> None:
+    """Record every request of `app`, as outermost middleware: a stream ends long after the last hook. `headers`: where a view has none."""
+    inner, defaults = app.wsgi_app, {name.lower(): (name, value) for name, value in (headers or {}).items()}
 
     def recorder(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        record = RequestRecord.begin(environ, start_response)
+        record = RequestRecord.begin(environ, start_response, defaults.copy())
         _record.set(record)
         request_id.set(record.request_id)
         try:

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 from flask import Flask, current_app
 from sqlalchemy import text
@@ -19,10 +18,6 @@ from kit_flask.record import current_record
 _logger = logging.getLogger(__name__)
 # Names of the app's breaker and of its engine for reading among its extensions, and of the thread that asks while the breaker is open.
 BREAKER, READS, PROBE = "database_breaker", "database_reads", "database-probe"
-
-
-def _session() -> scoped_session[Session]:
-    return cast("scoped_session[Session]", current_app.extensions["sqlalchemy"].session)
 
 
 @contextmanager
@@ -39,10 +34,11 @@ def session_scope(*, reads: bool = False, probes: bool = False) -> Iterator[Sess
                 with Session(current_app.extensions[READS]) as session:
                     yield session
                 return
+            session = current_app.extensions["sqlalchemy"].session
             try:
-                yield _session()()
+                yield session()
             except BaseException:
-                _session().rollback()
+                session.rollback()
                 raise
     except BreakerOpenError as refused:
         raise OperationalError(None, None, refused) from None
@@ -87,8 +83,7 @@ def _probe(app: Flask) -> None:
 
 def init_app(app: Flask) -> None:
     """Give `app` its breaker. After the database: of what is registered for the end of a request, the last runs first."""
-    breaker = app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), name=PROBE, daemon=True).start())
-    session = app.extensions["sqlalchemy"].session
+    app.extensions[BREAKER] = Breaker(lambda: threading.Thread(target=_probe, args=(app,), name=PROBE, daemon=True).start())
     with app.app_context():
         app.extensions[READS] = app.extensions["sqlalchemy"].engine.execution_options(isolation_level="AUTOCOMMIT")
-    app.teardown_appcontext(lambda _error: end_transaction(session, breaker))
+    app.teardown_appcontext(lambda _error: end_transaction(app.extensions["sqlalchemy"].session, app.extensions[BREAKER]))
