@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import flask
+from blinker import NamedSignal
 from flask import Blueprint, Flask, Response, json
 
 from kit_app import problems, security
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
 bp = Blueprint("lab_lifecycle", __name__)
 
 PATH = "/lab/lifecycle"
-_SIGNALS = (
-    "appcontext_pushed",
-    "request_started",
-    "before_render_template",
-    "template_rendered",
-    "got_request_exception",
-    "request_finished",
-    "request_tearing_down",
-    "appcontext_tearing_down",
-    "appcontext_popped",
-)
 _events: ContextVar[list[str]] = ContextVar("lifecycle_events")
 
 
@@ -138,9 +128,10 @@ def _make(settings: Settings) -> Flask:
     app.after_request(_after("after_request"))
     app.teardown_request(_hook("teardown_request"))
     app.teardown_appcontext(_hook("teardown_appcontext"))
-    for name in _SIGNALS:
-        # Signals hold their receivers weakly: a closure without another reference would be gone at once.
-        getattr(flask, name).connect(_hook(f"signal {name}"), app, weak=False)
+    for name, signal in vars(flask.signals).items():
+        if isinstance(signal, NamedSignal):
+            # Signals hold their receivers weakly: a closure without another reference would be gone at once.
+            signal.connect(_hook(f"signal {name}"), app, weak=False)
     return app
 
 

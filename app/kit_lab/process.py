@@ -15,16 +15,6 @@ from kit_app.database import db
 
 bp = Blueprint("lab_process", __name__)
 
-_WORKERS = {
-    "SyncWorker": "sync",
-    "ThreadWorker": "gthread",
-    "GeventWorker": "gevent",
-    "GeventPyWSGIWorker": "gevent_pywsgi",
-    "TornadoWorker": "tornado",
-    "ASGIWorker": "asgi",
-    "EventletWorker": "eventlet",
-}
-
 
 @bp.get("/process")
 def process() -> dict[str, object]:
@@ -62,10 +52,11 @@ def worker_class(_pid: int) -> str | None:
     if "gunicorn.workers.base" not in sys.modules:
         return None
     base = sys.modules["gunicorn.workers.base"].Worker
+    names: dict[str, str] = {path.rpartition(".")[2]: name for name, path in sys.modules["gunicorn.workers"].SUPPORTED_WORKERS.items()}
     for thing in gc.get_objects():
         # Not isinstance(): it asks the object for its class, and a dead weak proxy answers with an exception.
         if issubclass(type(thing), base):
-            return _WORKERS.get(type(thing).__name__, type(thing).__name__)
+            return names.get(type(thing).__name__, type(thing).__name__)
     return None
 
 
