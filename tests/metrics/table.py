@@ -92,7 +92,7 @@ CASES = {
         {"WafRefusesEverything", "ErrorsFast"},
         **changed("waf", WAF_METHODS="POST"),
     ),
-    "errors": Case("1 % of requests get 503", {"ErrorsSlow"}, **away("downstream"), load=("GET", "/lab/wait", 0.25), lasts_s=240),
+    "errors": Case("1 % of requests get 503", {"ErrorsSlow"}, **away("downstream"), load=("GET", "/lab/wait", 0.1), lasts_s=240),
     "slow": Case("a fifth of requests take 1.5 s", {"AnswersSlow"}, load=("GET", "/lab/wait?ms=1500", 6)),
     "queue": Case("twice as many slow requests as threads", {"QueueLong", "AnswersSlow"}, users=("/lab/wait?ms=2000", 64)),
     "workers": Case("a worker is killed every 2 s", {"WorkersDie"}, act=kill_a_worker, users=("/lab/wait?ms=400", 16)),
