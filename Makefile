@@ -185,6 +185,10 @@ soak: venv-test #: Load the site for 20 minutes with workers recycled and a roll
 applications: venv-test #: Run other people's applications on the kit, in a browser (docs/applications.md)
 	@$(IN_VENV) python -m pytest tests/applications/test_flask_appbuilder.py tests/applications/more.py $(ARGS)
 
+.PHONY: swarm-events
+swarm-events: venv-test #: Update, scale, drain, kill and cut off nodes of a Swarm under load, and count what failed (about 12 minutes)
+	@$(IN_VENV) python -m pytest -m bench tests/swarm $(ARGS)
+
 .PHONY: bench-waf
 bench-waf: venv-test #: Measure what the WAF costs: with this machine's nginx, or with images (IMAGES="flask-kit-gateway flask-kit-waf")
 	@$(IN_VENV) python -m tests.waf.bench $(IMAGES)

@@ -40,7 +40,7 @@ REPORT_LINES = 80
 # Folders whose tests share no stack with others.
 OWN_STACKS = {"rollout"}
 # Folders that start stacks of their own in most of their other tests.
-SLOW = {"eject", "loadtest", "stack"}
+SLOW = {"eject", "loadtest", "stack", "swarm"}
 
 MEASURED = "measured"
 

@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from tools.reliability.judge.timeline import Effect, effect
 from tools.reliability.measure.load import Load
 from tools.reliability.measure.stacks import stored_writes
 from tools.reliability.records import LoadResult
+from tools.stack.base import StackError
 from tools.stack.waiting import wait_until
 from tools.swarm.deploy import strength
 from tools.swarm.nodes import COUNT, Nodes
@@ -27,6 +29,7 @@ class Seen:
     load: LoadResult
     effect: Effect
     balance: Balance
+    lasted_s: float  # what was done, to its end
 
     def __str__(self) -> str:
         failed = ", ".join(f"{count} {kind}" for kind, count in self.effect.failed.items()) or "none failed"
@@ -59,10 +62,33 @@ class Cluster:
         """Map each service to how many of its containers run, and how many should, as a manager sees it."""
         return {name.removeprefix(f"{self.stack}_"): counts for name, counts in strength(self.nodes.manager(number), self.stack).items()}
 
-    def wait(self, number: int = 1) -> None:
-        """Return when all services are at strength."""
-        full = lambda: all(count == wanted for count, wanted in self.strength(number).values())  # noqa: E731
-        wait_until(full, STRENGTH_S, lambda: f"not at strength: {self.strength(number)}", poll_s=0.5)
+    @property
+    def images(self) -> dict[str, str]:
+        """The settings that name the images which run."""
+        rows = [line.split() for line in self.nodes.manager().docker("service", "ls", "--format", "{{.Name}} {{.Image}}").splitlines()]
+        return {f"{name.removeprefix(f'{self.stack}_').upper()}_IMAGE": image for name, image in rows}
+
+    def containers(self) -> set[str]:
+        """All containers of the stack that are meant to run."""
+        return set(self.nodes.manager().docker("stack", "ps", "--quiet", "--filter", "desired-state=running", self.stack).split())
+
+    def wait(self, condition: Callable[[], bool] = lambda: True) -> None:
+        """Return when all services are at strength, and a condition holds."""
+
+        def full() -> bool:
+            with suppress(StackError):  # managers that choose a leader do not answer
+                return condition() and all(count == wanted for count, wanted in self.strength().values())
+            return False
+
+        wait_until(full, STRENGTH_S, lambda: f"not at strength: {self.strength()}", poll_s=0.5)
+
+    def lose(self) -> None:
+        """Return when the engine has noticed that a node is gone, and has made up for it."""
+        self.wait(lambda: self.strength()["gateway"][1] < COUNT)
+
+    def regain(self) -> None:
+        """Return when a node is back, with a gateway on it."""
+        self.wait(lambda: self.strength()["gateway"][1] == COUNT)
 
     def observe(
         self,
@@ -79,10 +105,11 @@ class Cluster:
             wait_until(load.sent_for(3), 60, "the load goes on")
             began_s = time.monotonic()
             act()
-            wait_until(load.sent_for(max(after_s, least_s - (time.monotonic() - began_s))), 600, "the load goes on")
+            lasted_s = time.monotonic() - began_s
+            wait_until(load.sent_for(max(after_s, least_s - lasted_s)), 600, "the load goes on")
         result = load.result()
         stored = stored_writes(cast("Any", self))
-        return Seen(result, effect(result.requests, began_s), reconcile(result.writes, stored))
+        return Seen(result, effect(result.requests, began_s), reconcile(result.writes, stored), lasted_s)
 
     def answered(self) -> Counter[int]:
         """Count the requests of visitors that the app's containers on each node have logged so far."""

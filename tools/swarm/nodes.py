@@ -63,7 +63,7 @@ class Nodes:
 
     def down(self) -> None:
         """Take them away, with their volumes, their image, and all that ran on them."""
-        self.compose("down", "--volumes", "--rmi", "all", "--timeout", "10")
+        self.compose("down", "--volumes", "--rmi", "all", "--timeout", "1")
 
     def stack(self, more: Mapping[str, str] | None = None) -> ComposeStack:
         """Return the project as it is deployed to them."""
