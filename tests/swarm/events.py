@@ -62,6 +62,10 @@ class Cluster:
         """Map each service to how many of its containers run, and how many should, as a manager sees it."""
         return {name.removeprefix(f"{self.stack}_"): counts for name, counts in strength(self.nodes.manager(number), self.stack).items()}
 
+    def spread(self) -> list[int]:
+        """How many containers of the app each node has."""
+        return [len(self.boxes(number, "app")) for number in range(1, COUNT + 1)]
+
     @property
     def images(self) -> dict[str, str]:
         """The settings that name the images which run."""

@@ -172,10 +172,10 @@ def _failure(manager: Manager, stack: str, name: str, message: str, known: set[s
     """An error that says of a service what is wrong on which node, and of all others whether they run."""
     tasks = [task for task in _tasks(manager, stack) if task["ID"] not in known and _service(task) == name and task["Error"]]
     said = Counter((task["Error"].strip('"'), task["Node"] or "every node") for task in tasks)
-    causes = "; ".join(f"{node}: {error}" for (error, node), _ in said.most_common(2))
+    causes = "; ".join(f"{node}: {error}" for (error, node), _ in said.most_common(2)) or "no new container of it stayed healthy"
     running = ", ".join(f"{other} {count} of {wanted}" for other, (count, wanted) in strength(manager, stack).items())
     logs = last_lines(manager.ask("service", "logs", "--raw", "--tail", "10", name).stdout, 10)
-    return StackError(f"{message}{f' ({causes})' if causes else ''}", hint=f"now run: {running}", details=logs)
+    return StackError(f"{message} ({causes})", hint=f"now run: {running}", details=logs)
 
 
 def _run_job(manager: Manager, stack: str, job: str, file: Mapping[str, Any]) -> None:
