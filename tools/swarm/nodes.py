@@ -14,7 +14,7 @@ from tools.swarm.deploy import Manager, deploy, model_of, with_swarm
 
 FILE = REPOSITORY / "compose/swarm/nodes.yaml"
 COUNT = 3
-COSTS = "Three Docker engines in containers, which have root's rights on this machine, and a registry"
+COSTS = "Three Docker engines in containers, with root's rights on this machine, and a registry: about 1 GB of memory and 4 GB of disk"
 REGISTRY = "registry:5000"  # as the nodes call it
 ANSWER_S = 60
 
