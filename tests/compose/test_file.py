@@ -159,8 +159,8 @@ def test_each_secret_reaches_those_who_need_it(services: Services) -> None:
     assert readers("database-secrets") == {"preflight": False, "app": True, "migrate": True, "database": True}
 
 
-# A variable that holds a secret itself with a default value, and an address with a password in it.
-GIVEN_AWAY = re.compile(r"\$\{\w*(?:SECRET|PASSWORD|TOKEN)\w*(?<!_FILE):?-[^}]|://[^:/@\s${]+:[^@\s$]+@")
+# A variable that holds a secret itself, not its file or name, with a default value, and an address with a password in it.
+GIVEN_AWAY = re.compile(r"\$\{\w*(?:SECRET|PASSWORD|TOKEN)\w*(?<!_FILE)(?<!_NAME):?-[^}]|://[^:/@\s${]+:[^@\s$]+@")
 
 
 def test_no_secret_is_in_the_files(services: Services) -> None:

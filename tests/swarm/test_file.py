@@ -12,8 +12,10 @@ from tools.swarm.deploy import with_swarm
 from tools.swarm.stack_file import losses, stack_file
 
 ROOT = Path(__file__).resolve().parents[2]
-# dev has folders of this machine, health-checks fixed addresses, and locust needs the lab beside it.
-OVERLAYS = sorted({path.stem for path in (ROOT / "compose").glob("*.yaml")} - {"dev", "health-checks", "locust", "swarm"})
+# dev has folders of this machine, health-checks fixed addresses, metrics a socket, and two read the volume of the database's password;
+# locust needs the lab beside it, and alerts the metrics.
+NOT_FOR_SWARM = {"dev", "health-checks", "metrics", "alerts", "metrics-database", "pgbouncer"}
+OVERLAYS = sorted({path.stem for path in (ROOT / "compose").glob("*.yaml")} - NOT_FOR_SWARM - {"locust", "swarm"})
 Model = Mapping[str, Any]
 Read = Callable[..., Model]
 
