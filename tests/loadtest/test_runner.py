@@ -52,7 +52,9 @@ def test_a_run_visits_all_candidates_in_turn_and_judges_them(tmp_path: Path, gen
 def test_a_slice_knows_what_every_part_used(tmp_path: Path, generators: GeneratorProcess) -> None:
     store, _ = measure(tmp_path / "run", PlantedServers(), plan(TWO, blocks=1, rounds=2), generators)
 
-    for one in slices(store):
+    visited = [one for one in slices(store) if one.recording.offered]  # on a busy machine a slice may be at a rate without an arrival
+    assert {one.candidate for one in visited} == {candidate.name for candidate in TWO}
+    for one in visited:
         assert one.server.cpu_ns
         assert one.generator.cpu_ns
         assert one.server.switches
