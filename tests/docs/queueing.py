@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 # CPU of a page with a database read, in milliseconds, in the order of a request; docs/scale.md says from which measurement.
-PAGE_MS = {"gateway": 0.25, "WAF": 0.40, "app": 1.60, "database": 0.10}
+PAGE_MS = {"gateway": 0.25, "WAF": 0.26, "app": 1.60, "database": 0.10}
 PAGE_BYTES = 7_422
 CONNECTIONS = 2 * 8  # workers and threads of an app container with one processor
 BUSY = 0.6  # of each processor, on average: the rest is for bursts, and for a zone that is lost
