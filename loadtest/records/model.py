@@ -34,7 +34,7 @@ class Candidate:
 
     `simplicity`: the lower is taken when there is no difference. `settings`: environment of the server under test.
     `expect`: what the server must say of itself (GET /lab/process) before it is measured. `on_request`: only when it is named.
-    `origin`: the set-up that people come from with it. `limit`: it serves no site and shows what the others could reach at most.
+    `origin`: the set-up that people come from with it, if `title` does not say it. `limit`: no site; shows what the others could reach.
     """
 
     name: Name

@@ -162,20 +162,18 @@ def _list(names: Sequence[str]) -> str:
 
 
 def moving(answer: Answer) -> Iterator[str]:
-    """Yield for each set-up that people come from what moving to the recommended server would bring, and how far all are from the limit."""
+    """Yield for each set-up what moving to the recommended server would bring, and how far all are from the limit."""
     best = answer.recommended
     for seen in answer.candidates:
-        name, origin = seen.candidate.name, seen.candidate.origin
-        if origin and best == name:
-            yield f"From {origin} ({name}): nothing, no other was shown to carry more"
-        elif origin and best and (pair := answer.between(name, best)) and pair.interval:
-            yield f"From {origin} ({name}) to {best}: {ratio(pair.interval, 'times as much')}, {verdict(pair)}"
-        elif origin and best and seen.failure:
-            yield f"From {origin} ({name}) to {best}: {name} did not hold the objective at any rate"
+        name, pair = seen.candidate.name, answer.between(seen.candidate.name, best or "")
         if seen.candidate.limit:
             pairs = (answer.between(name, other.candidate.name) for other in answer.candidates)
             if shares := [f"{p.other} {ratio(p.interval)}" for p in pairs if p and p.interval]:
                 yield f"Against {name}, the limit: {_list(shares)}"
+        elif best:
+            known = f"{ratio(pair.interval, 'times as much')}, {verdict(pair)}" if pair and pair.interval else ""
+            brings = "nothing, no other was shown to carry more" if name == best else known or f"cannot tell, {throughput(answer, seen)}"
+            yield f"From {seen.candidate.origin or seen.candidate.title} ({name}) to {best}: {brings}"
 
 
 def throughput(answer: Answer, seen: CandidateAnswer) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loadtest.catalogue import load_candidates
 from loadtest.judge.answers import Answer, Compared, Pair, answer_run, floor, percentile_ms, recommend, undecided
 from loadtest.judge.inference import Comparison, Interval
 from loadtest.judge.plausibility import NoteKind
@@ -121,14 +122,27 @@ def test_the_report_says_what_moving_would_bring_and_never_recommends_the_limit(
     """The limit carries most, and by far: it is no server for a site."""
     plan = manifest(("modwsgi", "gthread", "bare"), JSON)
     found = answer_run(plan, run(plan, {("json", "modwsgi"): 100.0, ("json", "gthread"): 200.0, ("json", "bare"): 800.0})).answers[0]
-    moving, limit = words.moving(found)
+    moving, stay, limit = words.moving(found)
 
     assert found.recommended == "gthread"
     assert "bare" not in words.sentence(plan, found)
     assert re.fullmatch(r"From Apache with mod_wsgi \(modwsgi\) to gthread: [12]\.\d\d times as much \[.+\], more.*", moving)
+    assert stay.endswith("to gthread: nothing, no other was shown to carry more")
     assert re.fullmatch(r"Against bare, the limit: modwsgi 0\.1\d times \[.+\] and gthread 0\.2\d times \[.+\]", limit)
     plan = replace(plan, candidates=tuple(replace(one, limit=False) for one in plan.candidates))
     assert answer_run(plan, run(plan, {("json", "bare"): 800.0})).answers[0].recommended == "bare"
+
+
+def test_the_report_says_for_every_server_what_moving_would_bring_or_why_it_cannot_tell() -> None:
+    plan = manifest(tuple(load_candidates()), JSON)
+    records = run(plan, {("json", "gthread"): 800.0})
+    lost = Loss(block=1, candidate="tornado", reason="it ended", at_s=60.0)
+    found = answer_run(plan, [*(one for one in records if one.candidate != "tornado" or one.block < 1), lost]).answers[0]
+    told = dict(re.findall(r"^From .+ \((.+?)\) to gthread: (.+)$", "\n".join(words.moving(found)), re.MULTILINE))
+
+    assert [*told] == [one.name for one in plan.candidates if not one.limit]
+    assert told.pop("tornado") == "cannot tell, died: it ended"
+    assert all(re.match(r"nothing|\d+\.\d\d times as much \[", text) for text in told.values()), told
 
 
 def test_a_smoke_run_gives_no_verdict() -> None:
