@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.clients import PATIENCE_S, Session, wait_until
+from tools.local.server import install
 from tools.stack import StackError, open_stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +81,15 @@ def test_one_that_needs_containers_is_refused_without_them(runtime: str, name: s
         open_stack(runtime, name=f"kit-test-{os.getpid()}-only", env={"SERVER": name}).up()
 
     assert (refused.value.hint, refused.value.exit_code) == ("use RUNTIME=compose", 2)
+
+
+def test_a_setting_that_it_does_not_take_is_refused_before_its_packages_are_installed(tmp_path: Path) -> None:
+    (tmp_path / "servers").symlink_to(ROOT / "servers")
+    with pytest.raises(StackError, match=r"^SERVER=waitress takes no WEB_CONCURRENCY \(it is 2\); it takes GUNICORN_THREADS$") as refused:
+        install("waitress", tmp_path, environment(WEB_CONCURRENCY="2"))
+
+    assert refused.value.exit_code == 2
+    assert not (tmp_path / ".run").exists()
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ class LocalStack:
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=len(APPS))
         check_forms(self._settings)
         programs = [*APPS[:replicas], *(["downstream"] if is_on(self._settings, "LAB_ENABLED") else [])]
-        found = server.install(other_server(self._settings, self._root), self._root)
+        found = server.install(other_server(self._settings, self._root), self._root, self._settings)
         user = machine.give(self._run, self._folder / "data", readable=[self._folder, self._root / "app", HERE])
         record = {
             **self._settings,
