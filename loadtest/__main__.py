@@ -1,7 +1,5 @@
 """`python -m loadtest run | report | diff`: the command line. It reads options and prints; the work is done elsewhere."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager

@@ -3,8 +3,6 @@
 Only what changes nothing is repeated, and only what the log tells: it holds no bodies, no cookies and no pauses.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Candidates and workloads are data: read strictly, and every mistake is named with its file and entry."""
 
-from __future__ import annotations
-
 import difflib
 import tomllib
 from collections.abc import Iterable, Sequence

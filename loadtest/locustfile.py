@@ -5,8 +5,6 @@ Open model: choose Arrivals, and say `--rate 200 --visitors Hello:9,Page:1`; the
 request was due. Several Locust workers: as many users as workers, each takes its part of the rate.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

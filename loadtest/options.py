@@ -1,7 +1,5 @@
 """What was asked for on the command line, made into the manifest of a run; nothing is started here."""
 
-from __future__ import annotations
-
 import math
 import os
 import secrets

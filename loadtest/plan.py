@@ -1,7 +1,5 @@
 """How thorough a run is, how long it takes, and what it will see: decided before anything runs."""
 
-from __future__ import annotations
-
 import math
 import os
 import time

@@ -1,7 +1,5 @@
 """Two runs side by side: did anything change, and may they be compared at all?"""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ disturbed says the wrong thing, which LAPSE allows for. Knee and spread are work
 (Vision Research 39, 1999), with the lapses of Wichmann and Hill (2001).
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Figures that contradict theory, and servers that are set against their purpose: noted, whatever the verdict."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum

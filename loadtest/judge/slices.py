@@ -1,7 +1,5 @@
 """What one slice says: is it believed, did it hold the objective, what did a request cost?"""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """When a slice is not believed: pure, from what was read while it ran. Each reason is data; report/words.py says it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from enum import StrEnum

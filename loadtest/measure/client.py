@@ -3,8 +3,6 @@
 What a request costs the generator is time in which another one is not sent.
 """
 
-from __future__ import annotations
-
 from functools import cached_property, lru_cache
 from select import POLLIN
 from typing import Any

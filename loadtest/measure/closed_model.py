@@ -1,7 +1,5 @@
 """The closed model: so many visitors, each sends as soon as it has its answer. It finds capacity, never latency."""
 
-from __future__ import annotations
-
 import math
 import random
 import time

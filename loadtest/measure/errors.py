@@ -1,7 +1,5 @@
 """Names for what went wrong with a request: few, so that they can be counted and shown by kind."""
 
-from __future__ import annotations
-
 import errno
 from http import HTTPStatus
 from typing import Any

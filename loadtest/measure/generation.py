@@ -1,7 +1,5 @@
 """The processes that make load, from the side that gives them orders. One is enough for 5,000 requests/s."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

@@ -5,8 +5,6 @@ the end of stdin ends the process. Out, one per line: "ready" for each Order, an
 what was seen; or "refused" with the reason. Times are readings of the monotonic clock, which all processes of a machine share.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import resource

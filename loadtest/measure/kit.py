@@ -1,7 +1,5 @@
 """The kit's own stack as the server under test: gateway, server, database, in either runtime; a whole one for each candidate."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -1,7 +1,5 @@
 """Where a run took place: what a reader needs to know before comparing it with another."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

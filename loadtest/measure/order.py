@@ -1,7 +1,5 @@
 """What a generator process is told to do, and what it answers. Both sides read it, so it imports nothing of Locust's."""
 
-from __future__ import annotations
-
 from pydantic.dataclasses import dataclass
 
 from loadtest.records.recording import Recording

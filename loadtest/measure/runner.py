@@ -1,7 +1,5 @@
 """A whole run: blocks of fresh processes, in each of them rounds, in each round a slice of every pair that is still undecided."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections import defaultdict

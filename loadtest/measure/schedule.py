@@ -1,7 +1,5 @@
 """When requests are due: decided before the first is sent, so that a slow server cannot thin them out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The server under test as the comparison sees it. Nothing else is known of it: other servers need another adapter only."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """Measure one slice: a second or so of load on one of the candidates, with what every part of the system used meanwhile."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace

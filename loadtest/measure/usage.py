@@ -1,7 +1,5 @@
 """What a container, or a process with its children, has used: the kernel's own counters, in nanoseconds where it has them."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

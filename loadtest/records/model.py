@@ -3,8 +3,6 @@
 A run has one Manifest, written before the first measured request; what is measured then is in records/slices.py.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated, Any, dataclass_transform
 

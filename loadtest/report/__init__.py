@@ -1,7 +1,5 @@
 """Print what was judged: Markdown, the same as one offline HTML file, JSON, and a picture. It reads records, never a clock."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The charts of a load test."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

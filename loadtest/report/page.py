@@ -1,7 +1,5 @@
 """A report is one Markdown text. As a page of its own it is the same text in one offline HTML file, with charts and folded details."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path

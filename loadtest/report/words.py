@@ -1,7 +1,5 @@
 """What was judged, in words: numbers with as many digits as they deserve and always their unit, reasons, notes, sentences."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

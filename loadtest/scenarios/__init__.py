@@ -1,7 +1,5 @@
 """What visitors do: plain Locust users, one file each. They run by hand, in the closed model, and in the open one."""
 
-from __future__ import annotations
-
 import difflib
 import importlib.util
 import sys

@@ -1,7 +1,5 @@
 """What all scenarios share: patience, and the check of what comes back."""
 
-from __future__ import annotations
-
 from http import HTTPStatus
 from typing import Any
 

@@ -1,7 +1,5 @@
 """journey: a visitor who reads, pages on, thinks, and signs the guestbook."""
 
-from __future__ import annotations
-
 import html
 import random
 import re

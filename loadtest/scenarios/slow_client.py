@@ -1,7 +1,5 @@
 """slow-clients: visitors with a bad connection, who hold it for seconds. They are the background of a fast workload."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from urllib.parse import urlsplit
 

@@ -1,7 +1,5 @@
 """`python -m tools.reliability chaos | releases | soak | overload | report`: the command line, which reads options and prints."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal

@@ -1,7 +1,5 @@
 """What a run leaves behind: one file for each worker class and event, with raw facts. What they mean is judged from the files."""
 
-from __future__ import annotations
-
 from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple

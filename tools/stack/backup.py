@@ -1,7 +1,5 @@
 """Backup and restore of the stack's own PostgreSQL, while it runs."""
 
-from __future__ import annotations
-
 import os
 from datetime import UTC, datetime
 from pathlib import Path

@@ -5,8 +5,6 @@ old one stopped, and it drains (gunicorn_hooks/drain.py). A release that does no
 was not replaced yet never stopped serving.
 """
 
-from __future__ import annotations
-
 import fcntl
 import subprocess
 import time

@@ -1,7 +1,5 @@
 """Another key for the sessions, without a visitor who is signed out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Bring the project onto a Swarm: check, migrate, deploy, and wait until the engine has it at strength or has taken it back."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Three nodes on this machine, for trying: Docker engines in containers, and a registry that gives them the images."""
 
-from __future__ import annotations
-
 import secrets
 import subprocess
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ Swarm refuses a part of Compose's words, and ignores another part without a word
 no meaning on nodes, or is lost; `losses` names the last ones.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path

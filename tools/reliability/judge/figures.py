@@ -1,7 +1,5 @@
 """The figures of one record, and whether what is promised was kept."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Whether something grew or was left: a line through points in time, and counts before and after."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The ledger: every write with the answer it got, compared with what the database has."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus

@@ -1,7 +1,5 @@
 """What an event did, second by second, worked out of the requests."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What happens to a stack under load: a fault or a release."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """One event after the other under a steady load."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext

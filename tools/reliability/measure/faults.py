@@ -1,7 +1,5 @@
 """The faults: how each is made and undone in a Compose stack, and what a user must expect of it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

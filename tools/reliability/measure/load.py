@@ -4,8 +4,6 @@
 the monotonic clock, which all processes of a machine share.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

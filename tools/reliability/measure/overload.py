@@ -1,7 +1,5 @@
 """Overload: the most that a stack answers in time, and then so many times as many requests."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The releases: each way in which containers or workers are replaced on purpose, and what a user must expect of it."""
 
-from __future__ import annotations
-
 import subprocess
 import time
 

@@ -1,7 +1,5 @@
 """What the containers of a stack hold at one moment, read from outside: it costs them nothing and needs nothing in them."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

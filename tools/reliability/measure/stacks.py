@@ -1,7 +1,5 @@
 """A Compose stack of a run's own, and what is read from it."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

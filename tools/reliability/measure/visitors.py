@@ -4,8 +4,6 @@ Locust's own client sends a GET again when its connection breaks, which would hi
 The schedule, the bound and the clock are the load test's (loadtest.measure.open_model).
 """
 
-from __future__ import annotations
-
 import html
 import http.client
 import itertools

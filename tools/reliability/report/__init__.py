@@ -1,7 +1,5 @@
 """The report of a run: Markdown, and the same as one offline HTML file with a timeline for each event."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

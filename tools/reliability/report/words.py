@@ -1,7 +1,5 @@
 """What became of an event, in words."""
 
-from __future__ import annotations
-
 import math
 
 from loadtest.report.words import milliseconds
