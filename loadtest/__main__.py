@@ -11,10 +11,9 @@ import click
 
 from loadtest.judge.answers import RunAnswers, answer_run
 from loadtest.judge.difference import difference, obstacles
-from loadtest.measure.generation import GeneratorError, GeneratorProcess, Generators
+from loadtest.measure.generation import GeneratorProcess, Generators
 from loadtest.measure.kit import KitServers, check_app
 from loadtest.measure.runner import Progress, Run, calibrate
-from loadtest.measure.servers import ServerError
 from loadtest.measure.slicing import Bench
 from loadtest.options import RESULTS, expectation, manifest_of, question, reached_at, runtime_of, settings_of
 from loadtest.plan import PROFILES
@@ -36,14 +35,11 @@ def _plainly() -> Iterator[None]:
     """Turn what a user can act on into one line, a hint and an exit code."""
     try:
         yield
-    except (RunError, ServerError) as error:
+    except RunError as error:
         click.echo(f"loadtest: {error.message}", err=True)
         if error.hint:
             click.echo(f"          {error.hint}", err=True)
-        raise SystemExit(getattr(error, "exit_code", 1)) from None
-    except GeneratorError as error:
-        click.echo(f"loadtest: {error}", err=True)
-        raise SystemExit(1) from None
+        raise SystemExit(error.exit_code) from None
 
 
 def _names(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -79,7 +75,7 @@ def _share(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option("--plan", "only_plan", is_flag=True, help="Say how long it will take and what it can see, and stop.")
 def run(**options: Any) -> None:
     """Measure, judge and report."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _plainly():
         candidates, workloads = question(options)
         if options["app"]:
@@ -116,10 +112,6 @@ def _measure(folder: Path, manifest: Manifest, servers: KitServers, hosts: Seque
 
 def _answers(store: Store) -> RunAnswers:
     return answer_run(store.manifest(), store.records())
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _show(now: Progress) -> None:

@@ -16,9 +16,9 @@ from loadtest.access_log import read_access_log
 from loadtest.catalogue import choose, load_candidates, load_workloads
 from loadtest.judge.inference import CONFIDENCE, FEWEST_BLOCKS
 from loadtest.measure.generation import GeneratorProcess
+from loadtest.measure.kit import KitServers
 from loadtest.measure.machine import fingerprint
 from loadtest.measure.order import Order
-from loadtest.measure.servers import Servers
 from loadtest.plan import MOST_BLOCKS, PROFILES, block_spread, blocks_for, blocks_in, minutes as minutes_of, probe, sees
 from loadtest.records.model import Candidate, Limits, Manifest, Workload
 from loadtest.records.recording import ALL
@@ -99,7 +99,7 @@ def _own_workload(scenario: Path, title: str) -> Workload:
     return Workload(name="own", title=title, question="Which server is best for this work?", users=users, judged=ALL, slo_ms=OWN_SLO_MS)
 
 
-def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], workloads: Sequence[Workload], servers: Servers) -> Manifest:
+def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], workloads: Sequence[Workload], servers: KitServers) -> Manifest:
     profile = PROFILES[options["profile"]]
     seed = options["seed"] if options["seed"] is not None else secrets.randbelow(100_000)
     now = datetime.now(UTC)
@@ -119,7 +119,7 @@ def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], worklo
         candidates=tuple(candidates),
         workloads=tuple(workloads),
         limits=Limits(),
-        machine=replace(fingerprint(servers.runtime, servers.versions()), one_machine=not options["generators"]),
+        machine=replace(fingerprint(servers.runtime), one_machine=not options["generators"]),
     )
     minutes = _minutes(options, manifest, servers) if options["sees"] else options["minutes"] or profile.pace.minutes
     fit = blocks_in(manifest, minutes)
@@ -132,7 +132,7 @@ def manifest_of(options: dict[str, Any], candidates: Sequence[Candidate], worklo
     return replace(manifest, pace=replace(profile.pace, minutes=minutes, blocks=max(blocks, 1)))
 
 
-def _minutes(options: dict[str, Any], manifest: Manifest, servers: Servers) -> float:
+def _minutes(options: dict[str, Any], manifest: Manifest, servers: KitServers) -> float:
     """Return how long it takes here to see what was asked for; raises RunError when that is out of reach."""
     wanted, spread = options["sees"], block_spread(probe(servers.cpus), manifest)
     blocks = blocks_for(wanted, spread, manifest)
@@ -145,7 +145,7 @@ def _minutes(options: dict[str, Any], manifest: Manifest, servers: Servers) -> f
     raise RunError(f"{wanted:.1%} is out of reach on this machine: {possible}", hint, 2)
 
 
-def expectation(manifest: Manifest, servers: Servers) -> Iterator[str]:
+def expectation(manifest: Manifest, servers: KitServers) -> Iterator[str]:
     """Yield what a run can see on this machine, after a look at its noise."""
     spread = block_spread(probe(servers.cpus), manifest)
     seen = sees(spread, manifest, manifest.pace.blocks)

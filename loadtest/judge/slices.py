@@ -58,11 +58,6 @@ class JudgedSlice:
         return self.failures / max(self.right + self.failures, 1)
 
     @property
-    def goodput_per_s(self) -> float:
-        """Right answers a second."""
-        return self.right / self.slice.duration_s
-
-    @property
     def achieved_share(self) -> float:
         """Part of the visits that were due and were let in and answered."""
         lost = self.recording.dropped + self.recording.unfinished

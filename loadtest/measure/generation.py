@@ -17,6 +17,7 @@ from pydantic import RootModel, TypeAdapter
 
 from loadtest.measure.order import Generated, Order, StepOrder
 from loadtest.records.recording import Recording
+from loadtest.records.store import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_TIMEOUT_S = 5
@@ -26,7 +27,7 @@ ELSEWHERE = f"ssh -o BatchMode=yes -o ServerAliveInterval=2 {{host}} {shlex.quot
 APART = 0.05  # of what is measured: so much earlier may one of them begin or end than another
 
 
-class GeneratorError(Exception):
+class GeneratorError(RunError):
     """The generator refused its order, or died."""
 
 

@@ -84,7 +84,6 @@ class Generator:
             until_s=source.until_s,
             cpu_share=cpu_ns / 1e9 / step.measure_s,
             in_flight_mean=sum(in_flight) / max(len(in_flight), 1),
-            memory_bytes=psutil.Process().memory_info().rss,
             schedule_start_s=source.start_s,
         )
         say("done", **RootModel(seen).model_dump())

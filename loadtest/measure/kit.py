@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import httpx
 import psutil
 
 from loadtest.measure.servers import Reading, Server, ServerError
-from loadtest.measure.usage import Meter, meter
+from loadtest.measure.usage import ContainerMeter, ProcessMeter, meter
 from loadtest.records.model import Candidate
 from loadtest.records.slices import Usage
 from tools.stack import Stack, StackError, choose, open_stack
@@ -117,7 +116,7 @@ class KitServer:
 
     def _find(self) -> None:
         """Find out where the counters are, and keep all processes off the generator's processor; containers have a cpuset."""
-        self._meters: dict[str, list[Meter]] = {"app": [], "gateway": []}
+        self._meters: dict[str, list[ContainerMeter | ProcessMeter]] = {"app": [], "gateway": []}
         for unit in self._stack.processes():
             self._meters.setdefault(unit.service, []).append(meter(self._stack, unit))
             if self._stack.runtime == "local" and self._cpus and hasattr(psutil.Process(), "cpu_affinity"):
@@ -225,9 +224,6 @@ class KitServers:
         self._server_cpus, self.cpus = ([], []) if reached_at else processors_apart()
         if self.cpus:
             self._settings["LOADTEST_CPUSET"] = ",".join(map(str, self._server_cpus))
-
-    def versions(self) -> dict[str, str]:
-        return {"gunicorn": metadata.version("gunicorn"), "flask": metadata.version("flask")}
 
     def start(self, candidate: Candidate) -> Server:
         settings = self._settings_of(candidate)

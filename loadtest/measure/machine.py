@@ -16,8 +16,8 @@ PACKAGES = ("locust", "gevent", "flask", "gunicorn", "tornado", "sqlalchemy", "p
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def fingerprint(runtime: str, versions: dict[str, str] | None = None) -> Machine:
-    """Describe this machine; `versions`: of the server under test, as its adapter knows them."""
+def fingerprint(runtime: str) -> Machine:
+    """Describe this machine."""
     return Machine(
         cpu_model=_cpu_model(),
         cpus=os.cpu_count() or 1,
@@ -26,20 +26,10 @@ def fingerprint(runtime: str, versions: dict[str, str] | None = None) -> Machine
         kernel=f"{platform.system()} {platform.release()}",
         system=_system(),
         python=platform.python_version(),
-        versions={**_versions(), **(versions or {})},
+        versions={name: metadata.version(name) for name in PACKAGES},
         git_commit=_git_commit(),
         runtime=runtime,
     )
-
-
-def steal_s() -> float:
-    """Return the seconds, all processors together, that the host gave to others; 0 where it cannot be known."""
-    return float(getattr(psutil.cpu_times(), "steal", 0.0))
-
-
-def share_of_all(cpu_s: float, wall_s: float) -> float:
-    """Return the part of all processors of the machine that so many seconds of them were, within `wall_s`."""
-    return cpu_s / wall_s / (os.cpu_count() or 1)
 
 
 def _cpu_model() -> str:
@@ -56,16 +46,6 @@ def _system() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except OSError:
         return platform.platform()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _git_commit() -> str:

@@ -53,5 +53,4 @@ class Generated:
     until_s: float
     cpu_share: float
     in_flight_mean: float
-    memory_bytes: int
     schedule_start_s: float

@@ -1,19 +1,14 @@
 """The server under test as the comparison sees it. Nothing else is known of it: other servers need another adapter only."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loadtest.records.model import Candidate
 from loadtest.records.slices import Usage
+from loadtest.records.store import RunError
 
 
-class ServerError(Exception):
-    """A server that cannot be started, went away, or is not what it is called. `hint`: what would be right."""
-
-    def __init__(self, message: str, hint: str = "", exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.message, self.hint, self.exit_code = message, hint, exit_code
+class ServerError(RunError):
+    """A server that cannot be started, went away, or is not what it is called."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +51,3 @@ class Server(Protocol):
 
     def stop(self) -> None:
         """End it, and all that belongs to it alone."""
-
-
-class Servers(Protocol):
-    """Starts candidates."""
-
-    @property
-    def runtime(self) -> str:
-        """What it runs in: "compose", "local", …"""
-
-    @property
-    def cpus(self) -> Sequence[int]:
-        """Processors that are left for the generator; empty: it shares all."""
-
-    def versions(self) -> dict[str, str]:
-        """Versions of what is under test."""
-
-    def start(self, candidate: Candidate) -> Server:
-        """Start a candidate beside those that run already. Raises ServerError."""
-
-    def close(self) -> None:
-        """End whatever still runs."""

@@ -1,5 +1,6 @@
 """Measure one slice: a second or so of load on one of the candidates, with what every part of the system used meanwhile."""
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import psutil
 
 from loadtest.measure.generation import GeneratorProcess
-from loadtest.measure.machine import share_of_all, steal_s
 from loadtest.measure.order import LEAD_S, Order, StepOrder
 from loadtest.measure.servers import Reading, Server, ServerError
 from loadtest.measure.usage import ProcessMeter
@@ -123,7 +123,7 @@ class Bench:
             in_flight_mean=seen.in_flight_mean,
             **used,
             idle_cpu_ns=None if first.idle_ns is None or last.idle_ns is None else max(last.idle_ns - first.idle_ns, 0),
-            steal_share=share_of_all(last.steal_s - first.steal_s, wall_s),
+            steal_share=(last.steal_s - first.steal_s) / wall_s / (os.cpu_count() or 1),
             others_cpu_share=others,
         )
 
@@ -148,9 +148,10 @@ class Bench:
         reading, at_s = self.servers[candidate].read(), time.monotonic()
         generator = ProcessMeter(self.generator.pid).read()
         times = psutil.cpu_times()
-        busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "steal", 0.0)
+        steal_s = getattr(times, "steal", 0.0)  # what the host gave to others, where it can be known
+        busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0) - steal_s
         busy_s -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # already in user and nice
-        return _Moment(reading, generator, steal_s(), busy_s, self._cpu_ns(but=candidate), at_s)
+        return _Moment(reading, generator, steal_s, busy_s, self._cpu_ns(but=candidate), at_s)
 
 
 def _name(workload: Workload, candidate: str) -> str:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 import psutil
 
@@ -17,29 +16,11 @@ CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
 
 
-class Meter(Protocol):
-    """The counters of one unit of a stack; reading raises ProcessLookupError when what was started has ended."""
-
-    def look(self) -> None:
-        """Find out which processes there are; not while something is measured."""
-
-    def cpu_ns(self) -> int | None:
-        """Read the processor time alone."""
-
-    def read(self) -> Usage:
-        """Read all that is counted."""
-
-    def memory_bytes(self) -> int | None:
-        """Say how much memory it has now."""
-
-
-def meter(stack: Stack, unit: Unit) -> Meter:
-    """Return the counters of a unit of a running stack."""
-    return ContainerMeter(unit.id) if stack.runtime == "compose" else ProcessMeter(int(unit.id))
-
-
 class ContainerMeter:
-    """A container, by the files of its control group: exact, and a hundred times cheaper than `docker stats`."""
+    """A container, by the files of its control group: exact, and a hundred times cheaper than `docker stats`.
+
+    Reading raises ProcessLookupError when it has ended.
+    """
 
     def __init__(self, container: str) -> None:
         self._pid = _pid(container)
@@ -70,13 +51,14 @@ class ContainerMeter:
 
 
 class ProcessMeter:
-    """A process with its children."""
+    """A process with its children, as ContainerMeter."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
         self.look()
 
     def look(self) -> None:
+        """Find out which processes there are; not while something is measured."""
         try:
             self._all = [self._root, *self._root.children(recursive=True)]
         except psutil.NoSuchProcess:
@@ -111,6 +93,11 @@ class ProcessMeter:
                 continue
             memory += getattr(full, "pss", full.rss)
         return memory
+
+
+def meter(stack: Stack, unit: Unit) -> ContainerMeter | ProcessMeter:
+    """Return the counters of a unit of a running stack."""
+    return ContainerMeter(unit.id) if stack.runtime == "compose" else ProcessMeter(int(unit.id))
 
 
 def held_memory(pid: int) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ _RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 
 
 class RunError(Exception):
-    """A run folder, or an input of a run, that cannot be used: `message` says what is wrong, `hint` what would be right."""
+    """What a user can act on: `message` says what is wrong, `hint` what would be right."""
 
     def __init__(self, message: str, hint: str = "", exit_code: int = 1) -> None:
         super().__init__(message)
@@ -63,15 +62,12 @@ class Store:
 
     def records(self) -> list[Record]:
         """Read all records, in the order in which they were made."""
-        return list(self._records())
-
-    def _records(self) -> Iterator[Record]:
         path = self.folder / RECORDS
         if not path.is_file():
             raise RunError(f"{self.folder} has no records any more: only its report is left", "right is a folder under loadtest/results", 2)
         # A line without its end was being written when the run was killed.
-        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
-            yield _read(f"{path}, line {number}", line, _RECORD)
+        lines = path.read_bytes().split(b"\n")[:-1]
+        return [_read(f"{path}, line {number}", line, _RECORD) for number, line in enumerate(lines, 1)]
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the report beside the records."""

@@ -1,6 +1,5 @@
 """What visitors do: plain Locust users, one file each. They run by hand, in the closed model, and in the open one."""
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from types import ModuleType
 
 from locust import FastHttpUser, HttpUser, User
 
+from loadtest.catalogue import nearest
 from loadtest.scenarios.journey import Journey
 from loadtest.scenarios.lab import Cpu, Hello, Json, Mixed, Null, Page, Stream, Upload, Wait, Write
 from loadtest.scenarios.slow_client import SlowClient
@@ -32,9 +32,7 @@ def load_users(mix: Iterable[tuple[str, str, float]]) -> dict[type[FastHttpUser 
         elif name in users:
             found[users[name]] = share
         else:
-            near = difflib.get_close_matches(name, users, n=1)
-            hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(users)}"
-            raise ValueError(f"{locustfile or 'the kit'} has no scenario {name!r}; {hint}")
+            raise ValueError(f"{locustfile or 'the kit'} has no scenario {name!r}; {nearest(name, users)}")
     return found
 
 

@@ -88,9 +88,6 @@ class PlantedServers:
     cpus: Sequence[int] = ()
     running: list[PlantedServer] = field(default_factory=list)
 
-    def versions(self) -> dict[str, str]:
-        return {}
-
     def start(self, candidate: Candidate) -> Server:
         self.running.append(PlantedServer(candidate, self.before))
         return self.running[-1]

@@ -229,7 +229,7 @@ def watch(case: Case, stack: ComposeStack, prometheus: str) -> dict[str, float]:
 def main() -> None:
     names = sys.argv[1:] or list(CASES)
     say = partial(print, file=sys.stderr, flush=True)
-    machine = fingerprint("compose", {})
+    machine = fingerprint("compose")
     lines = [
         f"# Alerts in faults: {datetime.now(UTC):%Y-%m-%d}\n",
         f"{machine.cpus} cores of {machine.cpu_model}, shared with the load; load average {os.getloadavg()[0]:.1f} before.\n",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -38,12 +38,7 @@ KINDS = ("faults", "releases", "overload", "soak")
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Show under load what faults and releases cost."""
-    signal.signal(signal.SIGTERM, _end)
-
-
-def _end(_signal: int, _frame: object) -> NoReturn:
-    """Clear up after `kill` as after Ctrl-C."""
-    raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clear up after `kill` as after Ctrl-C
 
 
 def _options(
@@ -120,7 +115,7 @@ def overload_(*, factor: float, seconds: float, out: Path | None, only_plan: boo
 def _asked(
     kind: str, happens: list[Event], mix: dict[str, float], generator: str = "shared with the load generator", **asked: Any
 ) -> Options:
-    seen = fingerprint("compose", {})
+    seen = fingerprint("compose")
     machine = f"{seen.cpus} cores of {seen.cpu_model}, {generator}; load average {os.getloadavg()[0]:.1f} before; commit {seen.git_commit}"
     command = shlex.join(["python", "-m", "tools.reliability", *sys.argv[1:]])
     asked["max_in_flight"] = str(asked["max_in_flight"])

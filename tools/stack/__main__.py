@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -51,7 +51,7 @@ class Commands(click.Group):
 @click.pass_context
 def main(ctx: click.Context, project: Path, name: str, runtime: str, overrides: tuple[Path, ...]) -> None:
     """Start, look at and stop the kit, as containers or as plain processes."""
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clear up after `kill` as after Ctrl-C
     ctx.obj = open_stack(runtime, name=name, overrides=overrides, root=project)
     if ctx.obj.runtime == "local" and project != REPOSITORY:
         raise StackError("the local runtime runs the kit's own site alone", hint="start Docker", exit_code=2)
@@ -214,11 +214,6 @@ def _table(units: Iterable[Unit]) -> str:
     rows = [("SERVICE", "ID", "ADDRESS", "STATE"), *units]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
-def _end(_signal: int, _frame: object) -> NoReturn:
-    """Clear up after `kill` as after Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
