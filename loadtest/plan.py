@@ -60,8 +60,7 @@ def minutes(manifest: Manifest, blocks: int) -> float:
 
 def blocks_in(manifest: Manifest, most_minutes: float) -> int:
     """Return how many blocks there is time for; 0: none."""
-    first_s = FIRST_START_S.get(manifest.machine.runtime, FIRST_START_S["compose"])
-    return max(math.floor((most_minutes * 60 - first_s) / seconds(manifest) + 1e-9), 0)
+    return max(math.floor((most_minutes - minutes(manifest, 0)) * 60 / seconds(manifest) + 1e-9), 0)
 
 
 def blocks_for(difference: float, spread: float, manifest: Manifest) -> int | None:

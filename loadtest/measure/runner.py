@@ -166,12 +166,7 @@ def calibrate(bench: Bench, say: Say, rates: Sequence[float] = CALIBRATION_RATES
 
 
 def _calibration(generator: GeneratorProcess, rate_per_s: float, pace: Pace) -> Calibration | None:
-    order = StepOrder(
-        name="null",
-        rate_per_s=rate_per_s,
-        warm_up_s=pace.warm_up_s,
-        measure_s=CALIBRATION_S,
-    )
+    order = StepOrder(name="null", rate_per_s=rate_per_s, warm_up_s=pace.warm_up_s, measure_s=CALIBRATION_S)
     seen = generator.step(order)
     latency = seen.recording.all.latency
     if not latency.count and seen.recording.errors:

@@ -1,6 +1,5 @@
 """What a container, or a process with its children, has used: the kernel's own counters, in nanoseconds where it has them."""
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ import psutil
 
 from loadtest.records.slices import Usage
 from tools.stack import Stack, Unit
+from tools.stack.compose import docker
 
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
@@ -134,10 +134,7 @@ def _scheduled(pids: Iterable[str]) -> tuple[int | None, int | None]:
 
 @cache
 def _pid(container: str) -> int | None:
-    answer = subprocess.run(
-        ["docker", "inspect", "--format", "{{.State.Pid}}", container], capture_output=True, text=True, check=False, timeout=10
-    )
-    text = answer.stdout.strip()
+    text = docker("inspect", "--format", "{{.State.Pid}}", container)
     return int(text) if text.isdigit() and int(text) and (PROC / text).is_dir() else None
 
 

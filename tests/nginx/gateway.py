@@ -108,7 +108,8 @@ class Gateway:
         self.port, self.status_port, self.tls_port = free_ports(3)
         self.url = f"http://{HOST}:{self.port}"
         self._env = {"WAF_MODE": "Off", "GATEWAY_TLS_PORT": str(self.tls_port), **LOOK_OFTEN, **env}
-        self._env.setdefault("APP_MAX_CONNS", str(nginx.share(int(env.get("MAX_IN_FLIGHT", "128")), len(upstreams))))
+        # Each server is in two sets, and each counts for itself; 17-derived.envsh has it for three.
+        self._env.setdefault("APP_MAX_CONNS", str(-(-int(env.get("MAX_IN_FLIGHT", "128")) // (2 * len(upstreams)))))
         self._process: subprocess.Popen[bytes] | None = None
         ports = {8080: self.port, 8081: self.status_port}
         if (project / "nginx/templates/tls").exists():

@@ -127,11 +127,6 @@ def servers(upstream: str, addresses: Sequence[str]) -> list[Edit]:
     return edits if named else [*edits, Edit(file, r"^ *resolver .*\n", "")]
 
 
-def share(max_in_flight: int, containers: int) -> int:
-    """APP_MAX_CONNS for so many servers: each is in two sets, and each counts for itself (17-derived.envsh has it for three)."""
-    return -(-max_in_flight // (2 * containers))
-
-
 def _is_address(address: str) -> bool:
     with suppress(ValueError):
         return bool(ipaddress.ip_address(address.rpartition(":")[0].strip("[]")))

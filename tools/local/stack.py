@@ -65,13 +65,13 @@ class LocalStack:
     def replicas(self) -> int:
         return sum(unit.service == "app" for unit in self.processes())
 
-    def up(self, *, wait: bool = True, build: bool = True) -> None:
+    def up(self, *, build: bool = True) -> None:
         if session.supervisord(self._run):
             click.echo(f"{self.name} runs already, with the settings it was started with; make down first to change them.")
             return
         self._sweep()
         try:
-            self._start(wait=wait)
+            self._start()
         except BaseException:
             with suppress(StackError):  # what went wrong first is what the user must hear
                 self._sweep()
@@ -134,7 +134,7 @@ class LocalStack:
 
     # --- start
 
-    def _start(self, *, wait: bool) -> None:
+    def _start(self) -> None:
         if len(os.fsencode(self._run / "supervisor.sock")) > SOCKET_PATH_MAX:
             hint = "put the project into a folder with a shorter path"
             raise StackError(f"the path {self._run} is too long for a socket in it", hint=hint)
@@ -167,10 +167,9 @@ class LocalStack:
         self._start_programs(record, programs)
         # nginx comes last: it would count an app that is still starting as failed, and leave it out for a while.
         self._control("startProcess", ["gateway"] if record["WAF_MODE"] == "Off" else ["waf", "gateway"])
-        if wait:
-            self._wait_for(record, "gateway")
-            if record["WAF_MODE"] != "Off":
-                self._run_as(record, ["/bin/sh", str(self._conf / "waf" / "self-test")])
+        self._wait_for(record, "gateway")
+        if record["WAF_MODE"] != "Off":
+            self._run_as(record, ["/bin/sh", str(self._conf / "waf" / "self-test")])
 
     def _gateway_port(self) -> int:
         return read_number(self._settings, "GATEWAY_PORT", DEFAULT_PORT, low=1, high=65535)

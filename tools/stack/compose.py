@@ -87,24 +87,22 @@ class ComposeStack:
         """How many app instances are running."""
         return sum(unit.service == "app" for unit in self.processes())
 
-    def up(self, *, wait: bool = True, build: bool = True) -> None:
-        """Start everything that is not running; with `wait`, return when the gateway passes requests to a ready app."""
+    def up(self, *, build: bool = True) -> None:
+        """Start everything that is not running; returns when the gateway passes requests to a ready app."""
         check_forms(self.settings)
         services = json.loads(self._read("config", "--format", "json"))["services"]
         self._warn()
         found = self._all()
         self._check_machine(services, found)
         fresh = not found
-        waiting = ["--wait", "--wait-timeout", str(READY_TIMEOUT_S)] if wait else []
         # Built apart, so that the time it takes does not count against the wait.
         if build:
             self._run("build")
         if not fresh:
             self._check(services)
         try:
-            self._run("up", "--detach", *waiting, *(["--no-build"] if build else []))
-            if wait:
-                self._wait()
+            self._run("up", "--detach", "--wait", "--wait-timeout", str(READY_TIMEOUT_S), *(["--no-build"] if build else []))
+            self._wait()
         except BaseException as error:
             details = self._explain()
             # A stack that served before this call is left alone: it may serve still. Volumes are kept: they may be older than this call.
@@ -178,11 +176,12 @@ class ComposeStack:
         """Run `docker compose` on this stack between two files; never raises for its exit code."""
         return self._call(*arguments, stdin=stdin or subprocess.DEVNULL, stdout=stdout or subprocess.DEVNULL, stderr=subprocess.PIPE)
 
-    def require(self, failure: str, *arguments: str, hint: str = "", exit_code: int = 1) -> None:
-        """Run `docker compose` on this stack; StackError(failure), with its last lines, when it fails."""
+    def require(self, failure: str, *arguments: str, hint: str = "", exit_code: int = 1) -> str:
+        """Run `docker compose` on this stack and return what it prints; StackError(failure), with its last lines, when it fails."""
         answer = self.compose(*arguments)
         if answer.returncode:
             raise StackError(failure, hint=hint, details=last_lines(answer.stderr or answer.stdout), exit_code=exit_code)
+        return answer.stdout
 
     def _wait(self) -> None:
         """Healthy containers are not yet a request that passes through all of them."""
@@ -283,10 +282,7 @@ class ComposeStack:
             raise StackError(f"docker compose {arguments[0]} failed (exit code {code})", hint="its own words are above")
 
     def _read(self, *arguments: str) -> str:
-        answer = self.compose(*arguments)
-        if answer.returncode:
-            raise StackError(f"docker compose {arguments[0]} failed", details=last_lines(answer.stderr))
-        return answer.stdout
+        return self.require(f"docker compose {arguments[0]} failed", *arguments)
 
 
 def _unit(row: Mapping[str, Any], networks: str) -> Unit:

@@ -65,16 +65,11 @@ class Rollout:
             raise StackError(f"{self._stack.name} has no app container that runs", hint="run make up first")
         self._old_image = _inspect(self._old[0].id, "{{.Image}}")
 
-    @property
-    def previous(self) -> str:
-        """The name that keeps the image that was replaced, for `rollback`."""
-        return previous_of(self._stack)
-
     def plan(self) -> list[str]:
         """Say what would be done."""
         count, at_once = len(self._old), min(self._wish.at_once, len(self._old))
         return [
-            f"image: {self._wish.image or f'built anew as {self._tag}'}; the present one is kept as {self.previous}",
+            f"image: {self._wish.image or f'built anew as {self._tag}'}; the present one is kept as {previous_of(self._stack)}",
             "database: flask db upgrade, from the new image" if self._wish.migrate else "database: left as it is",
             f"{count} containers, {at_once} at a time: start a new one, wait until it is healthy (at most {self._wish.ready_s:g} s)",
             f"  and nginx sends it requests (at most {KNOWN_S:g} s), then stop an old one, which finishes what it has",
@@ -85,7 +80,7 @@ class Rollout:
         """Do it."""
         with self._alone_looking_again():
             new_image = self._new_image()
-            docker("tag", self._old_image, self.previous)
+            docker("tag", self._old_image, previous_of(self._stack))
             docker("tag", new_image, self._tag)
             try:
                 self._migrate()
@@ -95,7 +90,7 @@ class Rollout:
                 if isinstance(error, StackError):
                     error.hint = "the release was taken back; the old version went on serving"
                 raise
-        self._say(f"Released {new_image.removeprefix('sha256:')[:12]}; `make rollback` goes back to {self.previous}.")
+        self._say(f"Released {new_image.removeprefix('sha256:')[:12]}; `make rollback` goes back to {previous_of(self._stack)}.")
 
     def scale(self, count: int) -> None:
         """Run `count` containers, of the image that runs. New ones that do not get ready are removed again.

@@ -50,10 +50,7 @@ class Manager:
 
 def model_of(stack: ComposeStack) -> Model:
     """Return what Compose makes of the project's files."""
-    answer = stack.compose("config", "--format", "json")
-    if answer.returncode:
-        raise StackError("docker compose refuses the files", details=last_lines(answer.stderr), exit_code=2)
-    model: Model = json.loads(answer.stdout)
+    model: Model = json.loads(stack.require("docker compose refuses the files", "config", "--format", "json", exit_code=2))
     return model
 
 

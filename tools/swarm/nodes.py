@@ -88,9 +88,7 @@ class Nodes:
     def _images(self) -> dict[str, str]:
         """Build the images and push them; return the settings with their names in the registry."""
         stack = self.stack()
-        built = stack.compose("build", "--quiet")
-        if built.returncode:
-            raise StackError("docker compose build failed", details=last_lines(built.stderr))
+        stack.require("docker compose build failed", "build", "--quiet")
         services = model_of(stack)["services"]
         images = {name: service["image"] for name, service in services.items() if service.get("build") or name == "database"}
         return {f"{name.upper().replace('-', '_')}_IMAGE": self.push(image, name) for name, image in images.items()}
