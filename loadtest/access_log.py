@@ -31,7 +31,6 @@ class Mix:
     left_out: dict[str, int]
 
     def lines(self) -> list[str]:
-        """Return what became of the log, as text."""
         total = sum(self.paths.values())
         out = [f"{self.name}: {total} GET requests of {len(self.paths)} addresses make the mix"]
         return out + [f"  left out: {number} {reason}" for reason, number in sorted(self.left_out.items())]

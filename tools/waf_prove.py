@@ -35,8 +35,6 @@ OURS = {"content-length", "connection", "x-request-id", "transfer-encoding"}
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it is sent."""
-
     method: str
     target: str
     headers: tuple[str, ...]

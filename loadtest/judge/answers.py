@@ -68,7 +68,6 @@ class Compared:
     spread: float  # standard deviation of one block's log ratio
 
     def inverse(self) -> Compared:
-        """Return the same seen from the other side."""
         return Compared(self.interval.inverse(), self.comparison.inverse(), self.blocks, self.spread)
 
 
@@ -100,7 +99,6 @@ class Pair:
         return self._verdict.comparison if self._verdict else Comparison.UNDECIDED
 
     def turned(self) -> Pair:
-        """Return `base` against `other`."""
         knee, cpu = (one.inverse() if one else None for one in (self.knee, self.cpu))
         return Pair(self.other, self.base, knee, cpu, self.rests_on)
 

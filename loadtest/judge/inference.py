@@ -34,7 +34,6 @@ class Comparison(StrEnum):
     UNDECIDED = "undecided"  # the noise hides whether there is one
 
     def inverse(self) -> Comparison:
-        """Return the same seen from the other side."""
         return {Comparison.HIGHER: Comparison.LOWER, Comparison.LOWER: Comparison.HIGHER}.get(self, self)
 
 
@@ -47,7 +46,6 @@ class Interval:
     high: float
 
     def inverse(self) -> Interval:
-        """Return the same seen from the other side."""
         return Interval(1 / self.high, 1 / self.ratio, 1 / self.low)
 
 
@@ -131,5 +129,4 @@ def smallest_difference(sd_log: float, blocks: int, *, comparisons: int = 1, mar
 
 @cache
 def t_quantile(probability: float, degrees: float) -> float:
-    """Return the quantile of Student's t."""
     return float(special.stdtrit(degrees, probability))

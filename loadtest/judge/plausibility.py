@@ -22,8 +22,6 @@ IN_PROCESS = {"pysqlite"}
 
 
 class NoteKind(StrEnum):
-    """What a note is about."""
-
     CAPACITY = "more answers than the slots have time for"
     LITTLE = "Little's law"
     BLOCKING_DRIVER = "blocking driver"

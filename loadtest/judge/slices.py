@@ -44,7 +44,6 @@ class JudgedSlice:
 
     @property
     def right(self) -> int:
-        """Right answers."""
         return self.recording.all.latency.count
 
     @property
@@ -54,7 +53,6 @@ class JudgedSlice:
 
     @property
     def error_share(self) -> float:
-        """Failures, of all that were offered."""
         return self.failures / max(self.right + self.failures, 1)
 
     @property

@@ -24,7 +24,6 @@ class ClosedModel:
         self._pool = VisitorPool(environment, recorder, after=self._go_on)
 
     def arrive(self) -> None:
-        """Send all visitors into their loops."""
         self.start_s = time.perf_counter()
         for _ in range(self._users):
             self._go_on()
@@ -37,7 +36,6 @@ class ClosedModel:
 
     @property
     def in_flight(self) -> int:
-        """Visitors on their way."""
         return len(self._pool.busy)
 
     def _go_on(self) -> None:

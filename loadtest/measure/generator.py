@@ -55,7 +55,6 @@ class Generator:
         gc.collect()
 
     def step(self, step: StepOrder) -> None:
-        """Warm up, measure, and report."""
         background = [_stay(self._order.url, part) for part in self._order.background]
         source, recorder = self._source(step), self._recorder
         load = gevent.spawn(source.arrive)
@@ -129,7 +128,6 @@ def _generator(order: Order) -> Generator:
 
 
 def main() -> None:
-    """Read orders and obey them."""
     sys.stdout = sys.stderr  # what a scenario prints is not for the process that reads our answers
     sys.path.insert(0, str(Path.cwd()))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -107,8 +107,6 @@ def gateway_address() -> str:
 
 
 class KitServer:
-    """A running stack of one candidate."""
-
     def __init__(self, name: str, stack: Stack, settings: Mapping[str, str], cpus: list[int]) -> None:
         self._name, self._stack, self._settings, self._cpus = name, stack, settings, cpus
         self.url = stack.url  # once: Compose is asked for it by a command

@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def fingerprint(runtime: str) -> Machine:
-    """Describe this machine."""
     return Machine(
         cpu_model=_cpu_model(),
         cpus=os.cpu_count() or 1,

@@ -219,7 +219,6 @@ class OpenModelUser(User):
 
     @property
     def in_flight(self) -> int:
-        """Visitors on their way."""
         return len(self.pool.busy)
 
     def _admit(self, due_s: float, choice: int) -> None:
@@ -267,7 +266,6 @@ class VisitorPool:
         self.busy.clear()  # one that was killed before its first turn does not come back
 
     def close(self) -> None:
-        """End all visitors."""
         _send_home([*self.busy, *(visitor for idle in self._idle.values() for visitor in idle)])
 
     def _live(self, cls: type[HttpVisitor], work: Work, visit: Visit, idle: list[Greenlet[..., None]]) -> None:

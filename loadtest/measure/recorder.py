@@ -40,7 +40,6 @@ class Recorder:
         return arrived_s >= self._start_s
 
     def arrival(self, due_s: float, *, dropped: bool) -> None:
-        """Count an arrival that is due."""
         if self.counts(due_s):
             self._offered += 1
             self._dropped += dropped

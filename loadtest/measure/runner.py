@@ -42,8 +42,6 @@ class Progress:
 
 
 class Run:
-    """A run under way."""
-
     def __init__(self, bench: Bench, store: Store, say: Say, on_progress: Callable[[Progress], None]) -> None:
         self._bench, self._store, self._say, self._tell = bench, store, say, on_progress
         self._manifest = bench.manifest

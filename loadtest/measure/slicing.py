@@ -60,7 +60,6 @@ class Bench:
 
     @property
     def at_s(self) -> float:
-        """How old the run is."""
         return time.monotonic() - self.began_s
 
     def introduce(self, workload: Workload, candidate: str) -> None:

@@ -30,7 +30,6 @@ class Histogram:
 
     @classmethod
     def of_seconds(cls, durations_s: Sequence[float] | NDArray[np.float64]) -> Self:
-        """Return a histogram of these durations (seconds)."""
         whole_us = np.clip(np.rint(np.asarray(durations_s, dtype=np.float64) * 1e6), 1, HIGHEST_US).astype(np.int64)
         # HdrHistogram's own arithmetic (bucket by the highest bit, then the bits below it) for all values in one go: its
         # record_value() would need longer than the request that is recorded.
@@ -66,7 +65,6 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many durations were counted."""
         return int(self._counts.sum())
 
     @property

@@ -27,8 +27,6 @@ class RunError(Exception):
 
 
 class Store:
-    """The files of one run."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
@@ -56,7 +54,6 @@ class Store:
         return manifest
 
     def add(self, record: Record) -> None:
-        """Write a record down."""
         with (self.folder / RECORDS).open("ab") as file:
             file.write(_RECORD.dump_json(record) + b"\n")
 
@@ -70,7 +67,6 @@ class Store:
         return [_read(f"{path}, line {number}", line, _RECORD) for number, line in enumerate(lines, 1)]
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of the report beside the records."""
         write_whole(self.folder / name, text.encode())
         return self.folder / name
 

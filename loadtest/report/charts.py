@@ -62,8 +62,6 @@ def intervals(id_: str, title: str, unit: str, rows: Sequence[Row]) -> Chart | N
 
 
 class Figure(NamedTuple):
-    """What is shown of each slice."""
-
     id: str
     title: str
     unit: str

@@ -47,7 +47,6 @@ def _inert(value: Any) -> Any:
 
 
 def _code(lines: Sequence[str]) -> Markup:
-    """Return lines as a block of code."""
     return Markup("\n".join(f"    {line}" for line in (" ".join(text.split("\n")) for text in lines)))  # noqa: S704 - indented code is no markup
 
 
@@ -66,7 +65,6 @@ def _figure(chart: Chart) -> Markup:
 
 
 def svg(chart: Chart, attributes: Markup, style: str = "") -> Markup:
-    """Return the drawing itself."""
     described = Markup('<desc id="{}-desc">{}</desc>').format(chart.id, chart.description)
     opened = Markup('<svg {} viewBox="0 0 {} {}" role="img">').format(attributes, chart.width, chart.height)
     return Markup("\n").join(filter(None, [opened, described, style, *chart.shapes, Markup("</svg>")]))

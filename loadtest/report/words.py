@@ -94,12 +94,10 @@ def reasons(problems: Iterable[Problem]) -> str:
 
 
 def note(found: Note) -> str:
-    """Say what is odd about a candidate."""
     return f"{found.candidate}: {_NOTES[found.kind].format(*found.facts)}"
 
 
 def failure(found: Failure, slo_ms: float) -> str:
-    """Say why a candidate has no throughput at the objective."""
     if found.mostly:
         return f"{percent(found.error_share)} errors at {found.rate_per_s:.0f}/s, mostly {found.mostly}"
     return f"too many slower than {slo_ms:g} ms at {found.rate_per_s:.0f}/s (the longest {milliseconds(found.longest_ms)})"
@@ -191,7 +189,6 @@ def verdict(pair: Pair | None) -> str:
 
 
 def needs(answer: Answer) -> str:
-    """Say what it would take to see less."""
     return "; ".join(f"{bound(share)} would need about {minutes:.0f} minutes" for share, minutes in answer.needs.items())
 
 
@@ -218,5 +215,4 @@ def plan(manifest: Manifest) -> Iterator[str]:
 
 
 def answers(judged: RunAnswers) -> Iterator[str]:
-    """Yield a line for each workload."""
     yield from (f"{answer.workload.name}: {sentence(judged.manifest, answer)}" for answer in judged.answers)

@@ -50,7 +50,6 @@ def _apply(rule: Judge, facts: Facts) -> Judgement:
 
 
 def text(folder: str, runs: str, findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield the lines."""
     yield folder
     yield from _wrapped(f"running: {runs}", "")
     for finding in findings:

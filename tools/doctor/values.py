@@ -68,7 +68,6 @@ def variable(name: str, value: str, origin: Origin) -> Setting:
 
 
 def setting_of(environment: Environment, name: str, default: str) -> Setting:
-    """Return a variable, or its default."""
     found = environment.get(name)
     return found if found and found.value else Setting(name, default, default or "not set", Origin("default"), editable=False)
 

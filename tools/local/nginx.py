@@ -36,8 +36,6 @@ class Edit(NamedTuple):
 
 
 class Nginx(NamedTuple):
-    """One nginx program."""
-
     version: tuple[int, ...]
     openssl: tuple[int, ...]
     modules: frozenset[str]

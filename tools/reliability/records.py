@@ -39,7 +39,6 @@ class LoadResult:
 
     @property
     def failed(self) -> list[Request]:
-        """All requests that did not get the right answer."""
         return [request for request in self.requests if request.error]
 
 
@@ -116,6 +115,5 @@ class Records:
         return sorted(found, key=lambda one: one.began_s)
 
     def save(self, one: Observation) -> None:
-        """Write a record."""
         self._folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._folder / f"{one.worker_class}.{one.event}.json", _RECORD.dump_json(one))

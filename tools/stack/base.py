@@ -133,5 +133,4 @@ def other_server(settings: Mapping[str, str], root: Path) -> str:
 
 
 def last_lines(text: str, count: int = LOG_TAIL_LINES) -> str:
-    """Return the end of a log."""
     return "\n".join(text.rstrip().splitlines()[-count:])

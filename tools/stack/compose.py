@@ -84,7 +84,6 @@ class ComposeStack:
 
     @property
     def replicas(self) -> int:
-        """How many app instances are running."""
         return sum(unit.service == "app" for unit in self.processes())
 
     def up(self, *, build: bool = True) -> None:

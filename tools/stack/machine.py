@@ -48,7 +48,6 @@ SERVICE_USERS = ("www-data", "nobody", "_www")
 
 
 def find_command(name: str, settings: Mapping[str, str]) -> str | None:
-    """Return the path of a command, or None."""
     # Debian keeps PostgreSQL's servers of all versions side by side, out of everybody's PATH.
     versions = [str(folder) for folder in Path("/usr/lib/postgresql").glob("*/bin")]
     return shutil.which(name, path=":".join([settings.get("PATH", os.defpath), MORE_FOLDERS, *versions]))

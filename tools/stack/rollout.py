@@ -66,7 +66,6 @@ class Rollout:
         self._old_image = _inspect(self._old[0].id, "{{.Image}}")
 
     def plan(self) -> list[str]:
-        """Say what would be done."""
         count, at_once = len(self._old), min(self._wish.at_once, len(self._old))
         return [
             f"image: {self._wish.image or f'built anew as {self._tag}'}; the present one is kept as {previous_of(self._stack)}",
@@ -77,7 +76,6 @@ class Rollout:
         ]
 
     def run(self) -> None:
-        """Do it."""
         with self._alone_looking_again():
             new_image = self._new_image()
             docker("tag", self._old_image, previous_of(self._stack))

@@ -18,8 +18,6 @@ ANSWER_S = 60
 
 
 class Nodes:
-    """The three nodes of one stack, made or not."""
-
     def __init__(self, name: str, settings: Mapping[str, str]) -> None:
         self.name = f"{name}-nodes"
         self.stack_name = name

@@ -19,7 +19,6 @@ LAB_MIX = {"caller": 1.0}
 
 
 def lasts_s(options: Options) -> float:
-    """About how long all of it takes."""
     return len(options.classes) * (STACK_S + sum(map(_event_s, options.events)))
 
 

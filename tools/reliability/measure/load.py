@@ -64,7 +64,6 @@ class Load:
 
 
 def main() -> None:
-    """Send until stdin ends."""
     # Here and not above: importing locust patches the socket module of whoever imports this.
     import gevent
     from gevent.fileobject import FileObjectThread

@@ -107,7 +107,6 @@ class Reader(Strict):
 
     @task
     def read(self) -> None:
-        """GET /api/entries."""
         self.ask("GET", "/api/entries?limit=5", "GET")
 
 
@@ -119,7 +118,6 @@ class Writer(Strict):
 
     @task
     def write(self) -> None:
-        """POST /api/entries with an Idempotency-Key."""
         key = uuid.uuid4().hex
         body = json.dumps({"name": self.name, "message": key}).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
