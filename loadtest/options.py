@@ -14,6 +14,7 @@ import click
 
 from loadtest.access_log import read_access_log
 from loadtest.catalogue import choose, load_candidates, load_workloads
+from loadtest.judge.answers import DIFFERENCES
 from loadtest.judge.inference import CONFIDENCE, FEWEST_BLOCKS
 from loadtest.measure.generation import GeneratorProcess
 from loadtest.measure.kit import KitServers
@@ -27,7 +28,6 @@ from loadtest.records.store import RunError
 RESULTS = Path(__file__).resolve().parent / "results"
 MARGIN = 0.05
 OWN_SLO_MS = 200.0
-DIFFERENCES = (0.05, 0.1)
 # What stands before ARGS in the command that asks the same again, and what stands in it.
 VARIABLES = ("profile", "runtime", "app", "scenario")
 OPTIONS = ("seed", "candidates", "workloads", "slo", "minutes", "sees", "from_access_log", "generators")

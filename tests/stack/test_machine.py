@@ -26,10 +26,6 @@ def test_one_that_was_given_and_is_not_bound_yet_is_not_given_again(three_ports:
     assert sorted(free_ports(2) + free_ports(1)) == list(three_ports)
 
 
-def test_one_that_has_a_use_is_not_given_again(three_ports: range) -> None:
-    assert sorted(free_ports(2, avoid=three_ports[:1])) == list(three_ports[1:])
-
-
 def test_one_that_is_taken_is_not_free(three_ports: range) -> None:
     with socket.create_server(("127.0.0.1", three_ports[1])):
         assert sorted(free_ports(2)) == [three_ports[0], three_ports[2]]

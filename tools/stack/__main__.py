@@ -41,18 +41,11 @@ class Commands(click.Group):
 )
 @click.option("--name", default="", help="As `docker compose -p`; not given: COMPOSE_PROJECT_NAME, else `name` of docker-compose.yml.")
 @click.option("--runtime", default="auto", show_default=True, help="auto, compose or local; the setting RUNTIME does the same.")
-@click.option(
-    "--override",
-    "overrides",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A Compose file to merge over docker-compose.yml.",
-)
 @click.pass_context
-def main(ctx: click.Context, project: Path, name: str, runtime: str, overrides: tuple[Path, ...]) -> None:
+def main(ctx: click.Context, project: Path, name: str, runtime: str) -> None:
     """Start, look at and stop the kit, as containers or as plain processes."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clear up after `kill` as after Ctrl-C
-    ctx.obj = open_stack(runtime, name=name, overrides=overrides, root=project)
+    ctx.obj = open_stack(runtime, name=name, root=project)
     if ctx.obj.runtime == "local" and project != REPOSITORY:
         raise StackError("the local runtime runs the kit's own site alone", hint="start Docker", exit_code=2)
     ctx.meta.update(runtime=runtime, project=project)

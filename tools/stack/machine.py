@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -141,15 +141,15 @@ def _listener(port: int) -> str:
 GIVEN: deque[int] = deque(maxlen=100)  # more than are chosen before the first of them is bound
 
 
-def free_ports(count: int, *, avoid: Iterable[int] = ()) -> list[int]:
-    """Return ports of 127.0.0.1 that nothing uses now, all different and none of `avoid`.
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nothing uses now, all different.
 
     A port is free until somebody binds it, so the last that were given to this process are not given again. The range keeps
     away from those that systems give to outgoing connections; runs side by side each get a range of their own by the variable
     KIT_PORTS ("20000-23999"), as the tests do.
     """
     first, last = map(int, os.environ.get("KIT_PORTS", PORTS).split("-"))
-    ports = [*{*range(first, last + 1)}.difference(avoid, GIVEN)]
+    ports = [*{*range(first, last + 1)}.difference(GIVEN)]
     random.shuffle(ports)
     free = list(islice(filter(_is_free, ports), count))
     if len(free) < count:
