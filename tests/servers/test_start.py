@@ -1,6 +1,7 @@
 """servers/start.py with Werkzeug's development server, which by itself is ended by SIGTERM in the middle of its answers."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,6 @@ import psutil
 import pytest
 
 from tests.clients import PATIENCE_S, Session, wait_until
-from tools.local.server import install
 from tools.stack import StackError, open_stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,13 +83,14 @@ def test_one_that_needs_containers_is_refused_without_them(runtime: str, name: s
     assert (refused.value.hint, refused.value.exit_code) == ("use RUNTIME=compose", 2)
 
 
-def test_a_setting_that_it_does_not_take_is_refused_before_its_packages_are_installed(tmp_path: Path) -> None:
-    (tmp_path / "servers").symlink_to(ROOT / "servers")
+def test_a_setting_that_it_does_not_take_is_refused_before_anything_is_built_or_installed(
+    runtime: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(StackError, match=r"^SERVER=waitress takes no WEB_CONCURRENCY \(it is 2\); it takes GUNICORN_THREADS$") as refused:
-        install("waitress", tmp_path, environment(WEB_CONCURRENCY="2"))
+        open_stack(runtime, name=f"kit-test-{os.getpid()}-takes", env={"SERVER": "waitress", "WEB_CONCURRENCY": "2"}).up()
 
     assert refused.value.exit_code == 2
-    assert not (tmp_path / ".run").exists()
+    assert not re.search("Install|Built|building", "".join(capfd.readouterr()))
 
 
 @pytest.fixture

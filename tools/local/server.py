@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ import click
 from tools.stack.base import StackError, last_lines
 
 
-def install(name: str, root: Path, settings: Mapping[str, str]) -> list[Path]:
+def install(name: str, root: Path) -> list[Path]:
     """Return where SERVER's packages are, [] for one that comes with the application; raise when they cannot be installed."""
     if name and tomllib.loads((root / "servers" / name / "server.toml").read_text()).get("only") == "compose":
         raise StackError(f"SERVER={name} needs containers", hint="use RUNTIME=compose", exit_code=2)
@@ -22,11 +21,6 @@ def install(name: str, root: Path, settings: Mapping[str, str]) -> list[Path]:
     target = root / ".run" / ".servers" / name
     stamp = target / wanted.name
     if not stamp.exists() or stamp.read_bytes() != wanted.read_bytes():
-        # First: uWSGI is compiled for more than a minute.
-        argv = [sys.executable, str(root / "servers/start.py"), name, "--check"]
-        checked = subprocess.run(argv, env=settings, capture_output=True, text=True, check=False)
-        if checked.returncode:
-            raise StackError(last_lines(checked.stderr), exit_code=checked.returncode)
         click.echo(f"Installing {name} into {target.relative_to(root)}")
         shutil.rmtree(target, ignore_errors=True)
         argv = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps", "--require-hashes"]

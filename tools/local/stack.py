@@ -21,7 +21,7 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 from tools.local import nginx, server, session, waf
 from tools.local.nginx import HOST
 from tools.stack import machine
-from tools.stack.base import READY_TIMEOUT_S, StackError, Unit, check_forms, is_on, last_lines, other_server, read_number
+from tools.stack.base import READY_TIMEOUT_S, StackError, Unit, check_forms, check_server, is_on, last_lines, other_server, read_number
 from tools.stack.machine import Account
 from tools.stack.waiting import alive_path, ready_path, wait_for_answer
 
@@ -142,8 +142,9 @@ class LocalStack:
         machine.require_port(HOST, self._gateway_port())
         replicas = read_number(self._settings, "APP_REPLICAS", DEFAULT_REPLICAS, low=1, high=len(APPS))
         check_forms(self._settings)
+        check_server(self._settings, self._root)
         programs = [*APPS[:replicas], *(["downstream"] if is_on(self._settings, "LAB_ENABLED") else [])]
-        found = server.install(other_server(self._settings, self._root), self._root, self._settings)
+        found = server.install(other_server(self._settings, self._root), self._root)
         user = machine.give(self._run, self._folder / "data", readable=[self._folder, self._root / "app", HERE])
         record = {
             **self._settings,

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -130,6 +132,15 @@ def other_server(settings: Mapping[str, str], root: Path) -> str:
     if name not in {"", "gunicorn", *known}:
         raise StackError(f"SERVER={name} is unknown", hint=f"use one of {', '.join(('gunicorn', *known))}", exit_code=2)
     return "" if name == "gunicorn" else name
+
+
+def check_server(settings: Mapping[str, str], root: Path) -> None:
+    """Let servers/start.py refuse what SERVER does not take, before an image is built or a package installed."""
+    if name := other_server(settings, root):
+        argv = [sys.executable, str(root / "servers/start.py"), name, "--check"]
+        checked = subprocess.run(argv, env=settings, capture_output=True, text=True, check=False)
+        if checked.returncode:
+            raise StackError(last_lines(checked.stderr), exit_code=2)
 
 
 def last_lines(text: str, count: int = LOG_TAIL_LINES) -> str:

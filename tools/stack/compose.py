@@ -11,7 +11,7 @@ from typing import IO, Any
 import click
 
 from tools.stack import env_file, machine
-from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, check_forms, is_on, last_lines, other_server
+from tools.stack.base import LOG_TAIL_LINES, READY_TIMEOUT_S, StackError, Unit, check_forms, check_server, is_on, last_lines, other_server
 from tools.stack.waiting import ready_path, wait_for_answer
 
 # The order in which a request meets them; services that are not named here come last.
@@ -89,6 +89,7 @@ class ComposeStack:
     def up(self, *, build: bool = True) -> None:
         """Start everything that is not running; returns when the gateway passes requests to a ready app."""
         check_forms(self.settings)
+        check_server(self.settings, self.root)
         services = json.loads(self._read("config", "--format", "json"))["services"]
         self._warn()
         found = self._all()
