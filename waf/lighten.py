@@ -32,8 +32,8 @@ MANY, LENGTH, SHORT = 2048, 9, 8
 # What Python's parser reads otherwise than PCRE does, without an error: classes by name, \v, {,n}, options that change the reading.
 OTHERWISE = re.compile(r"\[([:.=])[^\]]*\1\]|(?<!\\)(?:\\\\)*\\v|\{,|\(\?[a-zA-Z]*[aLu]|(?<!^)\(\?[a-zA-Z]*x|%\{")
 
-# Signs of ordinary values: of arguments and cookies, of addresses and single headers, and of any header.
-COMMON = {"value": b"_.-@, ", "address": b"_.-@, /:;()", "header": b"_.-@, /:;()=+*"}
+# Signs of ordinary values: of arguments and cookies, of a body of JSON, of addresses and single headers, and of any header.
+COMMON = {"value": b"_.-@, ", "json": b'_.-@, "{}[]:', "address": b"_.-@, /:;()", "header": b"_.-@, /:;()=+*"}
 SHARES = dict(zip(b"\n!?':;\"/=&", (0.01, 0.03, 0.03, 0.02, 0.02, 0.02, 0.02, 0.05, 0.005, 0.002), strict=True))
 LESS = dict.fromkeys([*range(0x20), *HIGH], 0.0000001) | SHARES
 
@@ -178,20 +178,16 @@ class Need:
         self.pairs: set[tuple[bytes, bytes]] = set()
         self.harmless = True
         for unit in units:
-            self.add((proofs(unit) or {})[place], transformations(unit) or [], map_file=unit.map_file)
-
-    def add(self, texts: Texts, transformations: list[str], *, map_file: bool) -> None:
-        """One rule more."""
-        self.texts |= texts | {bytes([sign]) for name in transformations for sign in CHANGES[name][0]}
-        inside = set(b"".join(text[1:] for text in texts))
-        for pair in (pair for name in transformations for pair in CHANGES[name][1]):
+            texts, names = (proofs(unit) or {})[place], transformations(unit) or []
+            self.texts |= texts | {bytes([sign]) for name in names for sign in CHANGES[name][0]}
             # What goes before a slash or a bracket makes only a text that has one after another character.
-            relevant = "replaceComments" in transformations if pair == COMMENT else pair in PATH or inside & set(b"/(")
-            self.pairs |= {pair} if relevant else set()
-        if "utf8toUnicode" in transformations:
-            decoded = "urlDecodeUni" in transformations[transformations.index("utf8toUnicode") :]
-            self.harmless &= decoded and not {"cmdLine", "removeWhitespace"} & set(transformations) and not map_file
-        self.harmless &= not any(set(text) & set(HIGH + CONTROLS) for text in texts)
+            inside = set(b"".join(text[1:] for text in texts)) & set(b"/(")
+            pairs = {pair for name in names for pair in CHANGES[name][1]}
+            self.pairs |= {pair for pair in pairs if ("replaceComments" in names if pair == COMMENT else pair in PATH or inside)}
+            if "utf8toUnicode" in names:
+                decoded = "urlDecodeUni" in names[names.index("utf8toUnicode") :]
+                self.harmless &= decoded and not {"cmdLine", "removeWhitespace"} & set(names) and not unit.map_file
+            self.harmless &= not any(set(text) & set(HIGH + CONTROLS) for text in texts)
 
     def expression(self) -> str:
         """Matches a value that holds nothing of it: a gate asks with "!", so what fails, such as an expression too large, opens it."""
@@ -203,6 +199,21 @@ class Need:
         looked_at = f"|(?!{'|'.join([trie(longer), *pairs])}){chars(starts)}" if starts else ""
         harmless = f"|{HARMLESS}" if self.harmless and single.issuperset(HIGH) else ""
         return rf"\A(?i:{chars(single | starts, negated=True)}++{looked_at}{harmless})*+\z"
+
+    def in_json(self) -> "Need | None":
+        """What a body of JSON must hold for one of its values or names to hold this; None where each body does.
+
+        Without a backslash values and names stand there as they are, but that a name is of parts: json.items.array_0.name. What has a dot
+        may be of several, so the longest part is looked for; "json" and "array_0" themselves may stand nowhere.
+        """
+        need = Need((), "value")
+        parts = {max(text.split(b"."), key=len) for text in self.texts}
+        parts |= {bytes([byte]) for pair in self.pairs if b"." in b"".join(pair) for byte in b"".join(pair).replace(b".", b"")}
+        if any(part in b"json" or part.strip(b"0123456789") in b"array_" or part in b'"{}[]:,' for part in parts):
+            return None
+        need.texts, need.pairs = parts | {b"\\"}, {pair for pair in self.pairs if b"." not in b"".join(pair)}
+        need.harmless = self.harmless
+        return need
 
 
 def chars(found: set[int] | bytes, *, negated: bool = False) -> str:
@@ -518,6 +529,11 @@ PLACES = {
 QUIET = "nolog,noauditlog,pass,t:none"
 # Never matches, and so clears what the rules before it matched.
 CLEAR = f'SecRule REQUEST_METHOD "@streq -" "id:{{}},phase:2,{QUIET}"\n'
+# A body of JSON without arguments beside it, and else a text that holds what each rule needs (Need.in_json).
+JSON = f"""SecAction "id:{{}},phase:2,{QUIET},setvar:'tx.kit_json=\\\\'"
+SecRule REQBODY_PROCESSOR "@streq JSON" "id:{{}},phase:2,{QUIET},chain"
+    SecRule &ARGS_GET "@eq 0" "t:none,setvar:'tx.kit_json=%{{{{REQUEST_BODY}}}}'"
+"""
 NEAR = 3  # rules before a chain that reads what matched before it
 BODY = 2  # the phase after the body was read, in which nearly all rules are
 # Actions of rules that others may be moved past.
@@ -569,8 +585,9 @@ def proofs(unit: Unit) -> dict[str, Texts] | None:
     for target in link.targets:
         place = place_of(target.lstrip("!"))
         if place and place not in found:
-            texts = operands(unit, place)
-            found[place] = shortest(frozenset(window(text, place) for text in texts)) if texts else frozenset([b""])
+            for one in (place, "json") if place == "value" else (place,):
+                texts = operands(unit, one)
+                found[one] = shortest(frozenset(window(text, one) for text in texts)) if texts else frozenset([b""])
         if not place or b"" in found[place]:
             return None
     return found
@@ -578,7 +595,7 @@ def proofs(unit: Unit) -> dict[str, Texts] | None:
 
 def kind(unit: Unit) -> str:
     """Rules that are asked about equally often: headers have other signs than values; prose has words and quotes; few values have signs."""
-    found = {place: cost(frozenset(Need([unit], place).texts), place) for place in proofs(unit) or {}}
+    found = {place: cost(frozenset(Need([unit], place).texts), place) for place in proofs(unit) or {} if place != "json"}
     if set(found) <= {"address"} or max(found.values()) >= OFTEN:  # an address is asked about as fast
         return ""
     if "header" in found:
@@ -617,34 +634,59 @@ def free(units: list[Unit], asked: set[Unit]) -> list[Unit]:
     return list(reversed(found))
 
 
-def gate(name: str, units: list[Unit], numbers: Iterator[int]) -> None:
-    """Put questions before these rules, and a jump over the rules where none of the questions matches.
-
-    What fails, such as an expression too large, matches; who jumps over the questions jumps over that jump.
-    """
-    text, questions = "", defaultdict(list)
+def questions(units: list[Unit]) -> Iterator[tuple[str, Need, list[str]]]:
+    """By place what any of these rules needs, and in which targets."""
+    found = defaultdict(list)
     for target in dict.fromkeys(target for unit in units for target in unit.links[0].targets if not target.startswith("!")):
         place = place_of(target)
         # An address and a single header are looked at by some of the rules, values and headers by nearly all.
         rules = tuple(unit for unit in units if (target in unit.links[0].targets if place == "address" else place in (proofs(unit) or {})))
-        questions[place, rules].append(target)
-    for (place, rules), targets in questions.items():
-        need = Need(rules, place)
-        expression = need.expression()
-        asked = f'SecRule {"|".join(targets)} "!@rx {expression}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-ASK-{name}"\n'
+        found[place, rules].append(target)
+    yield from ((place, Need(rules, place), targets) for (place, rules), targets in found.items())
+
+
+def question(targets: list[str], need: Need, marker: str, numbers: Iterator[int]) -> str:
+    """Jumps to a marker where one of the targets holds what is needed. What fails, such as an expression too large, jumps there too."""
+    return f'SecRule {"|".join(targets)} "!@rx {need.expression()}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:{marker}"\n'
+
+
+def gate(name: str, units: list[Unit], numbers: Iterator[int]) -> None:
+    """Put questions before these rules, and a jump over the rules where none of the questions matches.
+
+    Who jumps over the questions jumps over that jump.
+    """
+    text = ""
+    for place, need, targets in questions(units):
+        asked = question(targets, need, f"KIT-ASK-{name}", numbers)
         if place == "header":
             # All headers in one text, one to a line, and the body: what that does not hold no header does. One question for some twenty.
             need.texts.discard(b"\n")
-            once = need.expression().replace(r"\A", r"\A(?=.)")
-            asked = f"""SecRule FULL_REQUEST "!@rx {once}" "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-SINGLE-{name}"
-SecAction "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-HEADERS-{name}"
+            once = question(["FULL_REQUEST"], need, f"KIT-SINGLE-{name}", numbers).replace(r"\A", r"\A(?=.)")
+            asked = f"""{once}SecAction "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-HEADERS-{name}"
 SecMarker KIT-SINGLE-{name}
 {asked}SecMarker KIT-HEADERS-{name}
 """
         text += asked
     text += f'SecAction "id:{next(numbers)},phase:2,{QUIET},skipAfter:KIT-PASS-{name}"\nSecMarker KIT-ASK-{name}\n'
+    text += JSON.format(next(numbers), next(numbers))
+    for unit in units:
+        apart(unit, numbers)
     units[0].before = text + units[0].before
     units[-1].text += f"SecMarker KIT-PASS-{name}\n"
+
+
+def apart(unit: Unit, numbers: Iterator[int]) -> None:
+    """A rule looks at each value of JSON by itself: first ask for what this one needs in the whole body."""
+    marker, text = f"KIT-{unit.id}", ""
+    json = Need([unit], "json").in_json() if "json" in (proofs(unit) or {}) else None
+    for place, need, targets in questions([unit]) if json else ():
+        others = [target for target in targets if place != "value" or target.startswith("REQUEST_COOKIES")]
+        text += question(others, need, marker, numbers) if others else ""
+    if json:
+        text = question(["TX:kit_json"], json, marker, numbers) + text
+        text += f'SecAction "id:{next(numbers)},phase:2,{QUIET},skipAfter:{marker}-NOT"\nSecMarker {marker}\n'
+        unit.before = text + unit.before
+        unit.text += f"SecMarker {marker}-NOT\n"
 
 
 def near(rules: list[Unit]) -> set[Unit]:
@@ -656,7 +698,7 @@ def near(rules: list[Unit]) -> set[Unit]:
 
 def gates(units: list[Unit]) -> list[Unit]:
     """Put rules of phase 2 that have a proof behind gates: by kind those that can be moved, others where many stand side by side."""
-    numbers = count(10900)
+    numbers = count(10500)
     rules = [unit for unit in units if unit.phase == BODY and not unit.gone]
     # What never matches is gone, and would have cleared what a chain reads (Unit.reads_matches).
     for before, unit in pairwise(unit for unit in units if unit.phase == BODY and (not unit.gone or unit.decided is False)):

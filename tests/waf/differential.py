@@ -118,7 +118,24 @@ def places(value: str, chance: random.Random) -> Request:
     raw = quote(value.encode(), safe="")
     header = re.sub(r"[\r\n\0]", "", value)
     place = chance.choice(
-        ("query", "query", "query", "name", "form", "json", "json", "json name", "cookie", "cookie", "agent", "referer", "path", "file")
+        (
+            "query",
+            "query",
+            "query",
+            "name",
+            "form",
+            "json",
+            "json",
+            "json",
+            "json name",
+            "json names",
+            "cookie",
+            "cookie",
+            "agent",
+            "referer",
+            "path",
+            "file",
+        )
     )
     requests = {
         "query": Request("", place, value, path=f"/?q={raw}&page=2"),
@@ -128,6 +145,10 @@ def places(value: str, chance: random.Random) -> Request:
             "", place, value, "POST", "/", {"Content-Type": JSON}, json.dumps({"q": value, "page": 2}, ensure_ascii=False).encode()
         ),
         "json name": Request("", place, value, "POST", "/", {"Content-Type": JSON}, json.dumps({value: "x"}, ensure_ascii=False).encode()),
+        # The engine joins names by dots: the name is the same, the body does not hold it.
+        "json names": Request(
+            "", place, value, "POST", "/", {"Content-Type": JSON}, json.dumps(_nested(value.split(".")), ensure_ascii=False).encode()
+        ),
         "cookie": Request("", place, value, headers={"Cookie": f"q={header.replace(';', ',')}; lang=en"}),
         "agent": Request("", place, value, headers={"User-Agent": header}),
         "referer": Request("", place, value, headers={"Referer": header}),
@@ -135,6 +156,10 @@ def places(value: str, chance: random.Random) -> Request:
         "file": Request("", place, value, "POST", "/", {"Content-Type": 'multipart/form-data; boundary="b"'}, _file(header.rstrip("\\"))),
     }
     return requests[place]
+
+
+def _nested(names: list[str]) -> object:
+    return {names[0]: _nested(names[1:])} if names else ["x"]
 
 
 def _file(name: str) -> bytes:
@@ -153,6 +178,12 @@ def regression(folder: Path) -> Iterator[Request]:
                 body = base64.b64decode(given["encoded_data"]) if given.get("encoded_data") else text.encode()
                 headers = {str(name): str(value) for name, value in (given.get("headers") or {}).items()}
                 yield Request("", "regression", file.stem, str(given.get("method", "GET")), str(given.get("uri", "/")), headers, body)
+
+
+def excludes(need: lighten.Need, text: bytes) -> bool:
+    """Whether a text holds nothing of it. Python 3.11 matches possessive repeats wrongly; here none is needed."""
+    expression = need.expression().replace("]++", "]").replace(")*+", ")*").replace(r"\z", r"\Z")
+    return bool(re.search(expression.encode(), text, re.DOTALL))
 
 
 class Comparison:
@@ -188,12 +219,16 @@ class Comparison:
         }
         for match in verdict.matches:
             number, variable = int((RULE.search(match) or [0, 0])[1]), VARIABLE.search(match)
-            if request.place == "regression" or number not in self.proved or not variable or not texts.get(variable[1]):
+            if request.place == "regression" or number not in self.proved or not variable:
                 continue
-            need = lighten.Need([self.proved[number]], lighten.place_of(variable[1].decode()))
-            # Python 3.11 matches possessive repeats wrongly; here none is needed.
-            expression = need.expression().replace("]++", "]").replace(")*+", ")*").replace(r"\z", r"\Z")
-            if re.search(expression.encode(), texts[variable[1]].encode(), re.DOTALL):
+            json_needs = (
+                lighten.Need([self.proved[number]], "json").in_json() if b"ARGS" in variable[1] and request.place[:4] == "json" else None
+            )
+            if json_needs and excludes(json_needs, request.body):
+                yield f"rule {number} matched {request.text!r}, which its proof for JSON excludes"
+            if not texts.get(variable[1]):
+                continue
+            if excludes(lighten.Need([self.proved[number]], lighten.place_of(variable[1].decode())), texts[variable[1]].encode()):
                 yield f"rule {number} matched {request.text!r}, which its proof excludes"
 
 

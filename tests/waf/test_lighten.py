@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waf.corpus import Request, attacks, benign, in_place
+from tests.waf.corpus import JSON, Request, attacks, benign, in_place
 from tests.waf.differential import Comparison, Generator, places
 from tests.waf.engine import LIBRARY, render
 from tools.local.nginx import Edit
@@ -48,6 +48,11 @@ def test_the_verdicts_are_the_same_rule_by_rule(compare: Compare) -> None:
     assert len(both.matched) >= 55
 
 
+def _json(body: bytes) -> Request:
+    return Request("", "json", "", "POST", "/", {"Content-Type": JSON}, body)
+
+
+ESCAPED = b'{"a": "1 ' + b"".join(rb"\u%04x" % byte for byte in b"union select") + b' name from users"}'
 NOTE = Request("", "", "", headers={"X-Note": UNION})
 LEVEL = "setvar:tx.paranoia_level=2,setvar:tx.executing_paranoia_level=2"
 JUMP = "skipAfter:END-REQUEST-932-APPLICATION-ATTACK-RCE"
@@ -92,6 +97,9 @@ def test_rules_of_the_users_change_both_alike(compare: Compare, change: str) -> 
             in_place("", "query", "{{7*7}}"),
             "10220",
         ),
+        # That JSON writes signs otherwise, and that names of it are joined.
+        ([Edit("lighten.py", r'parts \| \{b"\\\\"\}', "parts")], _json(ESCAPED), "942270"),
+        ([Edit("lighten.py", r'max\(text\.split\(b"\."\), key=len\)', "text")], _json(b'{"document": {"cookie": "<b"}}'), "941180"),
     ],
 )
 def test_a_wrong_proof_is_found(compare: Compare, edits: list[Edit], asked: Request, rule: str) -> None:
