@@ -77,6 +77,14 @@ VALUES = [
     ("00:01.000 --> 00:04.000\nWhere is the cat?", "00:01.000 --> 00:04.000\ndocument%2ecookie"),
     ("- Who's there?\n- It's me; open the door!", "1; declare @a int"),
     ('<?xml version="1.0"?><rss version="2.0"><title>News</title></rss>', '<?xml version="1.0"?><rss><link onload="alert(1)"/></rss>'),
+    ('connect() failed, client: 10.0.0.9, request: "GET /api HTTP/1.1", upstream: "app"', "request: a\r\nGET /admin HTTP/1.1"),
+    ('Price in {currency}, as in {"price": 1}. See `git log` for more.', "Price in {cat,/etc/hosts}, see `git log` for more, please."),
+    ("<!-- please say what you saw -->\nIt stops.", '<!--#exec cmd="ls" -->\nIt stops.'),
+    ("<!-- please say what you saw -->\nIt stops.", "<!-- please --><img src=x onerror=alert(1)>"),
+    ("2147483647", "-1 or 2147483647=2147483647"),
+    ("sum(amount), avg(order.total)", "sum(amount), sleep(5)"),
+    ("STATE_NAME LIKE 'N%' AND PERSONS > 1000000", "x' LIKE 'N' OR 'a'='a"),
+    ('<s:Body xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Fault/></s:Body>', '<x:script xmlns:x="http://www.w3.org/1999/xhtml">alert(1)</x:script>'),
     ("(&(objectClass=person)(|(cn=Anna*)(mail=a@example.org)))", "*)(uid=*))(|(uid=*"),
 ]  # fmt: skip
 
@@ -107,6 +115,7 @@ def test_an_address_of_the_site_itself_is_where_a_login_leads_back_to(site: Site
         ("q=(filters:!((col:notes,opr:ct,value:'and')))", "q=(filters:!((col:notes,opr:ct,value:'and' or 1=1)))"),
         ("q=(filters:!((col:notes,opr:ct,value:'--')))", "q=1' or '1'='1"),
         ("$filter=Tags/any(t: t eq 'new')", "$filter=x' or 'a'='a"),
+        ("$expand=Orders($select=Id;$orderby=Total desc)", "$expand=Orders; cat /etc/hosts"),
         ("$select=Id,Name&$orderby=Name desc", "$select=1 union select password from users"),
         ("q=(filters:!((col:notes,opr:ct,value:'salt and pepper')))", "q=salt ' or true or ' pepper"),
         ("q=(name:'the union')", "q=(name:' or true or ')"),
@@ -190,7 +199,44 @@ def test_headers_and_passwords(site: Site) -> None:
     for text in ("$ecret$(2026)", "../my/pass"):
         assert post(site, json.dumps({"password": text})) == post(site, f"password={quote(text)}", FORM) == 200
         assert post(site, json.dumps({"name": text})) == 403
-    assert post(site, json.dumps({"password": "' or '1'='1"})) == 403
+
+
+@pytest.mark.parametrize("name", ["password", "new_password", "user[password]"])
+def test_a_password_is_not_looked_at(site: Site, name: str) -> None:
+    """One of a generator's looks like any attack. Beside it, in the query and under another name it is refused."""
+    for word in ("' or '1'='1", "qW%41&x=7;ls rT", "zY$(7k)pQ!mN{3}", "a<script>9!zQ"):
+        field, given = quote(name), quote(word)
+        assert post(site, f"username=anna&{field}={given}", FORM) == post(site, json.dumps({name: word})) == 200
+        assert {
+            post(site, f"username={given}&{field}={given}", FORM),
+            post(site, f"{field}x={given}", FORM),
+            post(site, f"{field}=a", FORM, path=f"/?{field}={given}"),
+            site.get(f"/?{field}={given}").status,
+        } == {403}
+
+
+def test_names_of_passwords_are_a_setting(shared_sites: Sites, backend: RawBackend) -> None:
+    other = shared_sites(backend.address, {"WAF_PASSWORD_FIELDS": "pin login.pin"})
+
+    for body, status in (({"pin": "x;ls rT"}, 200), ({"login": {"pin": "x;ls rT"}}, 200), ({"password": "x;ls rT"}, 403)):
+        assert post(other, json.dumps(body)) == status
+
+
+def test_a_text_with_code_has_addresses_with_parts_to_fill_in_beside_it(site: Site) -> None:
+    code = "Use `git pull` and then run the tests."
+    assert value(site, code, "https://api.example.org/repos/a{/ref}{?page,size}") == 200
+    assert value(site, code, "https://api.example.org/repos/a{;cat flag}") == 403
+
+
+def test_an_object_of_json_may_be_a_profile(site: Site) -> None:
+    assert post(site, json.dumps({"user": {"profile": {"name": "Anna"}}})) == 200
+    assert post(site, json.dumps({"user/.profile": "Anna"})) == post(site, "user/.profile=Anna", FORM) == 403
+
+
+def test_alertmanager_says_where_it_is(site: Site) -> None:
+    alert = {"externalURL": "http://alertmanager:9093", "alerts": [{"generatorURL": "http://prometheus:9090/graph?g0.expr=up"}]}
+    assert post(site, json.dumps(alert)) == 200
+    assert post(site, json.dumps({"alerts": [{"url": "http://prometheus:9090/graph"}]})) == 403
 
 
 # --- Sizes and numbers are settings

@@ -235,7 +235,7 @@ def test_request_that_is_too_many_costs_the_firewall_nothing(shared_sites: Sites
 
 def test_audit_line_has_rules_and_score_and_nothing_secret(site: Site) -> None:
     secrets = ["hunter2-body", "hunter2-cookie", "hunter2-bearer", "hunter2-name"]
-    body = b"password=hunter2-body%3Cscript%3Ealert(1)%3C/script%3E&%3Cscript%3Ehunter2-name=1"
+    body = b"note=hunter2-body%3Cscript%3Ealert(1)%3C/script%3E&%3Cscript%3Ehunter2-name=1"
     headers = ["Cookie: session=hunter2-cookie'+UNION+SELECT+1--", "Authorization: Bearer hunter2-bearer", "X-Request-ID: audit-line"]
     assert site.request("POST", "/login", *headers, body=body).status == 403
     (line,) = [line for line in printed(site.waf) if line["request_id"] == "audit-line"]
@@ -247,10 +247,10 @@ def test_audit_line_has_rules_and_score_and_nothing_secret(site: Site) -> None:
 
 
 def test_audit_line_names_the_argument(site: Site) -> None:
-    site.request("POST", "/login", "X-Request-ID: value-line", body=b"password=%3Cscript%3Ealert(1)%3C/script%3E")
+    site.request("POST", "/login", "X-Request-ID: value-line", body=b"note=%3Cscript%3Ealert(1)%3C/script%3E")
     (line,) = [line for line in printed(site.waf) if line["request_id"] == "value-line"]
 
-    assert "ARGS:password" in {rule["variable"] for rule in line["rules"]}
+    assert "ARGS:note" in {rule["variable"] for rule in line["rules"]}
 
 
 def test_audit_line_keeps_no_name_that_may_be_a_piece_of_the_body(site: Site) -> None:
@@ -359,6 +359,8 @@ WRONG = [
     ("WAF_CONTENT_TYPES", "json"),
     ("WAF_CONTENT_TYPES", "application/json, text/csv"),
     ("WAF_CONTENT_TYPES", 'a/b" "id:1'),
+    ("WAF_PASSWORD_FIELDS", "pin;code"),
+    ("WAF_PASSWORD_FIELDS", 'pin"'),
     ("WAF_RULES_DIR", "rules"),
     ("NGINX_WORKER_PROCESSES", "1; env INJECTED=1"),
     ("NGINX_WORKER_CONNECTIONS", "many"),
