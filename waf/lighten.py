@@ -698,7 +698,7 @@ def near(rules: list[Unit]) -> set[Unit]:
 
 def gates(units: list[Unit]) -> list[Unit]:
     """Put rules of phase 2 that have a proof behind gates: by kind those that can be moved, others where many stand side by side."""
-    numbers = count(10500)
+    numbers = count(20000)
     rules = [unit for unit in units if unit.phase == BODY and not unit.gone]
     # What never matches is gone, and would have cleared what a chain reads (Unit.reads_matches).
     for before, unit in pairwise(unit for unit in units if unit.phase == BODY and (not unit.gone or unit.decided is False)):
