@@ -246,7 +246,7 @@ TARGET = re.compile(r"[!&]?\w+(?::(?:'[^']*'|/(?:\\.|[^/\\])+/(?=\||$)|[^|]*))?"
 READ = re.compile(r"%\{tx\.([^}]+)}|(?<![\w.])TX(?::(/[^/]+/|[^|\s\"',]+))?(?![\w.:])", re.IGNORECASE)
 # Scores stay variables, for rules of the user's that add them.
 CONSTANT = re.compile(r"%\{(tx\.(?!\w+_score})\w+)}", re.IGNORECASE)
-COLLECTION = re.compile(r"(?<!var:)(?<!var:')(?<!\w)(?:ip|global|session|user|resource)[.:]", re.IGNORECASE)
+COLLECTION = re.compile(r"(?<!var:)(?<!var:')(?<![\w.:])(?:ip|global|session|user|resource)[.:]", re.IGNORECASE)
 # Actions without an effect of their own on a rule that passes and does not log.
 IDLE = {"id", "phase", "pass", "nolog", "noauditlog", "t", "ver", "rev", "msg", "severity", "tag"}
 # The same for the first rule of a chain, which acts only when the whole chain matches.
