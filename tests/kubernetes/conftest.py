@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+SMALL = "small/kustomization.yaml"
 Render = Callable[..., str]
 Manifests = list[Mapping[str, Any]]
 
@@ -23,7 +24,9 @@ def render(tmp_path_factory: pytest.TempPathFactory, command: Callable[[str], st
     def run(overlay: str, *edits: tuple[str, str, str]) -> str:
         folder = tmp_path_factory.mktemp("k") / "kubernetes"
         shutil.copytree(ROOT / "deploy/kubernetes", folder)
-        (folder / overlay / "secrets.env").write_text("secret_key=0123456789abcdef\ndatabase_password=0123456789abcdef\n")
+        shutil.copytree(ROOT / "tests/kubernetes/podman", folder / "podman")
+        for size in ("small", "large"):
+            (folder / size / "secrets.env").write_text("secret_key=0123456789abcdef\ndatabase_password=0123456789abcdef\n")
         for file, old, new in edits:
             text, count = re.subn(old, new, (folder / file).read_text())
             assert count, f"{old!r} matches nothing in {file}: adapt this test"

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from tests.doctor.kits import doctor
-from tests.kubernetes.conftest import ROOT, Manifests, Render, parse
+from tests.kubernetes.conftest import ROOT, SMALL, Manifests, Render, parse
 from tools.doctor import compose, kubernetes
 from tools.doctor.compose import Services
 from tools.doctor.facts import from_files
@@ -20,7 +20,7 @@ from tools.doctor.values import Missing
 
 RELEASES = ("1.35", "1.36", "1.37")
 KINDS = ("Deployment", "StatefulSet", "Job")
-HARDENED, DRAIN, SMALL = "common/hardened.yaml", "common/drain.yaml", "small/kustomization.yaml"
+HARDENED, DRAIN = "common/hardened.yaml", "common/drain.yaml"
 DNS_IS_OLD_S = 30 + 2  # CoreDNS' ttl as kubeadm sets it; nginx's valid=1s and the second that it adds
 FREE_CONNECTIONS, FOR_EACH_APP = 100 - 3, 2 * 8
 
@@ -211,6 +211,22 @@ def test_nginx_knows_before_a_pod_goes(manifests: Manifests) -> None:
     assert min(stays) > DNS_IS_OLD_S
     assert {one["spec"]["minReadySeconds"] for one in deployments} == stays
     assert {one["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] for one in deployments} == {0}
+
+
+def test_what_hangs_is_not_drained(manifests: Manifests) -> None:
+    """A liveness probe's own time, far below the 75 s that a pod has to leave."""
+    probes = [one["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] for one in of_kind(manifests, "Deployment")]
+
+    assert {probe["terminationGracePeriodSeconds"] for probe in probes} == {10}
+
+
+def test_nodes_of_a_lost_zone_do_not_count(render: Render) -> None:
+    """Where pods must be spread (DoNotSchedule): else the others would have to stay within one pod of a zone with none."""
+    spread = [one for _, pod in pods(parse(render("large"))) for one in pod.get("topologySpreadConstraints", ())]
+    must = [one for one in spread if one["whenUnsatisfiable"] == "DoNotSchedule"]
+
+    assert len(must) == 3
+    assert {(one["topologyKey"], one["nodeTaintsPolicy"]) for one in must} == {("topology.kubernetes.io/zone", "Honor")}
 
 
 def test_a_rollout_leaves_the_database_its_connections(render: Render) -> None:

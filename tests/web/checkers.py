@@ -1,4 +1,6 @@
-"""Judges of what the kit shows, none of them ours: the Nu HTML checker, axe-core and Redocly. `npm ci` in this folder installs them.
+"""Judges of what the kit shows, none of them ours: the Nu HTML checker, axe-core, Redocly and the models of the Gateway API.
+
+`npm ci` in this folder installs them.
 
 Each returns what it complains of, one line each; [] means that nothing is wrong. `lacking()` says what this machine has not got.
 """
@@ -7,7 +9,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ MODULES = HERE / "node_modules"
 NU = MODULES / "vnu-jar/build/dist/vnu.jar"
 AXE = MODULES / "axe-core/axe.min.js"
 REDOCLY = MODULES / "@redocly/cli/bin/cli.js"
+GATEWAY_API = MODULES / "@kubernetes-models/gateway-api"
 # WCAG 2.2 A and AA, and what axe-core calls best practice.
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 INSTALL = "apt-get install default-jre-headless nodejs npm && npm ci --prefix tests/web"
@@ -29,7 +32,7 @@ SCHEMES = ("light", "dark")
 def lacking() -> str:
     """Say what the checkers need and this machine has not got, or ""."""
     programs = [program for program in ("java", "node") if not shutil.which(program)]
-    packages = [path.relative_to(MODULES).parts[0] for path in (NU, AXE, REDOCLY) if not path.exists()]
+    packages = [path.relative_to(MODULES).parts[0] for path in (NU, AXE, REDOCLY, GATEWAY_API) if not path.exists()]
     return ", ".join([*programs, *packages])
 
 
@@ -74,3 +77,9 @@ def redocly(path: Path) -> list[str]:
     env = {"PATH": os.environ["PATH"], "REDOCLY_TELEMETRY": "off"}
     done = subprocess.run(command, cwd=path.parent, env=env, capture_output=True, text=True, check=False)
     return [f"{found['severity']}: {found['ruleId']}: {found['message']}" for found in json.loads(done.stdout)["problems"]]
+
+
+def gateway_api(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Check manifests of the Gateway API, strictly."""
+    command = ["node", str(HERE / "gateway-api.mjs")]
+    return subprocess.run(command, input=json.dumps(manifests), capture_output=True, text=True, check=True).stdout.splitlines()

@@ -64,12 +64,6 @@ def _as_config(workload: Manifest, manifests: Iterable[Manifest], replicas: str)
     memory = {one["name"]: one["emptyDir"] for one in spec.get("volumes", ()) if "emptyDir" in one}
     mounts = [(one["mountPath"], memory[one["name"]]) for one in container.get("volumeMounts", ()) if one["name"] in memory]
     sized = [f"{path}:size={_size(about['sizeLimit'])}" if "sizeLimit" in about else path for path, about in mounts]
-    behind = [
-        path["backend"]["service"]["name"]
-        for ingress in of_kind(manifests, "Ingress")
-        for rule in ingress["spec"]["rules"]
-        for path in rule["http"]["paths"]
-    ]
     return {
         "command": container.get("args"),
         "deploy": {
@@ -78,10 +72,17 @@ def _as_config(workload: Manifest, manifests: Iterable[Manifest], replicas: str)
         },
         "environment": environment_of(workload, manifests),
         "networks": {"cluster": {"aliases": names_of(workload, manifests)}},
-        "ports": [{"target": 8080, "published": "443"}] if name in behind else [],
+        "ports": [{"target": 8080, "published": "443"}] if name in _published(manifests) else [],
         "stop_grace_period": f"{spec.get('terminationGracePeriodSeconds', 30) - stays}s",
         "tmpfs": sized,
     }
+
+
+def _published(manifests: Iterable[Manifest]) -> list[str]:
+    """Return the Services that an Ingress or a route of the Gateway API passes requests to."""
+    rules = [(one["kind"], rule) for kind in ("Ingress", "HTTPRoute") for one in of_kind(manifests, kind) for rule in one["spec"]["rules"]]
+    ingress = [path["backend"]["service"]["name"] for kind, rule in rules if kind == "Ingress" for path in rule["http"]["paths"]]
+    return ingress + [backend["name"] for kind, rule in rules if kind == "HTTPRoute" for backend in rule.get("backendRefs", ())]
 
 
 def _size(quantity: str) -> str:
