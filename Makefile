@@ -50,12 +50,16 @@ scale: venv ## Run so many app containers: make scale REPLICAS=5
 	@$(call need,REPLICAS,5)$(STACK) scale app "$(REPLICAS)"
 
 .PHONY: backup
-backup: venv ## Write the database to a file, while the site runs [FILE=...]
-	@$(STACK) backup $(FILE)
+backup: venv ## Write the database to a file, while the site runs [FILE=...] [AT="2026-12-02 16:00:00+00": as it was then]
+	@$(STACK) backup $(if $(AT),--at "$(AT)") $(FILE)
 
 .PHONY: restore
 restore: venv ## Restore the database from a backup: make restore FILE=... [ARGS=--yes]
 	@$(call need,FILE,backups/...)$(STACK) restore $(ARGS) "$(FILE)"
+
+.PHONY: failover
+failover: venv #: Make the database's replica the primary, and the primary its replica [ARGS=--yes] (docs/database.md)
+	@$(STACK) failover $(ARGS)
 
 .PHONY: rotate-secret
 rotate-secret: venv #: Sign the sessions with another key, without signing anybody out [ARGS=--finish] (docs/operating.md)

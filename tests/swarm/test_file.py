@@ -12,9 +12,9 @@ from tools.swarm.deploy import with_swarm
 from tools.swarm.stack_file import losses, stack_file
 
 ROOT = Path(__file__).resolve().parents[2]
-# dev has folders of this machine, health-checks fixed addresses, metrics a socket, and two read the volume of the database's password;
+# dev has folders of this machine, health-checks fixed addresses, metrics a socket, and four read the volume of the database's password;
 # locust needs the lab beside it, and alerts the metrics.
-NOT_FOR_SWARM = {"dev", "health-checks", "metrics", "alerts", "metrics-database", "pgbouncer"}
+NOT_FOR_SWARM = {"dev", "health-checks", "metrics", "alerts", "metrics-database", "pgbouncer", "replica", "archive"}
 OVERLAYS = sorted({path.stem for path in (ROOT / "compose").glob("*.yaml")} - NOT_FOR_SWARM - {"locust", "swarm"})
 Model = Mapping[str, Any]
 Read = Callable[..., Model]

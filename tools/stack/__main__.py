@@ -14,6 +14,7 @@ from tools.stack import REPOSITORY, Stack, StackError, choose, open_stack
 from tools.stack.backup import backup, restore
 from tools.stack.base import Unit, read_settings
 from tools.stack.compose import ComposeStack
+from tools.stack.failover import Failover
 from tools.stack.machine import PACKAGES, require_commands
 from tools.stack.rollout import Rollout, Wish, previous_of, roll_gateway
 from tools.stack.rotation import rotate
@@ -170,10 +171,11 @@ def maintenance(stack: Stack, switch: str) -> None:
 
 @main.command("backup")
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--at", default="", help="As it was at this time, such as 2026-12-02 16:00:00+00 (compose/archive.yaml).")
 @click.pass_obj
-def back_up(stack: Stack, file: Path | None) -> None:
+def back_up(stack: Stack, file: Path | None, at: str) -> None:
     """Write the database to FILE (default: a new one in backups/), while the site runs."""
-    written = backup(_compose(stack), file)
+    written = backup(_compose(stack), file, at)
     click.echo(f"{written} ({written.stat().st_size} bytes)")
 
 
@@ -188,6 +190,18 @@ def put_back(stack: Stack, /, file: Path, *, yes: bool) -> None:
         click.confirm(f"Replace the database of {stack.name} by {file}? What was written since is gone.", abort=True)
     restore(compose, file)
     click.echo(f"The database holds what {file} held.")
+
+
+@main.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def failover(stack: Stack, /, *, yes: bool) -> None:
+    """Make the replica of compose/replica.yaml the primary, and the primary its replica."""
+    change = Failover(_compose(stack))
+    click.echo(f"{change}.")
+    if not change.planned and not yes:
+        click.confirm("Is it to be so?", abort=True)
+    change.run(click.echo)
 
 
 def _compose(stack: Stack) -> ComposeStack:

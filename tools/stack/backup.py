@@ -1,34 +1,42 @@
 """Backup and restore of the stack's own PostgreSQL, while it runs."""
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tools.stack.base import StackError, last_lines
 from tools.stack.compose import ComposeStack
+from tools.stack.failover import primary
 
 # Every PostgreSQL dump in this format begins so; a wrong file is refused before the database is touched.
 MAGIC = b"PGDMP"
 _LOGIN = 'PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE") exec "$@" --host=127.0.0.1 --username="$POSTGRES_USER"'
 
 
-def backup(stack: ComposeStack, file: Path | None = None) -> Path:
+def backup(stack: ComposeStack, file: Path | None = None, at: str = "") -> Path:
     """Write a dump of the database as it is at one moment; requests go on meanwhile. Returns the file, readable by its owner alone.
 
-    A dump that fails leaves no file that could be taken for one.
+    `at`: as it was then (compose/archive.yaml). A dump that fails leaves no file that could be taken for one.
     """
-    file = file or stack.root / "backups" / f"{stack.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump"
-    if "database" not in stack.compose("config", "--services").stdout.split():
+    moment = re.sub(r"\W+", "-", f"at-{at}") if at else f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    file = file or stack.root / "backups" / f"{stack.name}-{moment}.dump"
+    services = stack.compose("config", "--services").stdout.split()
+    if at and "archive" not in services:
+        raise StackError(f"{stack.name} has no archive", hint="lay compose/archive.yaml over the stack, before it is needed", exit_code=2)
+    if "database" not in services:
         hint = "pg_dump where DATABASE_URL leads, or copy the volume `instance`"
         raise StackError(f"{stack.name} has no database container", hint=hint, exit_code=2)
-    _require_database(stack)
+    command = ("pg_dump", "--format=custom", "--dbname=kit")
+    # Not in the archive's own container, which ends with the primary.
+    dump = ("run", "--rm", "--no-deps", "--no-TTY", "archive", "at", at) if at else _in_database(primary(stack), *command)
     if file.exists():
         raise StackError(f"{file} is there already", hint="name another file", exit_code=2)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
     try:
         with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as target:
-            answer = stack.pipe(*_in_database("pg_dump", "--format=custom", "--dbname=kit"), stdout=target)
+            answer = stack.pipe(*dump, stdout=target)
             os.fsync(target.fileno())
         if answer.returncode:
             raise StackError("the database was not dumped", details=last_lines(answer.stderr.decode(errors="replace")))
@@ -49,20 +57,14 @@ def restore(stack: ComposeStack, file: Path) -> None:
                 raise StackError(f"{file} is no backup of this kit", hint="name a file that `make backup` wrote", exit_code=2)
     except OSError as error:
         raise StackError(f"{file} cannot be read ({error.strerror})", hint="name a file that `make backup` wrote", exit_code=2) from None
-    _require_database(stack)
     command = ("pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", "--exit-on-error", "--dbname=kit")
     with file.open("rb") as source:
-        answer = stack.pipe(*_in_database(*command), stdin=source)
+        answer = stack.pipe(*_in_database(primary(stack), *command), stdin=source)
     if answer.returncode:
         raise StackError(
             "the backup was not restored; the database is as it was", details=last_lines(answer.stderr.decode(errors="replace"))
         )
 
 
-def _require_database(stack: ComposeStack) -> None:
-    if not any(unit.service == "database" for unit in stack.processes()):
-        raise StackError(f"the database of {stack.name} does not run", hint="run make up")
-
-
-def _in_database(*command: str) -> tuple[str, ...]:
-    return ("exec", "--no-TTY", "database", "sh", "-ec", _LOGIN, "sh", *command)
+def _in_database(node: str, *command: str) -> tuple[str, ...]:
+    return ("exec", "--no-TTY", node, "sh", "-ec", _LOGIN, "sh", *command)
