@@ -17,6 +17,7 @@ from tools.swarm.stack_file import JOBS, Model, losses, services_of, stack_file
 STRENGTH_S = 240  # a new container that never gets healthy is given up by the engine after 90 s (healthcheck), and then rolled back
 MIGRATION_S = 3600
 POLL_S = 0.5
+ANOTHER_NODE_S = 10  # a node that cannot start a job, for want of its image, rejects it, and the engine tries another one
 # What a task's failure shows of its cause: attempts of one deployment, of a service that has nothing to be rolled back to.
 ATTEMPTS = 3
 _LABEL = re.compile(r"node\.labels\.([\w.-]+)\s*==\s*(\S+)")
@@ -182,9 +183,14 @@ def _run_job(manager: Manager, stack: str, job: str, file: Mapping[str, Any]) ->
     known = {task["ID"] for task in _tasks(manager, stack)}
     _stack_deploy(manager, stack, file)
 
+    going_s = time.monotonic()
+
     def ended() -> bool:
         tasks = [task for task in _tasks(manager, stack) if task["ID"] not in known and _service(task) == name]
-        if any(_is(task, "Failed", "Rejected") for task in tasks):
+        nonlocal going_s
+        if not tasks or not all(_is(task, "Rejected") for task in tasks):
+            going_s = time.monotonic()
+        if any(_is(task, "Failed") for task in tasks) or time.monotonic() > going_s + ANOTHER_NODE_S:
             raise _failure(manager, stack, name, f"{job} failed, and nothing else was touched", known)
         return any(_is(task, "Complete") for task in tasks)
 
