@@ -3,7 +3,7 @@
 # they are: more CPU for each request, no other difference.
 set -eu
 
-mkdir -p "/run/nginx/rules"
+mkdir -p "/run/nginx/rules" "/run/nginx/crs"
 if [ "$WAF_MODE" = Off ]; then
     echo "SecRuleEngine Off" >"/run/nginx/rules/main.conf"
     exit 0
