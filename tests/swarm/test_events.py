@@ -6,12 +6,14 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.swarm.events import Cluster, Seen
 from tools.reliability.measure.releases import BAD_HEALTH, BAD_START
 from tools.stack import StackError
 from tools.stack.compose import docker
 from tools.stack.waiting import wait_until
 from tools.swarm.deploy import deploy, with_swarm
+from tools.swarm.nodes import COUNT
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 SETTINGS: dict[str, str] = {}
@@ -167,6 +169,68 @@ def test_a_node_that_is_cut_off_and_comes_back(cluster: Cluster, note: Note) -> 
 
     assert seen.balance.holds
     assert answers["write"] == "503"
+
+
+@contextmanager
+def moving_address(cluster: Cluster) -> Iterator[str]:
+    """An address of the nodes' network that the example's keepalived moves, and that the gateways know."""
+    address = f"{cluster.nodes.addresses[0].rpartition('.')[0]}.100"
+    names = " ".join(["localhost 127.0.0.1", *cluster.nodes.addresses, address])
+    deploy(cluster.nodes.manager(), cluster.nodes.stack({**cluster.images, "SERVER_NAMES": names}), print)
+    packages = "apt-get -qq update && apt-get -qq install -y --no-install-recommends curl iproute2 keepalived"
+    for number in range(COUNT, 0, -1):  # the first to start has the address: not the first manager, who is asked
+        text = (
+            (ROOT / "compose/swarm/keepalived.conf")
+            .read_text()
+            .replace("192.0.2.10", address)
+            .replace("priority 100", f"priority 10{number}")
+        )
+        box = [
+            "docker",
+            "exec",
+            "--interactive",
+            cluster.nodes.container(number),
+            "sh",
+            "-c",
+            f"{packages} && cat > /etc/keepalived/keepalived.conf && keepalived",
+        ]
+        subprocess.run(box, input=text, text=True, check=True, capture_output=True)
+    wait_until(lambda: holder(cluster, address) > 0, 30, "no node takes the address")
+    try:
+        yield f"http://{address}:{cluster.nodes.urls[0].rpartition(':')[2]}"
+    finally:
+        for number in range(1, COUNT + 1):  # a node that was killed has none
+            docker("exec", cluster.nodes.container(number), "sh", "-c", "kill $(cat /run/keepalived.pid) || true")
+
+
+def holder(cluster: Cluster, address: str) -> int:
+    """Return which node has an address; 0: none."""
+    shown = {n: docker("exec", cluster.nodes.container(n), "ip", "-brief", "address", "show", "eth0") for n in range(1, COUNT + 1)}
+    return next((number for number, text in shown.items() if f" {address}/" in text), 0)
+
+
+@pytest.mark.parametrize("event", ["killed", "cut off and back"])
+def test_an_address_that_moves(cluster: Cluster, note: Note, event: str) -> None:
+    """Visitors know one address; the node that has it is lost."""
+    with moving_address(cluster) as url:
+        number = holder(cluster, url.removeprefix("http://").partition(":")[0])
+
+        def lose() -> None:
+            if event == "killed":
+                docker("kill", cluster.nodes.container(number))
+                cluster.lose()
+                return
+            with cut_off(cluster, number):
+                cluster.lose()
+            cluster.regain()
+
+        seen = cluster.observe(lose, urls=[url], keep_alive=False, after_s=10)
+        if event == "killed":
+            docker("start", cluster.nodes.container(number))
+            cluster.regain()
+        note(f"node {number} had the visitors' address, {event}: {seen}")
+
+    assert seen.balance.holds
 
 
 def test_a_swarm_without_a_quorum_is_named(cluster: Cluster) -> None:
