@@ -185,6 +185,14 @@ overload: venv-test #: Send three times what the site can answer, and measure wh
 soak: venv-test #: Load the site for 20 minutes with workers recycled and a rollout every minute: does anything grow? [ARGS="--plan"]
 	@$(PYTHON) -m tools.reliability soak $(ARGS)
 
+.PHONY: overview
+overview: venv-loadtest #: Write what Prometheus knows as a page, overview.html [ARGS="--minutes 600"] (docs/metrics.md)
+	@$(PYTHON) -m tools.boards overview $(ARGS)
+
+.PHONY: dashboards
+dashboards: venv-test #: Write Grafana's dashboards, docs/dashboards/, from tools/boards
+	@$(PYTHON) -m tools.boards dashboards
+
 .PHONY: applications
 applications: venv-test #: Run other people's applications on the kit, in a browser (docs/applications.md)
 	@$(IN_VENV) python -m pytest tests/applications/test_flask_appbuilder.py tests/applications/more.py $(ARGS)

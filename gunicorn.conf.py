@@ -28,14 +28,14 @@ import gunicorn_hooks.trust
 # tornado: one request at a time; ignores the request limits below, cuts streams 1 to 2 s after SIGTERM.
 worker_class = os.environ.get("GUNICORN_WORKER_CLASS") or "gthread"
 
-# Processes: WEB_CONCURRENCY, else by the CPU quota of the container, not by the cores of the host.
+# Processes: WEB_CONCURRENCY, else by the CPU quota of the container, not the host's cores.
 workers = gunicorn_hooks.sizing.workers(worker_class)
 
 # Requests in flight per worker; exported as WORKER_CONCURRENCY, because each may hold a database connection.
 # More than 1 with sync is refused: gunicorn would run gthread.
 threads = os.environ.get("GUNICORN_THREADS") or (8 if worker_class == "gthread" else 1)
 
-# A new worker after so many requests: leaks stay bounded. The jitter keeps restarts apart.
+# A new worker after so many requests: leaks stay bounded; jitter keeps restarts apart.
 max_requests = 10000
 max_requests_jitter = 1000
 
@@ -102,14 +102,14 @@ def post_worker_init(worker):
     """Prepare a worker."""
     gunicorn_hooks.application.call_factory(worker)
     gunicorn_hooks.drain.release_listeners(worker)  # on SIGTERM, at once
-    # Found at once, not searched for: each request asks for 40 (docs/cost.md).
+    # Found at once: each request asks for 40 (docs/cost.md).
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"): from gunicorn_hooks.spans import install; install(worker)
 
 
 # --- Logging
 
-# No accesslog: nginx and the application log each request.
-logger_class = gunicorn_hooks.logs.logger_class()
+logger_class = gunicorn_hooks.logs.logger_class()  # no accesslog: nginx and the application log each request
 if os.environ.get("METRICS"): from gunicorn_hooks.metrics import install as post_fork
 
 # --- Application

@@ -21,6 +21,7 @@ def install(_server: Any, worker: Any) -> None:
 
 def measured(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
     """Wrap the application; what it returns is passed on as it is, so gunicorn's sendfile() stays."""
+    signs = iter("+")  # before the time of a worker's first answer
 
     def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         began = time.time()
@@ -29,7 +30,7 @@ def measured(application: Callable[..., Iterable[bytes]]) -> Callable[..., Itera
             # Flask's rule (/entries/<int:id>), which environ has until the request ends; an unknown path has none.
             rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
             route = rule.rule[:100] if rule and rule.rule.isascii() else ""
-            said = f"{began:.3f} {time.time() - began:.3f} {route}"
+            said = f"{began:.3f} {next(signs, '')}{time.time() - began:.3f} {route}"
             return start_response(status, [*headers, ("X-Kit-App", said)], *rest)
 
         return application(environ, start)

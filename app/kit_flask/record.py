@@ -35,6 +35,7 @@ class RequestRecord:
     queue_s: float | None = None  # from the gateway to here
     inspected: bool = False  # by the firewall; its time is part of queue_s, as nginx's clock stands still meanwhile
     database_s: float = 0.0
+    pool_s: float = 0.0  # of it, until the pool had a connection
     database_after_s: float = 0.0  # when it was asked first
     started: float = field(default_factory=time.perf_counter)
     status: int = 500
@@ -58,15 +59,17 @@ class RequestRecord:
         """Time since the app got the request."""
         return time.perf_counter() - self.started
 
-    def add_database_time(self, seconds: float) -> None:
-        """Count time in the database that has just ended."""
+    def add_database_time(self, seconds: float, pool_s: float) -> None:
+        """Count time in the database that has just ended, and how much of it the pool had no connection."""
+        self.pool_s += pool_s
         self.database_after_s = self.database_after_s or self.elapsed_s - seconds
         self.database_s += seconds
 
     def start(self, status: str, headers: list[tuple[str, str]], *rest: object) -> Callable[[bytes], object]:
         """Tell the client too; the stages are in the order in which the request met them, and one that was not reported is left out."""
         self.status = int(status[:3])
-        stages = f"app;dur={(self.elapsed_s - self.database_s) * 1000:.1f}, db;dur={self.database_s * 1000:.1f}"
+        app_ms, pool_ms, database_ms = (self.elapsed_s - self.database_s) * 1000, self.pool_s * 1000, (self.database_s - self.pool_s) * 1000
+        stages = f"app;dur={app_ms:.1f}, pool;dur={pool_ms:.1f}, db;dur={database_ms:.1f}"
         for name, seconds in (("queue", self.queue_s), ("nginx", self.gateway_s)):
             if seconds is not None:
                 stages = f"{name};dur={seconds * 1000:.1f}, {stages}"

@@ -27,15 +27,19 @@ def session_scope(*, reads: bool = False, probes: bool = False) -> Iterator[Sess
     `reads`: one statement without a transaction: one round trip in place of three, and its connection goes back at once. (Not inside
     another session_scope: the pool has one connection for each thread.)
     """
-    started = time.perf_counter()
+    started = connected = time.perf_counter()
     try:
         with deadline(current_app.extensions[BREAKER], probes=probes):
             if reads:
                 with Session(current_app.extensions[READS]) as session:
+                    session.connection()
+                    connected = time.perf_counter()
                     yield session
                 return
             session = current_app.extensions["sqlalchemy"].session
             try:
+                session.connection()
+                connected = time.perf_counter()
                 yield session()
             except BaseException:
                 session.rollback()
@@ -44,7 +48,7 @@ def session_scope(*, reads: bool = False, probes: bool = False) -> Iterator[Sess
         raise OperationalError(None, None, refused) from None
     finally:
         if record := current_record():
-            record.add_database_time(time.perf_counter() - started)
+            record.add_database_time(time.perf_counter() - started, connected - started)
 
 
 def ping(*, probes: bool = False) -> None:

@@ -11,6 +11,8 @@ from prometheus_client import Counter, Histogram, start_http_server
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 NO_ANSWER = {"502": "cut", "504": "late"}
+MOST_STAGES = 20  # later ones are "other"
+STAGE = re.compile(r"(?:^|,) *([\w-]{1,40})(?:;[^,]*?dur=(\d+(?:\.\d+)?))?")
 MOST_SERIES = 300  # of route, method and status: a scrape takes 25 ms then; later ones have the route "other"
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30)
 
@@ -20,7 +22,10 @@ REQUESTS = Histogram(
 )
 QUEUE = Histogram("kit_queue_seconds", "From the gateway to a thread of a worker, the WAF included.", buckets=SECONDS)
 VIEW = Histogram("kit_view_seconds", "In a thread, until its answer began; the sum's rate is how many threads are busy.", buckets=SECONDS)
-DATABASE = Histogram("kit_database_seconds", "In the database, where the application says it (Server-Timing: db).", buckets=SECONDS)
+STAGES = Histogram(
+    "kit_stage_seconds", "What the application says in Server-Timing; without dur it is counted.", ["stage"], buckets=SECONDS
+)
+WORKERS = Counter("kit_workers_begun", "Workers that have given their first answer.")
 FAILED = Counter("kit_failed_tries", "Tries at a container: refused (no connection), cut (its worker died), late (no answer).", ["how"])
 UNREAD = Counter("kit_unread_lines", "Lines that are no answer's.")
 
@@ -36,7 +41,7 @@ def seconds(line: dict[str, Any]) -> float:
     return sum(float(next((each for each in pair if each != "-"), 0)) for pair in pairs)
 
 
-def count(line: dict[str, Any], series: set[tuple[str, str, str]]) -> None:
+def count(line: dict[str, Any], series: set[tuple[str, str, str]], stages: set[str]) -> None:
     """Count one answer."""
     status, began, view, route = str(line["status"]), *[*line["app"].split(" ", 2), "", "", ""][:3]
     statuses = tries(line["upstream_status"])
@@ -61,8 +66,11 @@ def count(line: dict[str, Any], series: set[tuple[str, str, str]]) -> None:
         passed_on = line["msec"] - line["request_s"] + line["received_s"]
         QUEUE.observe(max(0.0, float(began) - passed_on))
         VIEW.observe(float(view))
-        if found := re.search(r"\bdb;dur=([0-9.]+)", line["timing"]):
-            DATABASE.observe(float(found[1]) / 1000)
+        WORKERS.inc(view.startswith("+"))  # of a worker's first answer
+        for name, milliseconds in STAGE.findall(line["timing"]):
+            stage = name if name in stages or len(stages) < MOST_STAGES else "other"
+            stages.add(stage)
+            STAGES.labels(stage).observe(float(milliseconds or 0) / 1000)
 
 
 for how in ("refused", *NO_ANSWER.values()):
@@ -76,9 +84,10 @@ if __name__ == "__main__":
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gateway:
         gateway.bind(str(place))
         place.chmod(0o666)  # the gateway has another user
-        known: set[tuple[str, str, str]] = set()
+        series: set[tuple[str, str, str]] = set()
+        stages: set[str] = set()
         while True:
             try:
-                count(json.loads(gateway.recv(65536).partition(b": ")[2].decode(errors="replace")), known)
+                count(json.loads(gateway.recv(65536).partition(b": ")[2].decode(errors="replace")), series, stages)
             except (ValueError, LookupError, TypeError):
                 UNREAD.inc()

@@ -31,7 +31,9 @@ def test_requests_are_counted_by_route_method_and_status(serve: Serve, front: Fr
         ("other", "", "4xx"): 3,
     }
     assert exporter.labelled("kit_answers_total") == {("", "app", "200"): 19, ("", "app", "404"): 4, ("", "app", "500"): 1}
-    assert exporter.labelled("kit_database_seconds_sum") == {(): 0.25 * 19}
+    assert exporter.labelled("kit_stage_seconds_sum") == {("app",): pytest.approx(0.001 * 19), ("db",): 0.25 * 19}
+    assert exporter.labelled("kit_stage_seconds_count") == {("app",): 19, ("db",): 19, ("sold",): 19}  # without a duration it is counted
+    assert exporter.labelled("kit_workers_begun_total") in ({(): 1}, {(): 2})
     assert exporter.labelled("kit_queue_seconds_count") == exporter.labelled("kit_view_seconds_count") == {(): 24}
 
 
@@ -103,7 +105,7 @@ def test_labels_are_bounded_and_nonsense_is_left_out(exporter: Exporter) -> None
         '"cache":"","timing":"","app":"1.250 0.125 /ROUTE"}'
     )
     for number in range(400):
-        exporter.send(line.replace("ROUTE", str(number)).encode())
+        exporter.send(line.replace("ROUTE", str(number)).replace('"timing":""', f'"timing":"own{number};dur=250"').encode())
     before = exporter.counted("kit_request_seconds_count", 400)
     unread = exporter.numbers()[("kit_unread_lines_total",)]
     for nonsense in (b"", b"\xff" * 2000, b"<190>x: []", b"<190>x: {}", b'<190>x: {"status":1}', line.replace("1.250", "x").encode()):
@@ -114,6 +116,8 @@ def test_labels_are_bounded_and_nonsense_is_left_out(exporter: Exporter) -> None
     wait_until(lambda: exporter.numbers()[("kit_unread_lines_total",)] == unread + 6, "six are left out")
     assert exporter.labelled("kit_request_seconds_sum")[("GET", "/0", "2xx")] == pytest.approx(0.3)  # both tries
     assert exporter.labelled("kit_queue_seconds_sum")[()] == pytest.approx(0.25 * 400)
+    stages = exporter.labelled("kit_stage_seconds_sum")
+    assert (len(stages), stages[("own0",)], stages[("other",)]) == (21, 0.25, 0.25 * 380)
     assert exporter.labelled("kit_failed_tries_total")[("refused",)] >= 400
 
 
