@@ -32,6 +32,7 @@ def read(docker: str) -> Read:
     def model(*overlays: str) -> Model:
         files = [part for name in ("docker-compose.yml", *(f"compose/{one}.yaml" for one in overlays)) for part in ("--file", name)]
         env = {"PATH": "/usr/bin:/bin", "HOME": "/", "DATABASE_URL": "postgresql://kit@db/kit", "BASIC_AUTH_PATH": "/admin"}
+        env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://collector:4318"
         done = subprocess.run(
             [docker, "compose", *files, "config", "--format", "json"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
         )
