@@ -21,7 +21,7 @@ def install(_server: Any, worker: Any) -> None:
 
 def measured(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
     """Wrap the application; what it returns is passed on as it is, so gunicorn's sendfile() stays."""
-    signs = iter("+")  # before the time of a worker's first answer
+    signs = iter("+")  # before the time of a worker's first answer to the gateway, which asks with a request id; the probe has none
 
     def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         began = time.time()
@@ -30,7 +30,8 @@ def measured(application: Callable[..., Iterable[bytes]]) -> Callable[..., Itera
             # Flask's rule (/entries/<int:id>), which environ has until the request ends; an unknown path has none.
             rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
             route = rule.rule[:100] if rule and rule.rule.isascii() else ""
-            said = f"{began:.3f} {next(signs, '')}{time.time() - began:.3f} {route}"
+            sign = next(signs, "") if "HTTP_X_REQUEST_ID" in environ else ""
+            said = f"{began:.3f} {sign}{time.time() - began:.3f} {route}"
             return start_response(status, [*headers, ("X-Kit-App", said)], *rest)
 
         return application(environ, start)

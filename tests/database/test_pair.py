@@ -13,6 +13,8 @@ from tests.nginx.containers import docker
 
 # What fences a primary that was replaced: it asks the other one, and believes what `make failover` wrote on its volume.
 WITHOUT_FENCE = (r"elif \[ -e \$demoted \].*\nfi\n", "fi\n")
+# What keeps the write-ahead log since both were the same, on a running server and at the end of its recovery.
+WITHOUT_LOG = (r" -c wal_keep_size=\S+|wal_keep_size = \S+(?=\")", "")
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +25,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory, unavailable: Mapping[str, str
         yield Pair(exits, tmp_path_factory.mktemp("pair"))
 
 
-def replaced(pair: Pair) -> tuple[str, str]:
-    """The primary dies with a write that its replica does not have, and the replica takes over; return them, the old one first."""
+def replaced(pair: Pair, edit: tuple[str, str] = ("", "")) -> tuple[str, str]:
+    """The primary dies with writes that its replica does not have, and the replica takes over; return them, the old one first."""
     old, new = pair.settle()
+    if edit[0]:
+        pair.run(old, edit=edit)
+        wait_until(lambda: pair.followed(old), lambda: f"{new} follows: {pair.logs(new)}")
     pair.cut_off(new)
-    pair.tells(old, "INSERT INTO ledger VALUES ('never arrived')")
+    for query in ["INSERT INTO ledger VALUES ('never arrived')", "SELECT pg_switch_wal()", "CHECKPOINT"] * 2:
+        pair.tells(old, query)
     pair.kill(old)
     pair.reconnect(new)
     pair.promote(new)
@@ -43,6 +49,16 @@ def test_who_was_replaced_follows(pair: Pair) -> None:
 
     assert not pair.acknowledges(old, "two primaries")
     assert pair.tells(old, "SELECT DISTINCT key FROM ledger") == "after"
+
+
+def test_without_its_log_it_cannot_go_back(pair: Pair) -> None:
+    """The twin: a checkpoint has removed what pg_rewind reads."""
+    old, _ = replaced(pair, WITHOUT_LOG)
+    pair.run(old, edit=WITHOUT_LOG, wait=False)
+
+    wait_until(lambda: "remove the volume of this service" in pair.logs(old), lambda: f"it says so: {pair.logs(old)}")
+    pair.kill(old)
+    docker("volume", "rm", f"{pair.name}-{old}")
 
 
 def test_without_the_fence_both_take_writes(pair: Pair) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,11 +11,13 @@ from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.clients import wait_until
 from tests.gunicorn_conf.process import PATIENCE_S, Edited, Gunicorn, Start
 
+PROBE = Path(__file__).parents[2] / "app/probe.py"
 CLASSES = ("gthread", "sync", "gevent", "tornado")
 
 
@@ -37,6 +41,18 @@ def test_a_request_in_flight_is_finished_on_sigterm(start: Start, tmp_path: Path
 
         assert answer.result()[1]["released"]
         assert gunicorn.wait() == 0
+
+
+def test_the_probe_waits_behind_requests(start: Start, tmp_path: Path) -> None:
+    """Where who is unhealthy is replaced (Swarm, Kubernetes), the probe has to wait longer than requests do."""
+    gunicorn = start({"GUNICORN_THREADS": "1"})
+    command, env = [sys.executable, "-I", "-S", str(PROBE), str(gunicorn.port)], {"HEALTH_PATH": "/"}
+    with slow_request(gunicorn, tmp_path), subprocess.Popen(command, env={**env, "PROBE_TIMEOUT": "60"}) as patient:
+        wait_until(lambda: psutil.Process(patient.pid).net_connections(), "it has asked", timeout_s=PATIENCE_S)
+
+        assert subprocess.run(command, env={**env, "PROBE_TIMEOUT": "0.5"}, check=False).returncode == 1
+        (tmp_path / "release").touch()
+        assert patient.wait() == 0
 
 
 def test_without_graceful_timeout_it_is_cut(start: Start, tmp_path: Path) -> None:

@@ -91,6 +91,13 @@ def test_what_updates_is_healthy_first_and_taken_back(read: Read) -> None:
     assert all(services[name]["healthcheck"]["start_interval"] == "1s" for name in ("app", "waf", "gateway", "database"))
 
 
+def test_a_full_queue_is_no_hang(read: Read) -> None:
+    """Longer than nginx waits (35 s), or Swarm replaces all containers at once."""
+    app = stack_file(read("swarm"))[0]["services"]["app"]
+
+    assert (app["environment"]["PROBE_TIMEOUT"], app["healthcheck"]["timeout"]) == ("60", "1m5s")
+
+
 def test_a_mounted_file_is_sent_to_the_nodes(read: Read) -> None:
     file, configs = stack_file(read("swarm", "microcache"))
     (name,) = configs

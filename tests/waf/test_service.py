@@ -1,6 +1,7 @@
 """The WAF as a service of its own: several of them, one that is killed, none at all, and a gateway that knows nothing of ModSecurity."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,16 @@ def test_when_it_is_killed_requests_get_an_error_page_and_it_comes_back_by_itsel
     wait_until(is_back, "the engine has started it again")
     assert statuses <= {200, 502, 503}
     assert client.get(ATTACK).status_code == 403
+
+
+@OWN
+@COMPOSE
+def test_nginx_interrupts_nobody(stack: Stack) -> None:
+    """Neither at the gateway nor here; `make bench-gateway` shows what it brings."""
+    for unit in (unit for unit in stack.processes() if unit.service in {"gateway", "waf"}):
+        lines = [line.split() for line in docker("top", unit.id, "-eo", "pid,comm").splitlines()[1:]]
+        policies = [os.sched_getscheduler(int(pid)) for pid, name in lines if name == "nginx"]
+        assert policies == [os.SCHED_BATCH] * 2  # the master and its worker
 
 
 @OWN
