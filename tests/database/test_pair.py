@@ -30,7 +30,9 @@ def replaced(pair: Pair, edit: tuple[str, str] = ("", "")) -> tuple[str, str]:
     old, new = pair.settle()
     if edit[0]:
         pair.run(old, edit=edit)
-        wait_until(lambda: pair.followed(old), lambda: f"{new} follows: {pair.logs(new)}")
+    for query in ("SELECT pg_switch_wal()", "SELECT pg_current_xact_id()"):  # the slot does not keep the last checkpoint of both
+        pair.tells(old, query)
+    wait_until(lambda: pair.followed(old), lambda: f"{new} follows: {pair.logs(new)}")
     pair.cut_off(new)
     for query in ["INSERT INTO ledger VALUES ('never arrived')", "SELECT pg_switch_wal()", "CHECKPOINT"] * 2:
         pair.tells(old, query)
