@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
 POLL_S = 0.05
@@ -100,15 +100,15 @@ class Session:
         return self.send("GET", path)
 
 
-class Background:
+class Background(Generic[Value]):
     """A client that repeats `call` in a thread, with a pause between two calls, until it is stopped."""
 
-    def __init__(self, call: Callable[[], Reply], *, pause_s: float) -> None:
+    def __init__(self, call: Callable[[], Value], *, pause_s: float) -> None:
         self._call = call
         self._pause_s = pause_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.replies: list[Reply] = []
+        self.replies: list[Value] = []
 
     def __enter__(self) -> Self:
         self._thread.start()

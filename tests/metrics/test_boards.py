@@ -1,7 +1,6 @@
 """The boards against a real Prometheus that scraped the kit under load with faults, as Grafana would ask it and as the page does."""
 
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from click.testing import CliRunner
 from playwright.sync_api import Browser
 
 from tests.charts import unreadable
-from tests.clients import wait_until
+from tests.clients import Background, wait_until
 from tests.conftest import ROOT, StackFactory
 from tests.docs.test_logs import KILL_A_WORKER
 from tools.boards import BOARDS, grafana, page
@@ -53,27 +52,22 @@ def empty(prometheus: str, asked: list[tuple[str, str]]) -> list[tuple[str, str]
 @contextmanager
 def faults(stack: Stack) -> Iterator[None]:
     """Each kind of answer again and again, of an impatient client, and one worker after the other killed."""
-    over, url = threading.Event(), stack.url
+    url = stack.url
 
     def send(method: str, path: str) -> None:
         with suppress(httpx.TransportError):
             httpx.request(method, url + path, timeout=0.5)
 
-    def again() -> None:
-        with ThreadPoolExecutor(len(SENT) * 4) as pool:
-            while not over.wait(1):
-                send("GET", "/?q=<script>alert(1)</script>")  # alone: among the others it would get 429
-                sent = [pool.submit(send, method, path) for method, path in SENT * 4]
-                stack.exec("app", ["python", "-c", KILL_A_WORKER])
-                wait(sent)
+    with ThreadPoolExecutor(len(SENT) * 4) as pool:
 
-    thread = threading.Thread(target=again)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+        def once() -> None:
+            send("GET", "/?q=<script>alert(1)</script>")  # alone: among the others it would get 429
+            sent = [pool.submit(send, method, path) for method, path in SENT * 4]
+            stack.exec("app", ["python", "-c", KILL_A_WORKER])
+            wait(sent)
+
+        with Background(once, pause_s=1):
+            yield
 
 
 def test_the_dashboards_are_what_the_code_makes(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tools.stack.compose import ComposeStack
 from tools.stack.waiting import wait_until
 from tools.swarm.stack_file import JOBS, Model, losses, services_of, stack_file
 
-STRENGTH_S = 240  # a new container that never gets healthy is given up by the engine after 90 s (healthcheck), and then rolled back
+STRENGTH_S = 420  # a container that never gets healthy is given up after 90 s, one that hangs after 285 s (healthcheck), and rolled back
 MIGRATION_S = 3600
 POLL_S = 0.5
 ANOTHER_NODE_S = 10  # a node that cannot start a job, for want of its image, rejects it, and the engine tries another one
