@@ -25,7 +25,7 @@ VIEW = Histogram("kit_view_seconds", "In a thread, until its answer began; the s
 STAGES = Histogram(
     "kit_stage_seconds", "What the application says in Server-Timing; without dur it is counted.", ["stage"], buckets=SECONDS
 )
-WORKERS = Counter("kit_workers_begun", "Workers that have given their first answer.")
+WORKERS = Counter("kit_workers_begun", "Workers that have given the gateway their first answer.")
 FAILED = Counter("kit_failed_tries", "Tries at a container: refused (no connection), cut (its worker died), late (no answer).", ["how"])
 UNREAD = Counter("kit_unread_lines", "Lines that are no answer's.")
 

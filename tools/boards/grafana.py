@@ -33,9 +33,9 @@ def made(board: Board) -> dashboard.Dashboard:
             timeseries.Panel().title(panel.title).description(panel.says).unit(panel.unit).min(0).datasource(SOURCE).height(HIGH).span(WIDE)
         )
         drawn = drawn.legend(common.VizLegendOptions().show_legend(True))
-        for letter, (name, query) in zip("ABC", panel.queries.items(), strict=False):
+        for letter, (name, query) in enumerate(panel.queries.items(), ord("A")):
             drawn = drawn.with_target(
-                prometheus.Dataquery().expr(query.replace("RATE", "$__rate_interval")).legend_format(name).ref_id(letter)
+                prometheus.Dataquery().expr(query.replace("RATE", "$__rate_interval")).legend_format(name).ref_id(chr(letter))
             )
         built = built.with_panel(drawn)
     return built

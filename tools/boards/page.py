@@ -63,7 +63,7 @@ def draw(name: str, panel: Panel, series: list[tuple[str, list[Point]]], minutes
 def write(target: Path, url: str, minutes: float) -> Path:
     """Write the page, and return where it is."""
     prometheus = Prometheus(url, minutes)
-    alerts = sorted((each for each in prometheus.ask("alerts")["alerts"]), key=lambda each: (each["state"], each["activeAt"]))
+    alerts = sorted(prometheus.ask("alerts")["alerts"], key=lambda each: (each["state"], each["activeAt"]))
     boards = []
     for board in BOARDS:
         charts = [draw(f"{board.name}-{n}", panel, prometheus.series(panel), minutes) for n, panel in enumerate(board.panels)]
