@@ -96,9 +96,14 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def front(start_gateway: Gateways, place: Path) -> Front:
-    """Return a function (gunicorn, **settings) -> a gateway with compose/metrics/*.conf in front of it."""
+def counting(place: Path) -> list[Edit]:
+    """What compose/metrics.yaml mounts into the gateway."""
     lines = (ROOT / "compose/metrics/gateway.conf").read_text().replace("/run/metrics/socket", str(place))
     hidden = (ROOT / "compose/metrics/proxy-metrics.conf").read_text()
-    edits = [Edit("conf.d/10-logging.conf", r"\Z", lines), Edit("snippets/proxy-waf.conf", r"\Z", hidden)]
-    return lambda gunicorn, **settings: start_gateway(f"127.0.0.1:{gunicorn.port}", settings, edits)
+    return [Edit("conf.d/10-logging.conf", r"\Z", lines), Edit("snippets/proxy-waf.conf", r"\Z", hidden)]
+
+
+@pytest.fixture
+def front(start_gateway: Gateways, counting: list[Edit]) -> Front:
+    """Return a function (gunicorn, **settings) -> a gateway that counts, in front of it."""
+    return lambda gunicorn, **settings: start_gateway(f"127.0.0.1:{gunicorn.port}", settings, counting)

@@ -12,6 +12,8 @@ from gunicorn_hooks import metrics
 from tests.clients import wait_until
 from tests.gunicorn_conf.process import Gunicorn
 from tests.metrics.conftest import Export, Exporter, Front, Serve
+from tests.sites import Sites
+from tools.local.nginx import Edit
 
 # How often workers are replaced; 500 were tried by hand (docs/metrics.md).
 TIMES = int(os.environ.get("METRICS_TIMES", "15"))
@@ -47,6 +49,21 @@ def test_what_the_gateway_answers_by_itself(serve: Serve, front: Front, exporter
     assert counted[("requests", "gateway", "429")] == statuses.count(429) > 0
     assert counted[("", "gateway", "421")] == 1
     assert sum(exporter.labelled("kit_view_seconds_count").values()) == statuses.count(200)
+
+
+# Without the WAF's own word its refusals look like the application's.
+UNTOLD = Edit("conf.d/11-logging-waf.conf", r"\A(?s:.*)\Z", "\n")
+
+
+@pytest.mark.parametrize(("edits", "source"), [([], "waf"), ([UNTOLD], "app")], ids=["told", "untold"])
+def test_what_the_waf_refuses(
+    serve: Serve, start_site: Sites, counting: list[Edit], exporter: Exporter, edits: list[Edit], source: str
+) -> None:
+    site = start_site(f"127.0.0.1:{serve().port}", gateway_edits=[*counting, *edits])
+    assert site.get("/things/1?q=%3Cscript%3Ealert(1)%3C/script%3E").status == 403
+    assert site.get("/things/1").status == 200
+
+    assert exporter.counted("kit_answers_total", 2) == {("", source, "403"): 1, ("", "app", "200"): 1}
 
 
 def test_a_worker_that_dies_and_an_application_that_is_away(serve: Serve, front: Front, exporter: Exporter) -> None:
