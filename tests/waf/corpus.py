@@ -171,12 +171,18 @@ def _types() -> Iterator[Request]:
     for kind in ("vnd.api+json", "problem+json", "cloudevents+json", "reports+json", "csp-report"):
         yield _post("types", kind, f"application/{kind}", document)
     yield _post("types", "GraphQL", "application/graphql", b"{ me { id name } }")
+    event = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VEVENT\r\nUID:42@example.org\r\nDTSTART;TZID=Europe/Berlin:20261203T090000\r\n"
+    event += b"RRULE:FREQ=WEEKLY;BYDAY=MO,WE\r\nSUMMARY:Stand-up\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    yield _post("types", "an event", "text/calendar; charset=utf-8", event, "PUT")
+    person = b"BEGIN:VCARD\r\nVERSION:4.0\r\nFN:Anna O'Brien\r\nTEL;TYPE=cell:+49 89 123456\r\nEMAIL;TYPE=work:anna@example.org\r\nEND:VCARD\r\n"
+    yield _post("types", "a person", "text/vcard", person, "PUT")
+    yield _post("types", "lines of JSON", "application/jsonl", b'{"id": 1, "name": "Anna"}\n{"id": 2, "name": "Ben"}\n')
     for content_type in ("text/plain", "text/plain;charset=UTF-8", "application/octet-stream", "text/markdown"):
         for body in (document, b"It's a lovely evening; see you & yours at 8!", b'name="Anna" age=30'):
             yield _post("types", f"{content_type}: {body.decode()}", content_type, body)
-    event = {"event_id": "9ec79c33ec9942ab8353589fcb2e04dc", "dsn": "https://e12d836b15bb49d7bbf99e64295d995b@errors.example.org/42"}
+    report = {"event_id": "9ec79c33ec9942ab8353589fcb2e04dc", "dsn": "https://e12d836b15bb49d7bbf99e64295d995b@errors.example.org/42"}
     envelope = "\n".join(
-        map(json.dumps, (event, {"type": "session"}, {"started": "2026-11-21T14:34:11Z", "attrs": {"release": "app@1.0.0"}}))
+        map(json.dumps, (report, {"type": "session"}, {"started": "2026-11-21T14:34:11Z", "attrs": {"release": "app@1.0.0"}}))
     )
     yield _post("types", "an envelope of an error reporter", "text/plain;charset=UTF-8", envelope.encode())
     chance = random.Random(3)  # noqa: S311 - the same every time

@@ -161,7 +161,7 @@ def test_parameters_of_a_type(site: Site, ordinary: str, attack: str) -> None:
     assert post(site, '{"name": "Anna"}', attack) == 415
 
 
-TEXT_TYPES = ["text/plain;charset=UTF-8", "application/octet-stream", "text/csv", "application/x-ndjson", "text/markdown"]
+TEXT_TYPES = ["text/plain;charset=UTF-8", "application/octet-stream", "text/csv", "application/x-ndjson", "text/markdown", "text/calendar", "image/png"]
 
 
 @pytest.mark.parametrize("content_type", TEXT_TYPES)
@@ -171,12 +171,13 @@ def test_a_text_of_any_type_is_inspected(site: Site, content_type: str) -> None:
         assert post(site, json.dumps({"name": "Anna", "note": attack}), content_type) == 403
 
 
-def test_what_is_binary_passes_and_its_query_is_inspected(site: Site) -> None:
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "image/png"])
+def test_what_is_binary_passes_and_its_query_is_inspected(site: Site, content_type: str) -> None:
     picture = b"\x89PNG\r\n\x1a\n\0" + bytes(range(256)) * 8
 
-    assert post(site, picture, "application/octet-stream", path="/photo?name=a.png") == 200
-    assert post(site, picture, "application/octet-stream", path="/photo?name=<script>alert(1)</script>") == 403
-    assert post(site, picture, "application/octet-stream", "Cookie: a=%3Cscript%3Ealert(1)%3C/script%3E") == 403
+    assert post(site, picture, content_type, path="/photo?name=a.png") == 200
+    assert post(site, picture, content_type, path="/photo?name=<script>alert(1)</script>") == 403
+    assert post(site, picture, content_type, "Cookie: a=%3Cscript%3Ealert(1)%3C/script%3E") == 403
     assert post(site, picture, "text/plain") == 403
 
 
