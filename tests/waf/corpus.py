@@ -174,7 +174,8 @@ def _types() -> Iterator[Request]:
     event = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VEVENT\r\nUID:42@example.org\r\nDTSTART;TZID=Europe/Berlin:20261203T090000\r\n"
     event += b"RRULE:FREQ=WEEKLY;BYDAY=MO,WE\r\nSUMMARY:Stand-up\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     yield _post("types", "an event", "text/calendar; charset=utf-8", event, "PUT")
-    person = b"BEGIN:VCARD\r\nVERSION:4.0\r\nFN:Anna O'Brien\r\nTEL;TYPE=cell:+49 89 123456\r\nEMAIL;TYPE=work:anna@example.org\r\nEND:VCARD\r\n"
+    person = b"BEGIN:VCARD\r\nVERSION:4.0\r\nFN:Anna O'Brien\r\nTEL;TYPE=cell:+49 89 123456\r\n"
+    person += b"EMAIL;TYPE=work:anna@example.org\r\nEND:VCARD\r\n"
     yield _post("types", "a person", "text/vcard", person, "PUT")
     yield _post("types", "lines of JSON", "application/jsonl", b'{"id": 1, "name": "Anna"}\n{"id": 2, "name": "Ben"}\n')
     for content_type in ("text/plain", "text/plain;charset=UTF-8", "application/octet-stream", "text/markdown"):

@@ -161,7 +161,15 @@ def test_parameters_of_a_type(site: Site, ordinary: str, attack: str) -> None:
     assert post(site, '{"name": "Anna"}', attack) == 415
 
 
-TEXT_TYPES = ["text/plain;charset=UTF-8", "application/octet-stream", "text/csv", "application/x-ndjson", "text/markdown", "text/calendar", "image/png"]
+TEXT_TYPES = [
+    "text/plain;charset=UTF-8",
+    "application/octet-stream",
+    "text/csv",
+    "application/x-ndjson",
+    "text/markdown",
+    "text/calendar",
+    "image/png",
+]
 
 
 @pytest.mark.parametrize("content_type", TEXT_TYPES)
