@@ -1,16 +1,17 @@
 #!/bin/sh
 # Early Hints (103) before each answer: wrk counts two answers for each request, Locust's HttpUser and siege the 103 alone.
 #
-# Guess, before the run: Go's hey and Locust's clients leave an interim answer out, as curl does. ab, siege and wrk do not know it: ab and
-# siege take it for the answer, wrk for one answer more.
-# Seen: hey, h2load, ab and FastHttpUser leave it out (but FastHttpUser's text was the page in one run and empty in another). wrk counts
-# both, so that it reports twice the requests/s, and its latencies are those of half an answer. HttpUser (Python's http.client below it)
-# returns 103 and an empty text, siege 103 and the real answer's head in its bytes, and both call that a success.
+# Guess, before the run: Go's hey and Locust's clients leave an interim answer out, as curl does. siege and wrk do not know it:
+# siege takes it for the answer, wrk for one answer more.
+# Seen: hey, h2load and FastHttpUser leave it out (but FastHttpUser's text was the page in one run and empty in another). wrk counts both,
+# so that it reports twice the requests/s, and its latencies are those of half an answer. HttpUser (Python's http.client below it) returns
+# 103 and an empty text, siege 103 and the real answer's head in its bytes, and both call that a success. (ab asks by HTTP/1.0: gunicorn
+# sends it no 103.)
 # Why it matters: a page that hints at its stylesheet is twice as fast by wrk as one that does not, and HttpUser's checks of the page
 # find an empty one.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
-box "apache2-utils hey nghttp2-client siege wrk curl python3-venv" "gunicorn==27.0.1 flask==3.1.3 locust==2.47.0"
+box "hey nghttp2-client siege wrk curl python3-venv" "gunicorn==27.0.1 flask==3.1.3 locust==2.47.0"
 
 cat >"$work/app.py" <<'END'
 from flask import Flask, request
@@ -59,7 +60,6 @@ count() { # count NAME ANSWERS: beside how often the server was asked since the 
     began=$now
 }
 count curl "$(curl --silent --output /dev/null --write-out '%{http_code}' $url)"
-count ab "$(ab -q -k -n 4 -c 1 $url | sed -n 's/Complete requests: *//p')"
 count hey "$(hey -n 4 -c 1 $url | sed -n 's/^ *\(\[.*\) responses/\1/p' | tr '\t' ' ')"
 count h2load "$(h2load --h1 -n 4 -c 1 $url | sed -n 's/status codes: \([^,]*\),.*/\1/p')"
 siege -b -r 4 -c 1 $url 2>&1 | sed -n 's/.*\(HTTP.1.1 [0-9]*\) .* secs: *\([0-9]* bytes\).*/times \1, \2/p' >siege
@@ -71,7 +71,6 @@ python users.py
 END
 recorded <<'END'
 curl: asked 1, answers: 200
-ab: asked 4, answers: 4
 hey: asked 4, answers: [200] 4
 h2load: asked 4, answers: 4 2xx
 siege: asked 4, answers: 4 times HTTP/1.1 103, 161 bytes
