@@ -161,25 +161,26 @@ def test_parameters_of_a_type(site: Site, ordinary: str, attack: str) -> None:
     assert post(site, '{"name": "Anna"}', attack) == 415
 
 
-TEXT_TYPES = [
-    "text/plain;charset=UTF-8",
-    "application/octet-stream",
-    "text/csv",
+LINES = [
+    "application/jsonl",
     "application/x-ndjson",
-    "text/markdown",
     "text/calendar",
-    "image/png",
+    "text/csv",
+    "text/markdown",
+    "text/tab-separated-values",
+    "text/vcard",
 ]
+OPAQUE = ["application/octet-stream", "application/pdf", "application/zip", "image/gif", "image/jpeg", "image/png", "image/webp"]
 
 
-@pytest.mark.parametrize("content_type", TEXT_TYPES)
+@pytest.mark.parametrize("content_type", ["text/plain;charset=UTF-8", *LINES, *OPAQUE])
 def test_a_text_of_any_type_is_inspected(site: Site, content_type: str) -> None:
     assert post(site, '{"name": "Anna", "note": "It\'s a lovely evening & more"}\n', content_type) == 200
     for attack in ("<script>alert(1)</script>", "1 union select password from users", "; cat /etc/shadow"):
         assert post(site, json.dumps({"name": "Anna", "note": attack}), content_type) == 403
 
 
-@pytest.mark.parametrize("content_type", ["application/octet-stream", "image/png"])
+@pytest.mark.parametrize("content_type", OPAQUE)
 def test_what_is_binary_passes_and_its_query_is_inspected(site: Site, content_type: str) -> None:
     picture = b"\x89PNG\r\n\x1a\n\0" + bytes(range(256)) * 8
 
