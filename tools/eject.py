@@ -19,23 +19,19 @@ KIT = Path(__file__).resolve().parents[1]
 COPIED = ["docker-compose.yml", "compose/no-waf.yaml", "gunicorn.conf.py", "gunicorn_hooks", "nginx", ".env.example", "secrets/README.md"]
 COPIED += ["app/Dockerfile", "app/Dockerfile.dockerignore", "app/probe.py", "app/make_secrets.py", "requirements/server.txt"]
 # What is copied when it is asked for, --with NAME: the overlay compose/NAME.yaml, where there is one, and these files.
-WITH = {
+WITH: dict[str, list[str]] = {
+    **{name: [] for name in ("database", "instance", "no-outbound", "sqlite", "uploads-on-disk")},
     "basic-auth": ["compose/basic-auth.conf.template"],
-    "database": [],
     "files": ["nginx/snippets/site-files.conf"],
     "health-checks": ["compose/health-checks"],
-    "instance": [],
     "load-balancers": ["nginx/**/*load-balancers*"],
     "maintenance": ["nginx/**/*maintenance*"],
     "metrics": ["compose/metrics", "compose/metrics-database.yaml", "compose/alerts.yaml", "gunicorn_hooks/metrics.py"],
     "microcache": ["compose/microcache.conf.template"],
-    "no-outbound": [],
     "package-static": ["app/collect_static.py"],
-    "sqlite": [],
     "sticky": ["compose/sticky.conf"],
     "tls": ["compose/http3.yaml", "compose/acme", "nginx/**/*certificate*", "nginx/**/*tls*"],
     "traces": ["compose/traces", "compose/spans.yaml", "gunicorn_hooks/spans.py"],
-    "uploads-on-disk": [],
     "url-prefix": ["nginx/**/*url-prefix*"],
     "waf": ["waf", "nginx/**/*waf*"],
     "websockets": ["nginx/**/*websockets*", "waf/**/*websockets*"],

@@ -14,7 +14,7 @@ from tests.nginx.containers import docker
 # What fences a primary that was replaced: it asks the other one, and believes what `make failover` wrote on its volume.
 WITHOUT_FENCE = (r"elif \[ -e \$demoted \].*\nfi\n", "fi\n")
 # What keeps the write-ahead log since both were the same, on a running server and at the end of its recovery.
-WITHOUT_LOG = (r" -c wal_keep_size=\S+|wal_keep_size = \S+(?=\")", "")
+WITHOUT_LOG = (r" \$\{PEER:\+-c \"wal_keep_size=[^}]+}|wal_keep_size = \S+(?=\")", "")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,13 @@ def test_who_was_replaced_follows(pair: Pair) -> None:
 
     assert not pair.acknowledges(old, "two primaries")
     assert pair.tells(old, "SELECT DISTINCT key FROM ledger") == "after"
+
+
+def test_alone_it_keeps_no_log_for_another(pair: Pair) -> None:
+    """With compose/archive.yaml there is no PEER; the archive has its slot."""
+    old, new = pair.settle()
+    pair.run(new, PEER="")
+    assert [pair.tells(node, "SHOW wal_keep_size") for node in (old, new)] == ["1GB", "0"]
 
 
 def test_without_its_log_it_cannot_go_back(pair: Pair) -> None:

@@ -1,7 +1,6 @@
 """A gunicorn behind the real gateway, which tells the exporter of each request."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,19 +30,18 @@ class Exporter:
 
     def __init__(self, place: Path) -> None:
         self.url, self.place = f"http://127.0.0.1:{(port := free_ports(1)[0])}/metrics", place
-        env = {**os.environ, "METRICS_SOCKET": str(place), "PORT": str(port)}
+        env = {**os.environ, "METRICS_LINES": str(place), "PORT": str(port)}
         self.process = subprocess.Popen([sys.executable, ROOT / "compose/metrics/exporter.py"], env=env)
         wait_until(self.listens, "the exporter listens")
 
     def listens(self) -> bool:
-        with suppress(OSError, httpx.TransportError):
-            self.send(b"")
+        with suppress(httpx.TransportError):
             return httpx.get(self.url).status_code == httpx.codes.OK
         return False
 
     def send(self, line: bytes) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gateway:
-            gateway.sendto(line, str(self.place))
+        with self.place.open("ab") as lines:
+            lines.write(line + b"\n")
 
     def numbers(self) -> Numbers:
         """Return each number by its name and the values of its labels."""
@@ -61,8 +59,11 @@ class Exporter:
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the socket is: the gateway's container sees that folder, and a socket's path may have 107 characters."""
-    return tmp_path_factory.getbasetemp() / f"{free_ports(1)[0]}.socket"
+    """Where the lines are: the gateway's container sees that folder, and has another user."""
+    place = tmp_path_factory.getbasetemp() / f"{free_ports(1)[0]}.lines"
+    place.touch()
+    place.chmod(0o666)
+    return place
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 @pytest.fixture
 def counting(place: Path) -> list[Edit]:
     """What compose/metrics.yaml mounts into the gateway."""
-    lines = (ROOT / "compose/metrics/gateway.conf").read_text().replace("/run/metrics/socket", str(place))
+    lines = (ROOT / "compose/metrics/gateway.conf").read_text().replace("/run/metrics/lines", str(place))
     hidden = (ROOT / "compose/metrics/proxy-metrics.conf").read_text()
     return [Edit("conf.d/10-logging.conf", r"\Z", lines), Edit("snippets/proxy-waf.conf", r"\Z", hidden)]
 
