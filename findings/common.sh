@@ -16,8 +16,9 @@ trap leave EXIT
 trap 'exit 1' HUP INT TERM
 
 # box "APT PACKAGES" ["PYTHON REQUIREMENTS"]: the network is there for the installation only. Says which versions came.
+# With $sysctl, NAME=VALUE, the container has this setting of the kernel.
 box() {
-    docker run --detach --rm --init --name "$name" --volume "$work:/lab" --workdir /lab \
+    docker run --detach --rm --init --name "$name" --volume "$work:/lab" --workdir /lab ${sysctl:+--sysctl "$sysctl"} \
         --env PATH=/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env PYTHONDONTWRITEBYTECODE=1 \
         --env DEBIAN_FRONTEND=noninteractive debian:forky-slim sleep 170 >/dev/null
     # shellcheck disable=SC2086  # lists of packages
