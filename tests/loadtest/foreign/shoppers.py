@@ -25,7 +25,7 @@ class Entering(HttpUser):
     """Enters the shop before anything else."""
 
     abstract = True
-    wait_time = between(1, 3)
+    wait_time = between(0.5, 1)
 
     def on_start(self) -> None:
         """Enter."""
