@@ -85,6 +85,20 @@ VALUES = [
     ("sum(amount), avg(order.total)", "sum(amount), sleep(5)"),
     ("STATE_NAME LIKE 'N%' AND PERSONS > 1000000", "x' LIKE 'N' OR 'a'='a"),
     ('<s:Body xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Fault/></s:Body>', '<x:script xmlns:x="http://www.w3.org/1999/xhtml">alert(1)</x:script>'),
+    ("Steps:\n1. Select the file\n2. Delete it\n3. Create a new one", "Steps:\n1; select pg_sleep(5)"),
+    ("- [ ] update the list\n\n# Select a plan", "- update users set name = 'x'"),
+    ("It works.\n\nUPDATE: it does not", "1 union select name from users"),
+    ("- create new page\n- load more", "') create user x identified by 'y'"),
+    ("This is what I get now:\nnothing.", "This is what I\nget /admin\nnow"),
+    ("This is what I get now:\nnothing.", "This is what I get now%0d%0aget /admin"),
+    ("http/1.1", "http/1.1 200 ok"),
+    ("email openid https://www.googleapis.com/auth/userinfo.profile", "email /srv/app/.profile"),
+    ("Hello ${user.first_name}, see ${ORDER_URL}", "Hello ${IFS}cat"),
+    ("Hello ${user.first_name}, see ${ORDER_URL}", "Hello ${user.first_name}, $(cat flag)"),
+    ("year(starts_on), round(total)", "year(starts_on), sleep(5)"),
+    ('<p>A<img src="/a.webp" srcset="/a-4.webp 400w" loading="lazy"></p>', '<p>A<img src="/a.webp" data-bind="x" onerror="alert(1)"></p>'),
+    ('<!-- wp:image {"id":2} -->\n<p>A</p>\n<!-- /wp:image -->', "<!-- wp:image --><script>alert(1)</script>"),
+    ('<iframe width="5" src="https://www.youtube.com/embed/x" allowfullscreen></iframe>', '<iframe src="https://example.org/embed/x"></iframe>'),
     ("(&(objectClass=person)(|(cn=Anna*)(mail=a@example.org)))", "*)(uid=*))(|(uid=*"),
 ]  # fmt: skip
 
@@ -145,6 +159,8 @@ def test_the_type_of_a_body_says_nothing_about_the_query(site: Site) -> None:
     assert post(site, "{ me { id name } }", "application/graphql") == 200
     assert site.get("/api/v1/entries?name=" + quote("x; cat flag"), graphql).status == 403
     assert post(site, "{ me { id } }", "application/graphql", path="/api/v1/entries?name=" + quote("x; cat flag")) == 403
+    assert post(site, "name;price\nA;1\n", "text/csv", path="/api/v1/entries?dry_run=true") == 200
+    assert post(site, "name;price\nA;1\n", "text/csv", path="/api/v1/entries?dry%0arun=true") == 403
 
 
 @pytest.mark.parametrize(
@@ -241,6 +257,28 @@ def test_a_text_with_code_has_addresses_with_parts_to_fill_in_beside_it(site: Si
 def test_an_object_of_json_may_be_a_profile(site: Site) -> None:
     assert post(site, json.dumps({"user": {"profile": {"name": "Anna"}}})) == 200
     assert post(site, json.dumps({"user/.profile": "Anna"})) == post(site, "user/.profile=Anna", FORM) == 403
+
+
+def test_an_operator_compares_in_a_filter(site: Site) -> None:
+    queries = [
+        f"/api/v1/entries?{quote(name)}=5" for name in ("filters[price][$lte]", "where[price][$in][0]", "price[$lte]", "filters[$where]")
+    ]
+    bodies = [
+        {"where": {"$and": [{"price": {"$gte": 5}}]}},
+        {"filter": {"price": {"$lt": 5}}},
+        {"price": {"$gte": 5}},
+        {"filter": {"$where": "a"}},
+    ]
+
+    assert [site.get(query).status for query in queries] == [200, 200, 403, 403]
+    assert [post(site, json.dumps(body)) for body in bodies] == [200, 200, 403, 403]
+
+
+def test_what_a_client_accepts(site: Site) -> None:
+    activity = 'application/ld+json; profile="https://www.w3.org/ns/activitystreams", application/json;q=0.9'
+
+    assert site.get("/api/v1/entries", f"Accept: {activity}").status == 200
+    assert site.get("/api/v1/entries", f"Accept: {activity}, application/json;charset=utf-7").status == 403
 
 
 def test_alertmanager_says_where_it_is(site: Site) -> None:
