@@ -4,6 +4,7 @@
     def test_a_fact(stack, client): ...
 
 runs once for each runtime. Tests with the same settings share one stack, started by the first that needs it.
+Where only the container is what people run in production (its nginx, its engine), a file says so with `runtimes("compose")`.
 A runtime that this machine does not have is reported as not run, with the reason; with CI=true that is a failure.
 """
 

@@ -19,7 +19,7 @@ LONGEST_NAME, LONGEST_MESSAGE = 80, 2000
 
 # This file sends more requests in a second than one visitor may.
 # Without the firewall: what the application itself makes of hostile text is tried here.
-pytestmark = pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="1", WAF_MODE="Off")
+pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="1", WAF_MODE="Off")]
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, object]:

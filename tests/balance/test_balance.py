@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import psutil
 import pytest
 
 from tests.clients import Background, Reply, Session, at_once, background, spread, wait_until
 from tests.surgery import Edit, address_of, docker, edited_gateway, unit_list
-from tools.stack import Stack, Unit
+from tools.stack import Stack
 
 SETTINGS = {"LAB_ENABLED": "1", "LIMITS": "off", "GUNICORN_WORKER_CLASS": "gthread"}
-pytestmark = pytest.mark.stack_env(**SETTINGS)
+pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(**SETTINGS)]
 # Without the WAF the gateway itself chooses the container, so its configuration can be edited to choose otherwise.
 gateway_chooses = pytest.mark.stack_env(**SETTINGS, WAF_MODE="Off")
 
@@ -32,16 +31,14 @@ PROCESS = "/lab/process"
 # machine adds, and far below the ten minutes for which Docker's DNS lets a name be remembered.
 FOUND_S = 60
 
-Server = tuple[str, int]
+
+def server(reply: Reply) -> str:
+    """Return the name of the container that answered."""
+    container: str = json.loads(reply.body)["container"]
+    return container
 
 
-def server(reply: Reply) -> Server:
-    """Return what tells gunicorn instances apart: the container, and gunicorn's master (the local runtime has no containers)."""
-    process = json.loads(reply.body)
-    return process["container"], process["ppid"]
-
-
-def shares(replies: Sequence[Reply]) -> Counter[Server]:
+def shares(replies: Sequence[Reply]) -> Counter[str]:
     """Count the requests that each instance served; fail when one of them failed."""
     assert failures(replies) == []
     return Counter(server(reply) for reply in replies)
@@ -150,24 +147,11 @@ def describe(replies: Sequence[Reply]) -> dict[str, int]:
 # --- Death and removal ------------------------------------------------------------------------------------------------------
 
 
-def kill(stack: Stack, unit: Unit) -> None:
-    """End an instance at once, with all it has in work. Compose leaves it dead; supervisor starts another in its place."""
-    if stack.runtime == "compose":
-        docker("kill", unit.id)
-    else:
-        master = psutil.Process(int(unit.id))
-        family = [master, *master.children()]
-        for process in family:
-            process.suspend()  # a worker that saw its master die would have time to finish what it has
-        for process in family:
-            process.kill()
-
-
 def kill_one_under_load(stack: Stack) -> list[Reply]:
     """Kill one of the instances while clients ask steadily; return all replies."""
     with background(stack.url, PROCESS, clients=4, pause_s=0) as gets:
         wait_until(lambda: len(gets()) >= 200, "load", timeout_s=FOUND_S)
-        kill(stack, unit_list(stack, "app")[0])
+        docker("kill", unit_list(stack, "app")[0].id)
         killed_at = time.monotonic()
         wait_until(lambda: len(after(killed_at, gets())) >= 400, "requests after the death", timeout_s=FOUND_S)
     return gets()
@@ -205,14 +189,12 @@ def replace_all(stack: Stack) -> None:
     assert not addresses(stack) & old_addresses
 
 
-@pytest.mark.runtimes("compose")
 def test_replaced_containers_are_found_at_their_new_addresses(three: Stack) -> None:
     replace_all(three)
     wait_until(lambda: all_serve(three.url, REPLICAS), "the new containers serve, and nginx was not reloaded", timeout_s=FOUND_S)
 
 
 @gateway_chooses
-@pytest.mark.runtimes("compose")
 def test_without_resolve_they_are_never_found(three: Stack) -> None:
     """The negative twin: the name is looked up once, when the configuration is read, as nginx did before 1.27.3."""
     with edited_gateway(three, Edit(r" resolve\b", "")):
@@ -263,7 +245,6 @@ def wait_for_a_hole(stack: Stack) -> list[Reply]:
 
 
 @gateway_chooses
-@pytest.mark.runtimes("compose")
 def test_a_get_that_waits_while_addresses_change_begins_again(three: Stack) -> None:
 
     def begun_again() -> bool:
@@ -276,7 +257,6 @@ def test_a_get_that_waits_while_addresses_change_begins_again(three: Stack) -> N
 
 
 @gateway_chooses
-@pytest.mark.runtimes("compose")
 def test_it_would_fail_without_a_second_beginning(three: Stack) -> None:
     with edited_gateway(three, *PATIENT, Edit(r"error_page 502 = \$kit_on_502;", "error_page 502 $kit_error_page;")):
         # Where nginx hears of the change only after the kernel has given up the connection, it asks the others: once more, then.

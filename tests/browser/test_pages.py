@@ -13,7 +13,7 @@ from tools.stack import Stack
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
 
-pytestmark = pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="1")
+pytestmark = [pytest.mark.runtimes("compose"), pytest.mark.stack_env(LIMITS="off", LAB_ENABLED="1")]
 
 
 class Visit:

@@ -13,6 +13,8 @@ from tests.nginx.backends import RawBackend, Seen, hang_up
 from tests.nginx.gateway import Answer, Gateway
 from tools.local.nginx import Edit
 
+pytestmark = pytest.mark.runtimes("compose")
+
 # So that every answer is met within seconds: the budget is not refilled, and nobody waits for the app for 35 s.
 EDITS = [
     Edit("templates/30-limits.conf.template", r"rate=\S+r/s", "rate=1r/m"),

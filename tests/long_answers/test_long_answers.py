@@ -12,6 +12,8 @@ from tests.gunicorn_conf.process import CONF, Gunicorn
 from tests.sites import Sites
 from tests.waf.site import Site
 
+pytestmark = pytest.mark.runtimes("compose")
+
 HERE = Path(__file__).parent
 SOCKETS = {"WEBSOCKET_PATHS": "/ws /socket.io/"}
 Serve = Callable[[Mapping[str, str]], str]

@@ -15,6 +15,8 @@ from tests.metrics.conftest import Export, Exporter, Front, Serve
 from tests.sites import Sites
 from tools.local.nginx import Edit
 
+pytestmark = pytest.mark.runtimes("compose")
+
 # How often workers are replaced; 500 were tried by hand (docs/metrics.md).
 TIMES = int(os.environ.get("METRICS_TIMES", "15"))
 

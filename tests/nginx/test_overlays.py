@@ -20,6 +20,8 @@ from tests.nginx.gateway import ROOT, Gateway
 from tests.nginx.test_errors import HTML, is_page
 from tools.local.nginx import Edit
 
+pytestmark = pytest.mark.runtimes("compose")
+
 
 def lay(name: str, **places: Path) -> Edit:
     """The overlay's template, at the end of one that is there."""

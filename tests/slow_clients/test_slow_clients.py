@@ -20,14 +20,17 @@ from tests.surgery import Edit, TempFiles, Workers, bare_url, directive, edited_
 from tools.stack import Stack
 
 # Uploads here are plain bytes, which the firewall refuses unless they are named.
-pytestmark = pytest.mark.stack_env(
-    LAB_ENABLED="1",
-    LIMITS="off",
-    MAX_IN_FLIGHT="0",
-    GUNICORN_WORKER_CLASS="sync",
-    WEB_CONCURRENCY="1",
-    WAF_CONTENT_TYPES="application/octet-stream",
-)
+pytestmark = [
+    pytest.mark.runtimes("compose"),
+    pytest.mark.stack_env(
+        LAB_ENABLED="1",
+        LIMITS="off",
+        MAX_IN_FLIGHT="0",
+        GUNICORN_WORKER_CLASS="sync",
+        WEB_CONCURRENCY="1",
+        WAF_CONTENT_TYPES="application/octet-stream",
+    ),
+]
 BYTES = {"Content-Type": "application/octet-stream"}
 
 FAST = "/lab/json"
@@ -207,7 +210,6 @@ def wait_until_full(stack: Stack, files: TempFiles) -> None:
     wait_until(lambda: complaint.search(stack.logs("gateway")), "the tmpfs is full", timeout_s=180)
 
 
-@pytest.mark.runtimes("compose")  # elsewhere temp files lie on the machine's disk, which no test should fill
 @pytest.mark.timeout(600)
 def test_too_many_large_answers_cost_slow_readers_theirs_and_nobody_else(stack: Stack, url: str, workers: Workers) -> None:
     """The bound of the tmpfs. What does not fit any more is cut off, and the gateway lives on."""
@@ -232,7 +234,6 @@ def test_too_many_large_answers_cost_slow_readers_theirs_and_nobody_else(stack: 
     wait_until(lambda: files.used_bytes() == before, "nothing is left of them")
 
 
-@pytest.mark.runtimes("compose")
 def test_too_many_large_uploads_cost_slow_senders_theirs_and_nobody_else(stack: Stack, url: str) -> None:
     large = Senders(20, "/lab/upload", body_bytes=10_000_000, bytes_per_second=0, first_bytes=9_000_000)
     files = TempFiles(stack, "client_body")
@@ -249,7 +250,6 @@ def test_too_many_large_uploads_cost_slow_senders_theirs_and_nobody_else(stack: 
     wait_until(lambda: files.used_bytes() == before, "nothing is left of them")
 
 
-@pytest.mark.runtimes("compose")
 def test_temp_files_that_are_kept_fill_their_place(stack: Stack, url: str) -> None:
     """Nginx can be told to keep the file of each body, as for debugging."""
     files = TempFiles(stack, "client_body")

@@ -8,6 +8,8 @@ from tests.sites import Sites
 from tests.smuggling.wire import Line, Recorder
 from tools.local.nginx import Edit
 
+pytestmark = pytest.mark.runtimes("compose")
+
 TELL_URI = Edit(
     "templates/snippets/proxy.conf.template", r"^proxy_redirect off;", 'proxy_redirect off; proxy_set_header X-Matched-Path "[$uri]";'
 )

@@ -17,6 +17,8 @@ from tests.waf.cost import AS_WRITTEN, ONE_WORKER, cost_ms, cpu_ms, plain, worke
 from tests.waf.site import Site
 from tools.local.nginx import Edit
 
+pytestmark = pytest.mark.runtimes("compose")
+
 # The costliest that is known costs two to three times as much as plain text of the same size; what was found without bounds cost a
 # hundred times as much, and grew with its square or cube.
 AT_MOST = 10.0

@@ -14,6 +14,8 @@ from tests.waf.site import Site
 from tests.waf.test_detection import explain, send
 from tools.local.nginx import Edit
 
+pytestmark = pytest.mark.runtimes("compose")
+
 PASSING = 0.98
 
 

@@ -13,10 +13,11 @@ from tests.clients import wait_until
 from tools.stack import Stack
 from tools.stack.base import Unit
 
+pytestmark = pytest.mark.runtimes("compose")
+
 ATTACK = "/?q=%3Cscript%3Ealert(1)%3C/script%3E"
 # A stack of this file's own: its containers are killed and scaled.
 OWN = pytest.mark.stack_env(LIMITS="off", WAF_SAMPLING="100")
-COMPOSE = pytest.mark.runtimes("compose")
 
 
 def docker(*arguments: str) -> str:
@@ -50,7 +51,6 @@ def test_it_is_between_gateway_and_app(stack: Stack, client: httpx.Client) -> No
 
 
 @OWN
-@COMPOSE
 def test_two_of_them_share_the_requests(stack: Stack, client: httpx.Client) -> None:
     with scaled(stack, 2):
         assert len(wafs(stack)) == 2
@@ -63,7 +63,6 @@ def test_two_of_them_share_the_requests(stack: Stack, client: httpx.Client) -> N
 
 
 @OWN
-@COMPOSE
 def test_when_it_is_killed_requests_get_an_error_page_and_it_comes_back_by_itself(stack: Stack, client: httpx.Client) -> None:
     """Not a word of a request is passed on uninspected."""
     (unit,) = wafs(stack)
@@ -82,7 +81,6 @@ def test_when_it_is_killed_requests_get_an_error_page_and_it_comes_back_by_itsel
 
 
 @OWN
-@COMPOSE
 def test_nginx_interrupts_nobody(stack: Stack) -> None:
     """Neither at the gateway nor here; `make bench-gateway` shows what it brings."""
     for unit in (unit for unit in stack.processes() if unit.service in {"gateway", "waf"}):
@@ -92,7 +90,6 @@ def test_nginx_interrupts_nobody(stack: Stack) -> None:
 
 
 @OWN
-@COMPOSE
 def test_the_reader_of_audit_lines_is_started_again(stack: Stack, client: httpx.Client) -> None:
     """Without one the pipe fills after some refusals, and every worker would stop at its next one."""
     (unit,) = wafs(stack)
@@ -106,7 +103,6 @@ def test_the_reader_of_audit_lines_is_started_again(stack: Stack, client: httpx.
 
 
 @OWN
-@COMPOSE
 def test_a_family_that_does_not_refuse_makes_it_unhealthy_and_is_named(stack: Stack) -> None:
     """By the engine within one interval, and in the log."""
     (unit,) = wafs(stack)
@@ -140,14 +136,12 @@ def test_off_goes_past_it(stack: Stack, client: httpx.Client) -> None:
 
 
 @pytest.mark.stack_env(LIMITS="off", WAF_MODE="Off", WAF_REPLICAS="0")
-@COMPOSE
 def test_off_needs_none(stack: Stack, client: httpx.Client) -> None:
     assert wafs(stack) == []
     assert client.get(ATTACK).status_code == 200
 
 
 @OWN
-@COMPOSE
 def test_the_gateways_image_holds_no_modsecurity(stack: Stack) -> None:
     find = ["find", "/", "-xdev", "-iname", "*modsec*"]
 

@@ -15,7 +15,8 @@ from tools.stack import Stack, StackError, open_stack
 from tools.stack.machine import free_ports
 from tools.stack.waiting import ask
 
-COMPOSE = pytest.mark.runtimes("compose")
+pytestmark = pytest.mark.runtimes("compose")
+
 HERE = Path(__file__).parent
 STRICT = HERE / "strict.yaml"
 ENV = {"SERVER_NAMES": "www.example.org shop.example.org", "HEALTH_PATH": "/healthz", "APP_REPLICAS": "1"}
@@ -52,7 +53,6 @@ PROBE = "import os, runpy, sys; {}; sys.argv[:] = ['probe.py']; runpy.run_path('
     ],
     ids=["by another name", "without https"],
 )  # fmt: skip
-@COMPOSE
 def test_a_health_check_that_asks_otherwise_is_refused(strict: Stack, spoilt: str, answer: str) -> None:
     as_it_is, asked = (strict.exec("app", ["python", "-c", PROBE.format(how)]) for how in ("pass", spoilt))
 
@@ -61,7 +61,6 @@ def test_a_health_check_that_asks_otherwise_is_refused(strict: Stack, spoilt: st
     assert answer in asked.stderr
 
 
-@COMPOSE
 def test_a_site_whose_tls_is_a_load_balancers_counts_as_started(stack_factory: StackFactory) -> None:
     """`up` waits for an answer through the gateway; without TRUSTED_PROXIES the application redirects this machine to https."""
     stack = stack_factory(ENV, [STRICT])
@@ -70,7 +69,6 @@ def test_a_site_whose_tls_is_a_load_balancers_counts_as_started(stack_factory: S
     assert ask(f"{stack.url}/seen", {}) == (False, "421 Misdirected Request")
 
 
-@COMPOSE
 def test_up_shows_the_answer_that_the_health_check_got(runtime: str, strict: Stack) -> None:
     assert strict  # which built the images
     settings = {**ENV, "GATEWAY_PORT": str(free_ports(1)[0]), "SERVER_NAMES": "other.example.org", "WEB_CONCURRENCY": "1"}
@@ -88,7 +86,6 @@ def test_up_shows_the_answer_that_the_health_check_got(runtime: str, strict: Sta
 # --- Behind a load balancer that shows the site under another name and path
 
 
-@COMPOSE
 def test_links_have_the_name_and_the_path_that_the_balancer_shows(visitor: httpx.Client) -> None:
     said = {"X-Forwarded-Host": "shop.example.org", "X-Forwarded-Prefix": "/shop", "X-Forwarded-Proto": "http, https"}
     seen = visitor.get("/seen", headers=said).json()
@@ -96,7 +93,6 @@ def test_links_have_the_name_and_the_path_that_the_balancer_shows(visitor: httpx
     assert (seen["client"], seen["link"]) == ("203.0.113.9", "https://shop.example.org/shop/seen")
 
 
-@COMPOSE
 def test_nobody_else_chooses_them(stack_factory: StackFactory) -> None:
     stack = stack_factory(ENV, [STRICT])
     said = {"Host": "www.example.org", "X-Forwarded-Host": "shop.example.org", "X-Forwarded-Prefix": "/shop", "X-Forwarded-Proto": "https"}
@@ -141,7 +137,6 @@ def service_elsewhere(image: str) -> Iterator[tuple[str, str]]:
         subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
 
 
-@COMPOSE
 def test_the_application_reaches_a_service_elsewhere_and_the_overlay_forbids_it(visitor: httpx.Client) -> None:
     connect = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
     # A project of its own for one container: that of the stack would be given the other network while it runs.
