@@ -94,7 +94,9 @@ def blocking() -> str:
 def unpack(folder: Path) -> Path:
     """Write the release as it is unpacked; what must not be loaded is no configuration at all. Return its folder."""
     method = rule('SecRule REQUEST_METHOD "!@within %{tx.allowed_methods}"', 911100, 1, "block", "msg:'Method'", SCORE % 1)
-    sql = {1: {942190: r"@rx user\(\)", 942360: r"@rx union\s+select"}, 2: {942430: "@rx ;;"}}
+    sql = {1: {942151: r"@rx startswith\(", 942190: r"@rx user\(\)", 942360: r"@rx union\s+select"}, 2: {942430: "@rx ;;"}}
+    commands = {1: {932160: "@pmFromFile unix-shell.data", 932280: r"@rx \{\w+,\w+\}"}}
+    generic = {1: {934100: r"@rx require\s*\(", 934110: "@rx http://localhost"}}
     files = {
         "crs-setup.conf.example": "not for loading",
         "plugins/empty-config.conf": "# nothing",
@@ -103,16 +105,16 @@ def unpack(folder: Path) -> Path:
         "rules/REQUEST-901-INITIALIZATION.conf": initialization(),
         "rules/REQUEST-905-COMMON-EXCEPTIONS.conf": "# nothing",
         "rules/REQUEST-911-METHOD-ENFORCEMENT.conf": method,
-        "rules/REQUEST-932-APPLICATION-ATTACK-RCE.conf": detection(932, {1: {932160: "@pmFromFile unix-shell.data"}}),
+        "rules/REQUEST-932-APPLICATION-ATTACK-RCE.conf": detection(932, commands),
         "rules/REQUEST-933-APPLICATION-ATTACK-PHP.conf": "not for loading",
-        "rules/REQUEST-934-APPLICATION-ATTACK-GENERIC.conf": detection(934, {1: {934100: r"@rx require\s*\("}}),
+        "rules/REQUEST-934-APPLICATION-ATTACK-GENERIC.conf": detection(934, generic),
         "rules/REQUEST-942-APPLICATION-ATTACK-SQLI.conf": detection(942, sql),
         "rules/REQUEST-944-APPLICATION-ATTACK-JAVA.conf": "not for loading",
         "rules/REQUEST-949-BLOCKING-EVALUATION.conf": blocking(),
         "rules/RESPONSE-959-BLOCKING-EVALUATION.conf": "not for loading",
         "rules/RESPONSE-999-EXCLUSION-RULES-AFTER-CRS.conf.example": "not for loading",
         "rules/unix-shell.data": "# names\nbin/bash\netc/passwd",
-        "rules/lfi-os-files.data": "# names\netc/passwd",
+        "rules/lfi-os-files.data": "# names\netc/passwd\n.gitignore",
     }
     # Families that this release has no rule of: a rule set that lacks a file is refused.
     files |= {f"rules/REQUEST-{family}-EMPTY.conf": "# nothing" for family in ("913", "920", "921", "922", "930", "931", "941", "943")}

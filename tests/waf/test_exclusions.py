@@ -152,7 +152,7 @@ def test_the_example_of_a_file_of_settings_may_be_uploaded(site: Site) -> None:
     def upload(name: str) -> int:
         return post(site, multipart({}, (name, "application/octet-stream", b"A=1")), f"multipart/form-data; boundary={BOUNDARY}")
 
-    assert [upload(name) for name in (".env.example", ".env", ".env.example.php")] == [200, 403, 403]
+    assert [upload(name) for name in (".env.example", ".env", ".env.example.php", ".gitignore")] == [200, 403, 403, 200]
 
 
 def test_the_type_of_a_body_says_nothing_about_the_query(site: Site) -> None:

@@ -41,7 +41,15 @@ def named_rules(site: Site, request_id: str) -> list[int]:
 
 @pytest.mark.parametrize(
     ("path", "rule"),
-    [("/?q=1+union+select+2", 942360), ("/?q=cat+/etc/passwd", 932160), (ATTACK, 934100), ("/?q=%7B%7B7*7%7D%7D", 10220)],
+    [
+        ("/?q=1+union+select+2", 942360),
+        ("/?q=cat+/etc/passwd", 932160),
+        (ATTACK, 934100),
+        ("/?q=%7B%7B7*7%7D%7D", 10220),
+        ("/?q=http://localhost:8080", 10240),
+        ("/?q=startswith(a)", 942151),
+        ("/?q=%7Bid,name%7D", 932280),
+    ],
 )
 def test_what_a_rule_finds_is_refused_by_the_sum(modern: Site, path: str, rule: int) -> None:
     """Rules of the kit (10220) count in that sum as well."""
@@ -50,7 +58,13 @@ def test_what_a_rule_finds_is_refused_by_the_sum(modern: Site, path: str, rule: 
     assert {rule, 949110} <= set(named_rules(modern, request_id))
 
 
-@pytest.mark.parametrize("path", ["/?q=some+words", SECOND_LEVEL, "/?q=rename+get_user()"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/?q=some+words", SECOND_LEVEL, "/?q=rename+get_user()", "/?q=open+http://localhost:8080", "/?q=.gitignore"),
+        *("/?$filter=startswith(a)", "/?query=%7Bme%7Bid,name%7D%7D"),
+    ],
+)
 def test_what_is_ordinary_passes(modern: Site, path: str) -> None:
     """Also what a higher level would refuse, and what only a rule matches that exclusions.conf leaves out."""
     assert modern.get(path).status == 200

@@ -9,8 +9,9 @@ if [ "$WAF_MODE" = Off ]; then
     exit 0
 fi
 
-# Names of files for rule 10214; 10216 knows when this one is a file.
-sed '/^\.profile$/d' "/run/nginx/crs/lfi-os-files.data" >"/run/nginx/crs/kit-files.data"
+# Names of files for rule 10214, without those that a project shares; 10216 knows when .profile is one.
+sed '/^\.\(profile\|dockerignore\|git\(attributes\|ignore\|keep\)\)$/d' \
+    "/run/nginx/crs/lfi-os-files.data" >"/run/nginx/crs/kit-files.data"
 
 # Passwords: where the query has none of that name, no rule of the Core Rule Set and of the kit looks at them.
 # Its own exclusions for WordPress, Drupal and Nextcloud say the same of theirs.
