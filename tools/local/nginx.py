@@ -103,7 +103,7 @@ def fill(image: str, folder: Path, settings: Mapping[str, str], project: Path = 
         Edit("nginx.conf", r"^(include /etc/nginx/modules-enabled|load_module )", r"# \1"),  # the same number of lines
     ]
     write(image, dest, nginx=IMAGE, places={"/run/nginx": folder / "run"}, edits=edits, project=project)
-    for part in ("18-rules.envsh", "30-certificate.sh", "30-lighten.sh", "40-audit-log.envsh"):  # start something, or need what the image has
+    for part in ("18-rules.envsh", "30-certificate.sh", "30-lighten.sh", "40-audit-log.envsh"):  # start something, or need the image
         (dest / "docker-entrypoint.d" / part).unlink(missing_ok=True)
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return subprocess.run(command(dest), env={"PATH": path, **settings}, capture_output=True, text=True, check=False)
