@@ -81,7 +81,7 @@ control_socket_disable = True  # it is in $HOME: with a read-only root an error 
 
 # What requests in flight get after SIGTERM. Above the container's stop_grace_period (40s) Docker cuts first.
 graceful_timeout = 30
-pre_request = gunicorn_hooks.requests.drop_abandoned  # clients that gave up while they waited
+pre_request = gunicorn_hooks.requests.drop_abandoned  # clients that gave up waiting
 post_request = gunicorn_hooks.requests.drain_body  # bodies left unread
 
 
@@ -101,6 +101,7 @@ def when_ready(server):
 def post_worker_init(worker):
     """Prepare a worker."""
     gunicorn_hooks.application.call_factory(worker)
+    gunicorn_hooks.requests.refuse_half_bodies(worker)
     gunicorn_hooks.drain.release_listeners(worker)  # on SIGTERM, at once
     # Found at once: each request asks for 40 (docs/cost.md).
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})

@@ -75,11 +75,9 @@ def main(root: Path = ROOT) -> int:
     try:
         for name in SECRETS:
             print(f"{name}: {provide(name, root)}", flush=True)
-    except RefusedError as refused:
-        print(refused, file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"{error.filename}: {error.strerror}; the volume must belong to uid {os.getuid()}", file=sys.stderr)
+    except (RefusedError, OSError) as error:
+        volume = f"{error.filename}: {error.strerror}; the volume must belong to uid {os.getuid()}" if isinstance(error, OSError) else ""
+        print(volume or error, file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""Before and after each request: one that nobody waits for is dropped, and what the view left unread of a body is read."""
+"""Around each request: one that nobody waits for is dropped, half a body is refused, and what the view left unread of one is read."""
 
 import contextlib
 import errno
@@ -23,12 +23,23 @@ def drop_abandoned(worker: Any, request: Any) -> None:
         raise ConnectionResetError(errno.ECONNRESET, "the client has closed its connection")  # gunicorn logs nothing
 
 
+def refuse_half_bodies(worker: Any) -> None:
+    """Have Flask answer 400 to less than Content-Length: gunicorn says that it does (wsgi.input_terminated), and takes half for whole."""
+    application = worker.wsgi
+
+    def checked(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.get("CONTENT_LENGTH"):
+            environ.pop("wsgi.input_terminated", None)  # tornado says nothing
+        return application(environ, start_response)
+
+    worker.wsgi = checked
+
+
 def drain_body(_worker: Any, request: Any, _environ: Any, _response: Any) -> None:
     """Read to the end, after the answer and before gunicorn closes or takes the next request. tornado reads before the view.
 
-    A view that answers without reading leaves nginx in the middle of sending: gunicorn closes, nginx's next write fails, and it
-    drops the answer (502 for 28 to 88 % at 10 MB; docs/bodies.md), or cuts off a large one, and counts a failure of this container.
-    No wait for a slow client: nginx has the whole body before it connects. Content-Length is the bound.
+    A view that answers without reading leaves nginx in the middle of sending: gunicorn closes, nginx's next write fails, and it drops the
+    answer (502 for 28 to 88 % at 10 MB; docs/bodies.md), or cuts off a large one. No wait: nginx has the whole body before it connects.
     """
     with contextlib.suppress(OSError):  # nginx has its answer and closed
         while request.body.read(STEP):

@@ -28,6 +28,8 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
     path = environ.get("PATH_INFO", "")
     if _prefix and not environ.get("SCRIPT_NAME") and path.startswith(f"{_prefix}/"):  # gunicorn has done so
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = _prefix, path.removeprefix(_prefix)
+    if environ.get("CONTENT_LENGTH"):
+        environ.pop("wsgi.input_terminated", None)  # or half a body looks whole (gunicorn_hooks/requests.py)
     if not _draining[0]:
         return _app(environ, start_response)
 

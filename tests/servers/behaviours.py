@@ -118,6 +118,21 @@ def chunked_upload_alone(site: Site) -> str:
     return _upload(site.app, chunked=True, size=300_000)
 
 
+def half_an_upload(site: Site) -> str:
+    """A body that ends before its Content-Length is not taken for a whole one."""
+    parts = urlsplit(site.app)
+    head = f"POST /lab/upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: {BINARY['Content-Type']}\r\nContent-Length: 300000\r\n\r\n"
+    with socket.create_connection((str(parts.hostname), parts.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(head.encode() + MIB[:150_000])
+        site.get("/healthz", url=site.app)  # gunicorn drops who has left before the view begins
+        try:
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(12)
+        except OSError:
+            answer = b""
+    return "taken for the whole" if answer.endswith(b"200") else YES
+
+
 def _stream(site: Site, query: str) -> tuple[list[tuple[float, bytes]], str]:
     """Return when which piece came, and how it ended."""
     parts = urlsplit(site.stack.url)
@@ -289,6 +304,7 @@ BEHAVIOURS: dict[str, Callable[[Site], str]] = {
         upload,
         chunked_upload,
         chunked_upload_alone,
+        half_an_upload,
         stream_at_once,
         failed_stream_is_cut,
         client_gone,
