@@ -99,7 +99,8 @@ def test_the_others_go_on_without_a_candidate_that_dies_in_the_middle(tmp_path: 
 
 
 def test_a_slow_generator_is_invalid_every_time(tmp_path: Path, generators: GeneratorProcess) -> None:
-    made = plan(TWO[:1], workload("SlowGenerator", slo_ms=100.0))
+    # Enough arrivals in each slice, as two have to be late: a busy machine's rates are low.
+    made = plan(TWO[:1], workload("SlowGenerator", slo_ms=100.0), fewest_requests=12, longest_slice_s=6.0)
     limits = replace(TOLERANT, slip_share_of_slo=Limits().slip_share_of_slo, generator_cpu_share=Limits().generator_cpu_share)
     store, _ = measure(tmp_path / "run", PlantedServers(), replace(made, limits=limits), generators)
     judged = judge_slices(store.manifest(), slices(store))

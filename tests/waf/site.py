@@ -23,6 +23,22 @@ def write(folder: Path, program: Nginx, ports: Sequence[int], upstreams: Sequenc
     edits = [PLAIN_AUDIT, *edits]
     root = os.geteuid() == 0
     waf.write(folder / "conf", program=program, run=folder / "run", ports=ports, upstreams=upstreams, edits=edits, as_root=root)
+    log = folder / "run" / "waf-audit"
+    log.touch()
+    # libmodsecurity asks for shared memory whose key is made of the file's last 16 bits: in that of another WAF here it stays silent.
+    while _shared_memory_key(log) in _shared_memory_keys():
+        log.rename(log.with_name(f"{log.name}-{uuid.uuid4().hex}"))  # kept: its inode would come again
+        log.touch()
+
+
+def _shared_memory_key(path: Path) -> int:
+    """Return ftok(path, 1)."""
+    found = path.stat()
+    return 1 << 24 | (found.st_dev & 0xFF) << 16 | (found.st_ino & 0xFFFF)
+
+
+def _shared_memory_keys() -> set[int]:
+    return {int(line.split()[0]) for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
 
 
 def check(folder: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

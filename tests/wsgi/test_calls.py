@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.budgets import ROOT
+from tests.clients import wait_until
 from tests.gunicorn_conf.process import Start
 from tests.wsgi.frames import draw, frames
 from tests.wsgi.traced import app
@@ -18,8 +19,9 @@ def test_the_picture_shows_the_frames_of_these_versions() -> None:
 def test_server_and_application_call_each_other_in_the_order_of_the_page(start: Start) -> None:
     traced = start({"APP_MODULE": "tests.wsgi.traced:app", "PYTHONPATH": str(ROOT)})
     traced.get("/body")
+    told = wait_until(lambda: traced.get("/steps")[1], "gunicorn has called close()")  # it does after the answer
 
-    assert traced.get("/steps")[1] == re.findall(r"^ ?\d+\. (.+)$", (ROOT / "docs/wsgi.md").read_text(), re.MULTILINE)
+    assert told == re.findall(r"^ ?\d+\. (.+)$", (ROOT / "docs/wsgi.md").read_text(), re.MULTILINE)
 
 
 def test_a_stream_has_no_request_without_stream_with_context() -> None:

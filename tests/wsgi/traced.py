@@ -48,12 +48,14 @@ app.wsgi_app = Watched(app.wsgi_app)  # type: ignore[method-assign]
 
 @app.before_request
 def _before() -> None:
-    steps.append("before_request")
+    if request.path == "/body":
+        steps.append("before_request")
 
 
 @app.teardown_request
 def _teardown(_: BaseException | None) -> None:
-    steps.append("teardown_request")
+    if request.path == "/body":
+        steps.append("teardown_request")
 
 
 @app.get("/")
@@ -84,5 +86,6 @@ def stream() -> Response:
 
 @app.get("/steps")
 def told() -> list[str]:
-    """Return the steps of the last request to /body."""
-    return steps[: steps.index("gunicorn calls close()") + 1]
+    """Return the steps of the last request to /body, none before its end."""
+    end = "gunicorn calls close()"
+    return steps[: steps.index(end) + 1] if end in steps else []
