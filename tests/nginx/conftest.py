@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import pytest
 from tests.clients import wait_until
 from tests.gateways import Gateways
 from tests.nginx.containers import Site, docker
-from tests.nginx.gateway import HOST, Gateway
+from tests.nginx.gateway import HOST, Gateway, ask
+from tools.local.nginx import BROTLI
 from tools.stack.machine import free_ports
 
 __all__ = ["Gateways"]
@@ -42,6 +43,14 @@ def _listening(process: "subprocess.Popen[bytes]", log: Path) -> bool:
 def gateway(shared_gateways: Gateways, echo_backend: str) -> Gateway:
     """A gateway with the default settings (LIMITS=off) in front of the echo backend."""
     return shared_gateways(echo_backend)
+
+
+@pytest.fixture
+def coding(request: pytest.FixtureRequest, runtime: str, not_run: Callable[[str], None]) -> str:
+    """One of the content codings that a test names (`indirect=["coding"]`); an nginx of this machine may lack brotli."""
+    if request.param == "br" and runtime == "local" and not ask().modules.issuperset(BROTLI):
+        not_run("nginx here has no brotli (apt-get install libnginx-mod-http-brotli-filter libnginx-mod-http-brotli-static)")
+    return str(request.param)
 
 
 @pytest.fixture
