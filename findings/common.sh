@@ -23,12 +23,9 @@ box() {
         --env DEBIAN_FRONTEND=noninteractive debian:forky-slim sleep 170 >/dev/null
     # shellcheck disable=SC2086  # lists of packages
     {
-        in_box apt-get update
-        in_box apt-get install --yes --no-install-recommends $1
-        if [ -n "${2-}" ]; then
-            in_box python3 -m venv /venv
-            in_box pip install $2
-        fi
+        in_box apt-get update &&
+            in_box apt-get install --yes --no-install-recommends $1 &&
+            { [ -z "${2-}" ] || { in_box python3 -m venv /venv && in_box pip install $2; }; }
     } >"$work/install.log" 2>&1 || { cat "$work/install.log" && exit 1; }
     docker network disconnect bridge "$name"
     # shellcheck disable=SC2016,SC2086  # dpkg-query's own variables; lists of packages
